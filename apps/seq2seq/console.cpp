@@ -1,0 +1,109 @@
+#include "console.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <iostream>
+
+namespace attend::app {
+namespace {
+
+// The one thing a signal handler may touch.
+volatile std::sig_atomic_t stop_signal = 0;
+
+void on_signal(int signal) { stop_signal = signal; }
+
+constexpr int kBarWidth = 24;
+
+std::string bar(double part) {
+  const int filled = static_cast<int>(std::lround(part * kBarWidth));
+  std::string text;
+  for (int i = 0; i < kBarWidth; ++i) text += i < filled ? "█" : "░";
+  return text;
+}
+
+}  // namespace
+
+void add_machine_options(CLI::App& app, MachineOptions& options) {
+  app.add_option("--device", options.device, "cpu, cuda or cuda:<index>")->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; 0: one a core")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
+torch::Device prepare_machine(const MachineOptions& options) {
+  if (options.threads > 0) torch::set_num_threads(options.threads);
+  const bool is_cuda = options.device == "cuda" || options.device.starts_with("cuda:");
+  TORCH_CHECK_VALUE(is_cuda || options.device == "cpu",
+                    "--device: expected cpu, cuda or cuda:<index>, got ", options.device);
+  TORCH_CHECK_VALUE(!is_cuda || torch::cuda::is_available(),
+                    "--device: expected a CUDA device for ", options.device, ", got none");
+  const torch::Device device(options.device);
+  TORCH_CHECK_VALUE(!is_cuda || device.index() < static_cast<int>(torch::cuda::device_count()),
+                    "--device: expected an index below ", torch::cuda::device_count(), ", got ",
+                    options.device);
+  return device;
+}
+
+std::string clock_time(double seconds) {
+  const auto all = static_cast<int64_t>(std::max(0.0, std::round(seconds)));
+  const auto hours = all / 3600, minutes = all / 60 % 60, rest = all % 60;
+  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, rest)
+                   : fmt::format("{}:{:02}", minutes, rest);
+}
+
+TrainingConsole::TrainingConsole(bool quiet)
+    : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) != 0) {
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+}
+
+void TrainingConsole::clear_bar() {
+  if (bar_drawn_) std::cerr << "\r\033[K";
+  bar_drawn_ = false;
+}
+
+void TrainingConsole::line(const std::string& text) {
+  if (quiet_) return;
+  clear_bar();
+  std::cerr << text << '\n' << std::flush;
+}
+
+void TrainingConsole::draw(const TrainingReport& report) {
+  constexpr double kSecondsBetween = 0.2;
+  if (quiet_ || !terminal_ || report.elapsed - drawn_at_ < kSecondsBetween) return;
+  drawn_at_ = report.elapsed;
+  std::cerr << fmt::format("\r{} {:5.1f} %  update {}  {:.0f} tokens/s  {} left\033[K",
+                           bar(report.progress), 100 * report.progress, report.update,
+                           report.tokens_per_second, clock_time(report.time_left))
+            << std::flush;
+  bar_drawn_ = true;
+}
+
+TrainerCallbacks TrainingConsole::callbacks() {
+  TrainerCallbacks callbacks;
+  callbacks.progress = [this](const TrainingReport& report) { draw(report); };
+  callbacks.report = [this](const TrainingReport& r) {
+    line(fmt::format("epoch {}  update {}  sentences {}  cost {:.4f}  {:.0f} tokens/s  "
+                     "gradient norm {:.2f}  learning rate {:.2e}  {} gone, {} left",
+                     r.epoch, r.update, r.sentences, r.cost, r.tokens_per_second, r.gradient_norm,
+                     r.learning_rate, clock_time(r.elapsed), clock_time(r.time_left)));
+  };
+  callbacks.validation = [this](const ValidationReport& r) {
+    std::string text = fmt::format("validation at epoch {} update {}:", r.epoch, r.update);
+    for (const auto& [metric, score] : r.scores) {
+      const bool best = std::ranges::find(r.improved, metric) != r.improved.end();
+      text += fmt::format("  {} {:.4f}{}", metric, score, best ? " (best)" : "");
+    }
+    line(text);
+  };
+  callbacks.note = [this](const std::string& text) { line(text); };
+  callbacks.stop_requested = [] { return stop_signal != 0; };
+  return callbacks;
+}
+
+}  // namespace attend::app

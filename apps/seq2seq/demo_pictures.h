@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "attend/translation/translator.h"
+
+namespace attend::app {
+
+/// Draws how a translation looks at its source, as PNG and SVG into `folder`: words by words, and for
+/// a Transformer the subwords of every head of the last decoder layer. Returns the files.
+std::vector<std::filesystem::path> draw_attention(const std::filesystem::path& folder,
+                                                  const Translator& translator,
+                                                  const std::string& source,
+                                                  const std::string& target);
+
+/// The same words-by-words picture for a terminal.
+std::string attention_text(const Translator& translator, const std::string& source,
+                           const std::string& target, bool color);
+
+}  // namespace attend::app

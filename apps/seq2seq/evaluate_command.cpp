@@ -1,0 +1,67 @@
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "attend/data/parallel_text.h"
+#include "attend/translation/bleu.h"
+#include "attend/translation/chrf.h"
+#include "attend/translation/translator.h"
+#include "commands.h"
+#include "console.h"
+#include "model_choice.h"
+
+namespace attend::app {
+namespace {
+
+struct EvaluateOptions {
+  std::filesystem::path model_dir;
+  std::vector<std::filesystem::path> test_sets;
+  TranslatorOptions translator;
+  BleuOptions bleu;
+  MachineOptions machine;
+};
+
+int evaluate(const EvaluateOptions& o) {
+  const auto device = prepare_machine(o.machine);
+  const auto text = read_parallel(o.test_sets.at(0), o.test_sets.at(1));
+  const auto translator = Translator::load(o.model_dir, o.translator, device);
+  std::vector<std::string> hypotheses;
+  for (auto& best : translator.translate(text.source)) {
+    hypotheses.push_back(std::move(best.front().text));
+  }
+  const auto bleu = corpus_bleu(hypotheses, text.target, o.bleu);
+  std::cout << fmt::format(
+      "BLEU|{} = {:.2f} {:.1f}/{:.1f}/{:.1f}/{:.1f} (BP = {:.3f} ratio = {:.3f} hyp_len = {} "
+      "ref_len = {})\n",
+      bleu_signature(o.bleu), bleu.score, bleu.precisions[0], bleu.precisions[1],
+      bleu.precisions[2], bleu.precisions[3], bleu.brevity_penalty,
+      static_cast<double>(bleu.sys_len) / static_cast<double>(std::max<int64_t>(bleu.ref_len, 1)),
+      bleu.sys_len, bleu.ref_len);
+  std::cout << fmt::format("chrF2|{} = {:.2f}\n", chrf_signature(),
+                           corpus_chrf(hypotheses, text.target).score);
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+Command add_evaluate(CLI::App& app) {
+  auto options = std::make_shared<EvaluateOptions>();
+  auto& o = *options;
+  app.add_option("-m,--model-dir", o.model_dir, "Model folder, attend's own or a MarianMT one")
+      ->required();
+  app.add_option("-t,--test-sets", o.test_sets, "Source text and its reference translation")
+      ->expected(2)
+      ->required();
+  app.add_option("-b,--beam-size", o.translator.beam_size, "Hypotheses kept; 1: greedy")
+      ->capture_default_str();
+  app.add_option("-n,--normalize", o.translator.length_penalty,
+                 "Divide scores by length to this power")
+      ->capture_default_str();
+  app.add_option("--tokenize", o.bleu.tokenizer, "BLEU tokenizer: none, 13a, intl or char")
+      ->transform(CLI::CheckedTransformer(bleu_tokenizers()))
+      ->default_str("13a");
+  add_machine_options(app, o.machine);
+  return [options] { return evaluate(*options); };
+}
+
+}  // namespace attend::app

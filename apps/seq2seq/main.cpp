@@ -1,0 +1,66 @@
+#include <malloc.h>
+#include <torch/torch.h>
+
+#include <iostream>
+
+#include "commands.h"
+
+namespace {
+
+// Freed tensors go back to the kernel by default, and each new one costs page faults again: up to a
+// quarter of a training step. A program may decide to keep them; the library never does.
+void keep_freed_memory() {
+  constexpr int kOneGigabyte = 1 << 30;
+  mallopt(M_MMAP_THRESHOLD, kOneGigabyte);
+  mallopt(M_TRIM_THRESHOLD, kOneGigabyte);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Trains and runs translators with attention.", "attend-seq2seq");
+  app.require_subcommand(1);
+  app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
+    return std::string("attend-seq2seq: ") + error.what() + "\nRun with --help for the flags of " +
+           failed->get_name() + ".\n";
+  });
+  struct Entry {
+    CLI::App* subcommand;
+    attend::app::Command run;
+  };
+  const auto entry = [&](const char* name, const char* help,
+                         attend::app::Command (*add)(CLI::App&)) {
+    auto* subcommand = app.add_subcommand(name, help);
+    return Entry{subcommand, add(*subcommand)};
+  };
+  const Entry entries[] = {
+      entry("demo", "Write a corpus, train on it, translate, and draw attention",
+            attend::app::add_demo),
+      entry("train", "Train a translator on two aligned text files", attend::app::add_train),
+      entry("translate", "Translate text, line by line", attend::app::add_translate),
+      entry("evaluate", "Translate a file and score it against a reference",
+            attend::app::add_evaluate),
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    constexpr int kUsage = 2;
+    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
+  }
+  for (const auto& [subcommand, command] : entries) {
+    if (subcommand->parsed()) return command();
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  keep_freed_memory();
+  std::ios::sync_with_stdio(false);
+  return run(argc, argv);
+} catch (const c10::Error& error) {
+  std::cerr << "attend-seq2seq: " << error.what_without_backtrace() << '\n';
+  return EXIT_FAILURE;
+} catch (const std::exception& error) {
+  std::cerr << "attend-seq2seq: " << error.what() << '\n';
+  return EXIT_FAILURE;
+}

@@ -1,0 +1,73 @@
+#include "model_choice.h"
+
+#include "attend/models/recurrent_seq2seq.h"
+#include "attend/models/seq2seq.h"
+
+namespace attend::app {
+namespace {
+
+const std::map<std::string, Activation>& activations() {
+  static const std::map<std::string, Activation> names{{"relu", Activation::kRelu},
+                                                       {"gelu", Activation::kGelu},
+                                                       {"swish", Activation::kSwish}};
+  return names;
+}
+
+}  // namespace
+
+void add_model_choice(CLI::App& app, ModelChoice& c) {
+  constexpr auto kGroup = "Model";
+  const auto add = [&](const std::string& flag, auto& value, const std::string& help) {
+    return app.add_option(flag, value, help)->capture_default_str()->group(kGroup);
+  };
+  add("--model", c.kind, "Architecture")->check(CLI::IsMember({"transformer", "recurrent"}));
+  add("--embed-dim", c.embed_dim, "Size of embeddings and states");
+  add("--heads", c.heads, "Attention heads (Transformer)");
+  add("--encoder-layers", c.encoder_layers, "Encoder layers (Transformer)");
+  add("--decoder-layers", c.decoder_layers, "Decoder layers (Transformer)");
+  add("--ffn-dim", c.ffn_dim, "Hidden size of the feed-forward blocks (Transformer)");
+  add("--dropout", c.dropout, "Dropout, [0, 1)");
+  add("--attention-dropout", c.attention_dropout, "Dropout on attention weights (Transformer)");
+  add("--activation", c.activation, "Of the feed-forward blocks (Transformer)")
+      ->check(CLI::IsMember({"relu", "gelu", "swish"}));
+  app.add_flag("--pre-norm", c.pre_norm,
+               "Normalise before each sublayer, not after (Transformer; attend's own folder format)")
+      ->group(kGroup);
+  add("--max-positions", c.max_positions, "Longest source and target, in tokens");
+}
+
+std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
+                                             const SubwordTokenizer& tokenizer) {
+  const auto vocab = tokenizer.vocab_size();
+  if (c.kind == "recurrent") {
+    return RecurrentSeq2Seq(RecurrentSeq2SeqOptions(vocab, vocab, c.embed_dim)
+                                .dropout(c.dropout)
+                                .max_length(c.max_positions)
+                                .eos_id(tokenizer.eos_id())
+                                .pad_id(tokenizer.pad_id())
+                                .start_id(tokenizer.pad_id()))
+        .ptr();
+  }
+  return Seq2Seq(Seq2SeqOptions(vocab, vocab, c.embed_dim, c.heads, c.encoder_layers)
+                     .decoder_layers(c.decoder_layers)
+                     .encoder_feed_forward_dim(c.ffn_dim)
+                     .decoder_feed_forward_dim(c.ffn_dim)
+                     .dropout(c.dropout)
+                     .attention_dropout(c.attention_dropout)
+                     .activation(activations().at(c.activation))
+                     .norm_order(c.pre_norm ? NormOrder::kPre : NormOrder::kPost)
+                     .max_length(c.max_positions)
+                     .eos_id(tokenizer.eos_id())
+                     .pad_id(tokenizer.pad_id())
+                     .start_id(tokenizer.pad_id()))
+      .ptr();
+}
+
+std::map<std::string, BleuTokenizer> bleu_tokenizers() {
+  return {{"none", BleuTokenizer::kNone},
+          {"13a", BleuTokenizer::k13a},
+          {"intl", BleuTokenizer::kIntl},
+          {"char", BleuTokenizer::kChar}};
+}
+
+}  // namespace attend::app

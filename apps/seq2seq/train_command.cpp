@@ -1,0 +1,144 @@
+#include <fmt/format.h>
+
+#include <map>
+#include <memory>
+
+#include "attend/checkpoint/model_folder.h"
+#include "attend/data/parallel_text.h"
+#include "attend/models/recurrent_seq2seq.h"
+#include "attend/models/seq2seq.h"
+#include "attend/text/subword_training.h"
+#include "attend/training/trainer.h"
+#include "commands.h"
+#include "console.h"
+#include "model_choice.h"
+
+namespace attend::app {
+namespace {
+
+struct TrainOptions {
+  std::filesystem::path model_dir;
+  std::vector<std::filesystem::path> train_sets, valid_sets;
+  ModelChoice model;
+  SubwordTrainingOptions subwords;
+  TrainerOptions trainer;
+  MachineOptions machine;
+  bool quiet = false;
+};
+
+void add_duration(CLI::App& app, const std::string& flag, Duration& duration,
+                  const std::string& help) {
+  app.add_option_function<std::string>(
+         flag,
+         [&duration](const std::string& text) {
+           try {
+             duration = Duration::parse(text);
+           } catch (const c10::Error& error) {
+             throw CLI::ValidationError(error.what_without_backtrace());
+           }
+         },
+         help + " (e epochs, u updates, m minutes)")
+      ->type_name("TIME")
+      ->default_str(duration.to_string());
+}
+
+void add_trainer_options(CLI::App& app, TrainerOptions& o) {
+  constexpr auto kGroup = "Training";
+  add_duration(app, "--after", o.after, "Stop after");
+  add_duration(app, "--valid-freq", o.valid_freq, "Validate and save every");
+  add_duration(app, "--disp-freq", o.disp_freq, "Report every");
+  const auto add = [&](const std::string& flag, auto& value, const std::string& help) {
+    return app.add_option(flag, value, help)->capture_default_str()->group(kGroup);
+  };
+  add("--batch-tokens", o.batch_tokens, "Tokens of a batch on its longer side, padding counted");
+  add("--max-length", o.max_length, "Leave out pairs with a longer side, in tokens");
+  add("--label-smoothing", o.label_smoothing, "Label smoothing, [0, 1)");
+  add("--clip-norm", o.clip_norm, "Largest norm of a gradient; 0: no limit");
+  add("--exponential-smoothing", o.exponential_smoothing,
+      "Average the weights, each update with this part; 0: no average");
+  add("--learn-rate", o.schedule.peak, "Highest learning rate");
+  add("--lr-warmup", o.schedule.warmup, "Updates of linear warm-up");
+  const std::map<std::string, Decay> decays{{"inverse-sqrt", Decay::kInverseSquareRoot},
+                                            {"linear", Decay::kLinear},
+                                            {"none", Decay::kNone}};
+  app.add_option("--lr-decay", o.schedule.decay, "After the warm-up: inverse-sqrt, linear or none")
+      ->transform(CLI::CheckedTransformer(decays))
+      ->default_str("inverse-sqrt")
+      ->group(kGroup);
+  add("--cooldown", o.schedule.cooldown, "Last part of the run with a falling rate, [0, 1]");
+  add("--cooldown-floor", o.schedule.cooldown_floor, "Where it falls to, as a part of itself");
+  add("--adam-beta1", o.adam.beta1, "Adam: decay of the mean of gradients");
+  add("--adam-beta2", o.adam.beta2, "Adam: decay of the mean of squared gradients");
+  add("--adam-eps", o.adam.epsilon, "Adam: added to the root");
+  add("--weight-decay", o.adam.weight_decay, "Decoupled weight decay");
+  add("--early-stopping", o.early_stopping,
+      "Stop after so many validations without a better last metric; 0: never");
+  add("--valid-metrics", o.valid_metrics, "Of cross-entropy, bleu and chrf");
+  add("--valid-beam-size", o.valid_beam_size, "Beam size of the metrics that translate");
+  app.add_option("--valid-tokenize", o.bleu_tokenizer, "BLEU tokenizer: none, 13a, intl or char")
+      ->transform(CLI::CheckedTransformer(bleu_tokenizers()))
+      ->default_str("13a")
+      ->group(kGroup);
+  add("--seed", o.seed, "Of initial weights, order and dropout");
+}
+
+int train(const TrainOptions& o) {
+  const auto device = prepare_machine(o.machine);
+  TrainingConsole console(o.quiet);
+  const auto train = read_parallel(o.train_sets.at(0), o.train_sets.at(1));
+  const auto valid =
+      o.valid_sets.empty() ? ParallelText{} : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
+  console.line(fmt::format("{} training pairs, {} validation pairs", train.size(), valid.size()));
+
+  const bool resume = o.trainer.reload && has_snapshot(o.model_dir);
+  const auto tokenizer = [&] {
+    if (resume) return SubwordTokenizer::load(o.model_dir);
+    console.line(fmt::format("training {} joint subwords", o.subwords.vocab_size));
+    auto sentences = train.source;
+    sentences.insert(sentences.end(), train.target.begin(), train.target.end());
+    auto made = train_subwords(sentences, o.subwords);
+    made.save(o.model_dir);
+    return made;
+  }();
+
+  torch::manual_seed(o.trainer.seed);
+  auto model = make_model(o.model, tokenizer);
+  int64_t parameters = 0;
+  for (const auto& parameter : model->module().parameters()) parameters += parameter.numel();
+  console.line(fmt::format("{} subwords, {} parameters, {} CPU threads", tokenizer.vocab_size(),
+                           parameters, torch::get_num_threads()));
+  if (!resume) save_model(o.model_dir, *model);
+
+  Trainer trainer(model, tokenizer, train, valid, o.model_dir, o.trainer, device);
+  const auto result = trainer.run(console.callbacks());
+  console.line(fmt::format("{} after {} updates in {}: {}",
+                           result.interrupted ? "interrupted" : "finished", result.updates,
+                           clock_time(result.elapsed), o.model_dir.string()));
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+Command add_train(CLI::App& app) {
+  auto options = std::make_shared<TrainOptions>();
+  auto& o = *options;
+  app.add_option("-m,--model-dir", o.model_dir, "Folder to train into")->required();
+  app.add_option("-t,--train-sets", o.train_sets, "Source and target text, a sentence a line")
+      ->expected(2)
+      ->required();
+  app.add_option("--valid-sets", o.valid_sets, "The same for validation")->expected(2);
+  add_model_choice(app, o.model);
+  app.add_option("--vocab-size", o.subwords.vocab_size, "Joint subwords, special tokens counted")
+      ->capture_default_str();
+  app.add_option("--subword-model", o.subwords.model, "unigram or bpe")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, SubwordModel>{
+          {"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}}))
+      ->default_str("unigram");
+  add_trainer_options(app, o.trainer);
+  app.add_flag("!--no-reload", o.trainer.reload, "Start again even if the folder has a snapshot");
+  add_machine_options(app, o.machine);
+  app.add_flag("-q,--quiet", o.quiet, "No log on standard error");
+  return [options] { return train(*options); };
+}
+
+}  // namespace attend::app

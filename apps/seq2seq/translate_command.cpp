@@ -1,0 +1,207 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <condition_variable>
+#include <deque>
+#include <fstream>
+#include <iostream>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "attend/checkpoint/file_error.h"
+#include "attend/text/lines.h"
+#include "attend/translation/translator.h"
+#include "commands.h"
+#include "console.h"
+
+namespace attend::app {
+namespace {
+
+struct TranslateOptions {
+  std::filesystem::path model_dir, input, output;
+  TranslatorOptions translator;
+  std::string alignment;  // hard, soft or none
+  bool n_best_format = false, score = false, json = false;
+  size_t mini_batch = 64;  // lines translated at a time, where so many are waiting
+  MachineOptions machine;
+};
+
+/// Lines read ahead by a thread of its own, so that whoever translates can take all the lines that
+/// are there and never waits for one more while a line is unanswered.
+class WaitingLines {
+ public:
+  WaitingLines(std::istream& stream, std::string name) {
+    // Detached: at an error it may still be waiting for a line that never comes.
+    std::thread([shared = shared_, &stream, name = std::move(name)] {
+      LineReader reader(stream, name);
+      const auto put = [&](auto&& change) {
+        const std::lock_guard lock(shared->mutex);
+        change();
+        shared->changed.notify_all();
+      };
+      try {
+        while (auto line = reader.next()) {
+          std::unique_lock lock(shared->mutex);
+          shared->changed.wait(lock, [&] { return shared->lines.size() < kReadAhead; });
+          shared->lines.push_back(std::move(*line));
+          shared->changed.notify_all();
+        }
+      } catch (...) {
+        put([&] { shared->error = std::current_exception(); });
+      }
+      put([&] { shared->finished = true; });
+    }).detach();
+  }
+
+  /// At least one line and at most `most`; none at the end. An error is thrown after the lines
+  /// before it.
+  std::vector<std::string> take(size_t most) {
+    std::unique_lock lock(shared_->mutex);
+    shared_->changed.wait(lock, [&] { return !shared_->lines.empty() || shared_->finished; });
+    std::vector<std::string> taken;
+    while (!shared_->lines.empty() && taken.size() < most) {
+      taken.push_back(std::move(shared_->lines.front()));
+      shared_->lines.pop_front();
+    }
+    shared_->changed.notify_all();
+    if (taken.empty() && shared_->error) std::rethrow_exception(shared_->error);
+    return taken;
+  }
+
+ private:
+  static constexpr size_t kReadAhead = 4096;
+  struct Shared {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<std::string> lines;
+    std::exception_ptr error;
+    bool finished = false;
+  };
+  std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
+};
+
+// Marian's soft alignment: the sources' weights of each target word, separated by spaces.
+std::string soft_alignment(const torch::Tensor& attention) {
+  std::string text;
+  for (int64_t t = 0; t < attention.size(0); ++t) {
+    const auto row = attention[t].contiguous();
+    const auto* values = row.const_data_ptr<float>();
+    text += fmt::format("{}{:.6g}", t == 0 ? "" : " ",
+                        fmt::join(values, values + row.numel(), ","));
+  }
+  return text;
+}
+
+std::string text_line(const TranslateOptions& o, size_t line, const Translation& t) {
+  std::string text = o.n_best_format ? fmt::format("{} ||| {}", line, t.text) : t.text;
+  const bool has_words = t.attention.defined();
+  if (o.alignment == "hard") text += " ||| " + pharaoh(t.alignment);
+  if (o.alignment == "soft") text += " ||| " + (has_words ? soft_alignment(t.attention) : "");
+  if (o.n_best_format || o.score) {
+    text += fmt::format(" ||| F0= {:.4f} ||| {:.4f}", t.log_probability, t.score);
+  }
+  return text;
+}
+
+std::string json_line(const TranslateOptions& o, const std::string& source,
+                      const std::vector<Translation>& translations) {
+  nlohmann::ordered_json all{{"source", source}};
+  for (const auto& t : translations) {
+    nlohmann::ordered_json one{
+        {"text", t.text}, {"log_probability", t.log_probability}, {"score", t.score}};
+    if (o.alignment == "hard") {
+      one["alignment"] = nlohmann::json::array();
+      for (const auto& link : t.alignment) one["alignment"].push_back({link.source, link.target});
+    } else if (o.alignment == "soft") {
+      one["attention"] = nlohmann::json::array();
+      for (int64_t r = 0; t.attention.defined() && r < t.attention.size(0); ++r) {
+        const auto row = t.attention[r].contiguous();
+        const auto* values = row.const_data_ptr<float>();
+        one["attention"].push_back(std::vector<float>(values, values + row.numel()));
+      }
+    }
+    all["translations"].push_back(std::move(one));
+  }
+  return all.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+int translate(const TranslateOptions& o) {
+  auto options = o.translator;
+  options.beam_size = std::max(options.beam_size, options.n_best);
+  options.attention = !o.alignment.empty();
+  const auto device = prepare_machine(o.machine);
+  const auto translator = Translator::load(o.model_dir, options, device);
+
+  std::ifstream input_file;
+  if (!o.input.empty()) {
+    if (std::filesystem::is_directory(o.input)) throw FileError(o.input, "expected a file, got a folder");
+    input_file.open(o.input, std::ios::binary);
+    if (!input_file) throw FileError(o.input, "cannot open for reading");
+  }
+  std::ofstream output_file;
+  if (!o.output.empty()) {
+    output_file.open(o.output, std::ios::binary);
+    if (!output_file) throw FileError(o.output, "cannot open for writing");
+  }
+  const std::string output_name = o.output.empty() ? "standard output" : o.output.string();
+  std::ostream& output = o.output.empty() ? std::cout : output_file;
+  WaitingLines waiting(o.input.empty() ? std::cin : input_file,
+                       o.input.empty() ? "standard input" : o.input.string());
+
+  size_t line = 0;
+  while (true) {
+    const auto texts = waiting.take(o.mini_batch);
+    if (texts.empty()) break;
+    const auto results = translator.translate(texts);
+    for (size_t i = 0; i < texts.size(); ++i, ++line) {
+      if (o.json) {
+        output << json_line(o, texts[i], results[i]) << '\n';
+      } else {
+        for (const auto& translation : results[i]) output << text_line(o, line, translation) << '\n';
+      }
+    }
+    output.flush();
+    if (!output) throw FileError(output_name, "cannot write");
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+Command add_translate(CLI::App& app) {
+  auto options = std::make_shared<TranslateOptions>();
+  auto& o = *options;
+  app.add_option("-m,--model-dir", o.model_dir, "Model folder, attend's own or a MarianMT one")
+      ->required();
+  app.add_option("-i,--input", o.input, "Text, a sentence a line; default: standard input");
+  app.add_option("-o,--output", o.output, "Translations; default: standard output");
+  app.add_option("-b,--beam-size", o.translator.beam_size, "Hypotheses kept; 1: greedy")
+      ->capture_default_str();
+  app.add_option("-n,--normalize", o.translator.length_penalty,
+                 "Divide scores by length to this power")
+      ->capture_default_str();
+  app.add_option_function<int64_t>(
+         "--n-best",
+         [&o](int64_t n) {
+           o.translator.n_best = n;
+           o.n_best_format = true;
+         },
+         "Print so many translations of each line: number ||| text ||| F0= log-probability ||| score")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--alignment", o.alignment, "Append word alignments: hard (0-0 1-2) or soft")
+      ->check(CLI::IsMember({"hard", "soft"}));
+  app.add_flag("--score", o.score, "Append ||| F0= log-probability ||| score");
+  app.add_flag("--json", o.json, "One JSON object a line");
+  app.add_option("--max-length-factor", o.translator.max_length_factor,
+                 "Target tokens allowed for each source token")
+      ->capture_default_str();
+  app.add_option("--mini-batch", o.mini_batch, "Lines translated at a time, where so many wait")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  add_machine_options(app, o.machine);
+  return [options] { return translate(*options); };
+}
+
+}  // namespace attend::app

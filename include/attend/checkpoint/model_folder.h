@@ -1,0 +1,40 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "attend/checkpoint/file_error.h"
+#include "attend/export.h"
+#include "attend/models/recurrent_seq2seq.h"
+#include "attend/models/seq2seq.h"
+
+namespace attend {
+
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, which is
+/// made if need be. Each file is replaced whole or not at all.
+///
+/// A post-norm `Seq2Seq` with Marian's sinusoids is written as `model_type: marian`, exactly what
+/// transformers' MarianMTModel.from_pretrained reads. What no Hugging Face class reads is written in
+/// the same form as `attend_seq2seq` or `attend_recurrent_seq2seq`, never as `marian`.
+///
+/// Throws: FileError with the path if the system refuses.
+ATTEND_API void save_model(const std::filesystem::path& folder, Seq2SeqImpl& model);
+ATTEND_API void save_model(const std::filesystem::path& folder, RecurrentSeq2SeqImpl& model);
+ATTEND_API void save_model(const std::filesystem::path& folder, TranslationModel& model);
+
+/// Reads a model folder of attend's or a MarianMT one, in evaluation mode, as float32 on the CPU.
+///
+/// Tied and derived tensors (embed_tokens, lm_head, sinusoidal embed_positions) may be in the file
+/// and must then equal what they are tied to; any other missing or unused tensor is an error.
+///
+/// Throws: FileError that names the file and, where it applies, every tensor at fault.
+ATTEND_API std::shared_ptr<TranslationModel> load_translation_model(
+    const std::filesystem::path& folder);
+
+/// The same for one architecture: FileError if the folder holds another.
+ATTEND_API Seq2Seq load_seq2seq(const std::filesystem::path& folder);
+ATTEND_API RecurrentSeq2Seq load_recurrent_seq2seq(const std::filesystem::path& folder);
+
+}  // namespace attend

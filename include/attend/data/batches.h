@@ -1,0 +1,52 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "attend/toolkit_export.h"
+
+namespace attend {
+
+/// A sentence pair as token ids, each side with its end token.
+struct TokenPair {
+  std::vector<int64_t> source;
+  std::vector<int64_t> target;
+};
+
+/// Sentence pairs as tensors, padded at the end.
+struct Batch {
+  torch::Tensor source;        // [B, S]
+  torch::Tensor target_input;  // [B, T]: the start token, then the target without its end token
+  torch::Tensor target;        // [B, T]: what is to be predicted
+  int64_t source_tokens = 0;   // real ones, padding not counted
+  int64_t target_tokens = 0;   // real ones; the number of predictions that count
+};
+
+/// Which sentence pairs make up each batch of an epoch.
+using BatchPlan = std::vector<std::vector<size_t>>;
+
+/// The batches of one epoch, a pure function of its arguments on every machine: pairs of similar
+/// lengths together, so that little is padding, ties and the order of batches shuffled.
+///
+/// A batch of B pairs holds at most max_tokens tokens on its longer side, padding counted; a pair
+/// that is longer by itself gets a batch of its own.
+///
+/// Throws: c10::ValueError unless max_tokens > 0.
+ATTEND_TOOLKIT_API BatchPlan plan_batches(const std::vector<TokenPair>& corpus, int64_t max_tokens,
+                                          uint64_t seed, uint64_t epoch);
+
+/// The same without shuffling: for validation.
+ATTEND_TOOLKIT_API BatchPlan plan_batches_in_order(const std::vector<TokenPair>& corpus,
+                                                   int64_t max_tokens);
+
+/// The chosen pairs as tensors on the CPU.
+ATTEND_TOOLKIT_API Batch make_batch(const std::vector<TokenPair>& corpus,
+                                    const std::vector<size_t>& chosen, int64_t start_id,
+                                    int64_t pad_id);
+
+/// A number that another corpus almost surely does not have (64-bit FNV-1a over the ids).
+ATTEND_TOOLKIT_API uint64_t fingerprint(const std::vector<TokenPair>& corpus);
+
+}  // namespace attend

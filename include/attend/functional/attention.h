@@ -1,0 +1,64 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <optional>
+
+#include "attend/export.h"
+#include "attend/functional/mask.h"
+
+namespace attend {
+
+/// Which attention weights to return beside the output.
+enum class WeightsRequest {
+  kNone,     // the output only
+  kPerHead,  // [B, H, T, S]
+  kMean,     // their mean over the heads, [B, T, S]
+};
+
+/// What an attention returns; structured bindings work.
+struct AttentionOutput {
+  torch::Tensor output;
+  torch::Tensor weights;  // undefined unless requested
+};
+
+namespace functional {
+
+/// The numbers of one attention that are not tensors.
+struct AttentionParameters {
+  double dropout_p = 0.0;       // on the weights, applied always; [0, 1)
+  std::optional<double> scale;  // of the scores; default 1 / sqrt(D)
+};
+
+/// Scaled dot-product attention.
+///
+///   output = softmax(query key^T * scale + mask) value
+///
+/// Source: Vaswani et al., 2017, arXiv:1706.03762, equation 1.
+/// Shapes: query [B, H, T, D], key [B, H, S, D], value [B, H, S, Dv] -> output [B, H, T, Dv];
+///         or without heads [B, T, D], or without heads and batch [T, D].
+/// Returns: the output by the fused kernel, the same bits with and without a request; on request the
+///         weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S]; [B, T, S]
+///         or [T, S] for input without heads. Both are differentiable.
+/// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
+ATTEND_API AttentionOutput scaled_dot_product_attention(
+    const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
+    const AttentionMask& mask = {}, WeightsRequest weights = WeightsRequest::kNone,
+    const AttentionParameters& parameters = {});
+
+/// Additive attention on projected queries and keys.
+///
+///   score(t, s) = scale_vector . tanh(query_t + key_s),   output = softmax(score + mask) value
+///
+/// Source: Bahdanau et al., 2015, arXiv:1409.0473, section A.1.2.
+/// Shapes: query [B, T, A], key [B, S, A], scale_vector [A], value [B, S, Dv] -> output [B, T, Dv],
+///         weights [B, T, S]; or all of them without B.
+/// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
+/// Note:   AttentionParameters::scale multiplies the scores; its default here is 1.
+ATTEND_API AttentionOutput additive_attention(
+    const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& scale_vector,
+    const torch::Tensor& value, const AttentionMask& mask = {},
+    WeightsRequest weights = WeightsRequest::kNone, const AttentionParameters& parameters = {});
+
+}  // namespace functional
+}  // namespace attend

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "attend/export.h"
+
+namespace attend::functional {
+
+/// The sum over all real target tokens of the label-smoothed cross-entropy, in nats.
+///
+///   loss = sum_n (1 - eps) * -log p(y_n) + eps / V * sum_v -log p(v)
+///
+/// Source: Szegedy et al., 2016, arXiv:1512.00567, section 7.
+/// Shapes: logits [..., V], target [...] (integers); tokens equal to ignore_id count nothing.
+/// Throws: c10::Error for shapes, c10::ValueError unless 0 <= label_smoothing < 1.
+/// Note:   a sum, not a mean: only the caller knows how many tokens a whole update holds.
+ATTEND_API torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const torch::Tensor& target,
+                                           int64_t ignore_id, double label_smoothing = 0.0);
+
+}  // namespace attend::functional

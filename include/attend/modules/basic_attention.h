@@ -1,0 +1,56 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "attend/export.h"
+#include "attend/functional/attention.h"
+
+namespace attend {
+
+/// Options for `BasicAttention`.
+struct ATTEND_API BasicAttentionOptions {
+  /// query_dim and key_dim: the sizes of a query and a key; hidden_dim: of the space they meet in.
+  BasicAttentionOptions(int64_t query_dim, int64_t key_dim, int64_t hidden_dim);
+
+  TORCH_ARG(int64_t, query_dim);
+  TORCH_ARG(int64_t, key_dim);
+  TORCH_ARG(int64_t, hidden_dim);
+  TORCH_ARG(bool, bias) = false;     // one bias inside the tanh (the paper leaves biases out)
+  TORCH_ARG(double, dropout) = 0.0;  // on the weights, in training; [0, 1)
+};
+
+/// Additive attention.
+///
+///   score(t, s) = v^T tanh(W_q q_t + W_k k_s),   output_t = sum_s softmax_s(score(t, s)) value_s
+///
+/// Source: Bahdanau et al., 2015, arXiv:1409.0473, section A.1.2.
+/// Shapes: query [B, T, query_dim], key [B, S, key_dim], value [B, S, any] -> output [B, T, any],
+///         weights [B, T, S]; or all without B. T and S are free.
+/// Throws: c10::ValueError for options, c10::Error for shapes.
+class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttentionImpl> {
+ public:
+  BasicAttentionImpl(int64_t query_dim, int64_t key_dim, int64_t hidden_dim)
+      : BasicAttentionImpl(BasicAttentionOptions(query_dim, key_dim, hidden_dim)) {}
+  explicit BasicAttentionImpl(const BasicAttentionOptions& options_);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  AttentionOutput forward(const torch::Tensor& query, const torch::Tensor& key,
+                          const torch::Tensor& value, const AttentionMask& mask = {},
+                          WeightsRequest weights = WeightsRequest::kNone) const;
+
+  /// W_k k, which a decoder computes once and hands to `attend` at every step. [B, S, hidden_dim].
+  torch::Tensor project_key(const torch::Tensor& key) const;
+
+  /// `forward` with keys that went through `project_key`.
+  AttentionOutput attend(const torch::Tensor& query, const torch::Tensor& projected_key,
+                         const torch::Tensor& value, const AttentionMask& mask = {},
+                         WeightsRequest weights = WeightsRequest::kNone) const;
+
+  BasicAttentionOptions options;
+  torch::nn::Linear q_proj{nullptr}, k_proj{nullptr};
+  torch::Tensor v;  // [hidden_dim]
+};
+TORCH_MODULE(BasicAttention);
+
+}  // namespace attend

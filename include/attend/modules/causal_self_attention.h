@@ -1,0 +1,46 @@
+#pragma once
+
+#include "attend/modules/multi_head_attention.h"
+
+namespace attend {
+
+/// Options for `CausalSelfAttention`.
+struct ATTEND_API CausalSelfAttentionOptions {
+  CausalSelfAttentionOptions(int64_t embed_dim, int64_t num_heads, int64_t max_length);
+
+  TORCH_ARG(int64_t, embed_dim);     // E, a multiple of num_heads
+  TORCH_ARG(int64_t, num_heads);     // H
+  TORCH_ARG(int64_t, max_length);    // the longest sequence, cached positions counted
+  TORCH_ARG(double, dropout) = 0.0;  // on the weights, in training; [0, 1)
+  TORCH_ARG(bool, bias) = true;      // on all four projections
+};
+
+/// Multi-head self-attention in which no position sees a later one, as in GPT.
+///
+/// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.2.3; Radford et al., 2018, section 3.1.
+/// Shapes: x [B, T, E] -> output [B, T, E], weights [B, H, T, T] or [B, T, T]; or without B.
+///         With a cache of P positions the keys are S = P + T.
+/// Throws: c10::ValueError for options and if P + T > max_length, c10::Error for shapes.
+/// Note:   no mask is registered as a buffer, because none is needed: causality reaches the kernel
+///         as a flag, a single cached query needs no mask at all, and the rare remaining case
+///         (T > 1 new positions after cached ones) builds its [T, S] mask on the fly. So nothing of
+///         size max_length^2 is kept or saved.
+class ATTEND_API CausalSelfAttentionImpl : public MultiHeadAttentionBase<CausalSelfAttentionImpl> {
+ public:
+  CausalSelfAttentionImpl(int64_t embed_dim, int64_t num_heads, int64_t max_length)
+      : CausalSelfAttentionImpl(CausalSelfAttentionOptions(embed_dim, num_heads, max_length)) {}
+  explicit CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_);
+
+  AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
+                          WeightsRequest weights = WeightsRequest::kNone) const;
+
+  /// The new positions x [B, T, E] attend to the cached ones and causally to each other; they join
+  /// the cache.
+  AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
+                       WeightsRequest weights = WeightsRequest::kNone) const;
+
+  int64_t max_length;
+};
+TORCH_MODULE(CausalSelfAttention);
+
+}  // namespace attend

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <optional>
+
+#include "attend/export.h"
+#include "attend/functional/position.h"
+
+namespace attend {
+
+/// The kinds of `PositionalEncoding`.
+enum class PositionKind {
+  kSinusoidal,        // interleaved, as in the paper
+  kSinusoidalHalves,  // Marian's layout: all sines, then all cosines
+  kLearned,           // one learned vector a position, as in BERT and BART
+};
+
+/// Options for `PositionalEncoding`.
+struct ATTEND_API PositionalEncodingOptions {
+  PositionalEncodingOptions(int64_t embed_dim, int64_t max_length);
+
+  TORCH_ARG(int64_t, embed_dim);                               // E
+  TORCH_ARG(int64_t, max_length);                              // the longest sequence
+  TORCH_ARG(PositionKind, kind) = PositionKind::kSinusoidal;
+  TORCH_ARG(double, dropout) = 0.0;                            // on the sum, in training; [0, 1)
+};
+
+/// Adds to each position a vector that tells it apart.
+///
+///   y_t = x_t + table[offset + t]
+///
+/// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.5.
+/// Shapes: x [B, T, E] or [T, E] -> the same; offset is the position of x's first row.
+/// Throws: c10::ValueError for options and if offset + T > max_length, c10::Error for shapes.
+/// Note:   a sinusoidal table is derived, so it is neither a parameter nor a buffer and is not
+///         saved; it follows the module through `to`. A learned one is the parameter `weight`.
+class ATTEND_API PositionalEncodingImpl : public torch::nn::Cloneable<PositionalEncodingImpl> {
+ public:
+  PositionalEncodingImpl(int64_t embed_dim, int64_t max_length)
+      : PositionalEncodingImpl(PositionalEncodingOptions(embed_dim, max_length)) {}
+  explicit PositionalEncodingImpl(const PositionalEncodingOptions& options_);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Device device, bool non_blocking = false) override;
+
+  std::shared_ptr<torch::nn::Module> clone(
+      const std::optional<torch::Device>& device = std::nullopt) const override;
+
+  torch::Tensor forward(const torch::Tensor& x, int64_t offset = 0) const;
+
+  PositionalEncodingOptions options;
+  torch::Tensor weight;  // [max_length, E]
+
+ private:
+  torch::Tensor derived_table(const torch::TensorOptions& like) const;
+};
+TORCH_MODULE(PositionalEncoding);
+
+}  // namespace attend

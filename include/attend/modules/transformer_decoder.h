@@ -1,0 +1,69 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <vector>
+
+#include "attend/export.h"
+#include "attend/modules/encoder_decoder_attention.h"
+
+namespace attend {
+
+/// What a decoder returns.
+struct DecoderOutput {
+  torch::Tensor output;                      // [B, T, E]
+  std::vector<torch::Tensor> self_weights;   // one tensor a layer, if requested
+  std::vector<torch::Tensor> cross_weights;  // one tensor a layer, if requested
+};
+
+/// What a decoder keeps between steps: one cache a layer.
+using DecoderCache = std::vector<DecoderLayerCache>;
+
+/// Options for `TransformerDecoder`.
+struct ATTEND_API TransformerDecoderOptions {
+  TransformerDecoderOptions(TransformerLayerOptions layer, int64_t num_layers);
+
+  TORCH_ARG(TransformerLayerOptions, layer);  // of every layer
+  TORCH_ARG(int64_t, num_layers);             // may be 0
+  TORCH_ARG(bool, final_norm);                // a norm after the last layer; default: with pre-norm
+};
+
+/// A stack of decoder layers, each with weights of its own from the start.
+///
+/// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.1.
+/// Shapes: target [B, T, E], memory [B, S, E] -> output [B, T, E]; or without B.
+/// Throws: c10::ValueError for options, c10::Error for shapes.
+class ATTEND_API TransformerDecoderImpl : public torch::nn::Cloneable<TransformerDecoderImpl> {
+ public:
+  TransformerDecoderImpl(const TransformerLayerOptions& layer, int64_t num_layers)
+      : TransformerDecoderImpl(TransformerDecoderOptions(layer, num_layers)) {}
+  explicit TransformerDecoderImpl(const TransformerDecoderOptions& options_);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  DecoderOutput forward(const torch::Tensor& target, const torch::Tensor& memory,
+                        const AttentionMask& target_mask = {},
+                        const AttentionMask& memory_mask = {},
+                        WeightsRequest weights = WeightsRequest::kNone);
+
+  /// A cache for `step`, with memory [B, S, E] projected once by every layer.
+  DecoderCache start(const torch::Tensor& memory) const;
+
+  /// The new target positions after the cached ones; see `EncoderDecoderAttention::step`. Weights
+  /// are those of the layers from `first_weights_layer` on.
+  DecoderOutput step(const torch::Tensor& target, DecoderCache& cache,
+                     const AttentionMask& memory_mask = {},
+                     WeightsRequest weights = WeightsRequest::kNone, size_t first_weights_layer = 0);
+
+  TransformerDecoderOptions options;
+  torch::nn::ModuleList layers{nullptr};     // of TransformerDecoderLayer
+  torch::nn::LayerNorm layer_norm{nullptr};  // only with final_norm
+
+ private:
+  DecoderOutput run_step(const torch::Tensor& target, DecoderCache& cache,
+                         const AttentionMask& memory_mask, WeightsRequest weights,
+                         size_t first_weights_layer);
+};
+TORCH_MODULE(TransformerDecoder);
+
+}  // namespace attend

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <vector>
+
+#include "attend/export.h"
+#include "attend/functional/feed_forward.h"
+#include "attend/modules/multi_head_self_attention.h"
+
+namespace attend {
+
+/// Where a layer normalises.
+enum class NormOrder {
+  kPost,  // norm(x + f(x)), as in the paper, Marian and BART
+  kPre,   // x + f(norm(x)): Xiong et al., 2020, arXiv:2002.04745
+};
+
+/// Options for the layers of an encoder or a decoder.
+struct ATTEND_API TransformerLayerOptions {
+  TransformerLayerOptions(int64_t embed_dim, int64_t num_heads);
+
+  TORCH_ARG(int64_t, embed_dim);                            // E, a multiple of num_heads
+  TORCH_ARG(int64_t, num_heads);                            // H
+  TORCH_ARG(int64_t, feed_forward_dim);                     // F; default 4 E
+  TORCH_ARG(double, dropout) = 0.1;                         // on each sublayer's output; [0, 1)
+  TORCH_ARG(double, attention_dropout) = 0.0;               // on attention weights; [0, 1)
+  TORCH_ARG(double, activation_dropout) = 0.0;              // on the hidden layer; [0, 1)
+  TORCH_ARG(Activation, activation) = Activation::kRelu;  // of the feed-forward block
+  TORCH_ARG(NormOrder, norm_order) = NormOrder::kPost;
+  TORCH_ARG(double, layer_norm_eps) = 1e-5;                 // added to the variance
+  TORCH_ARG(bool, bias) = true;                             // on every projection
+};
+
+/// One layer of an encoder: self-attention and a feed-forward block, each with a residual.
+///
+/// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.1.
+/// Shapes: x [B, S, E] -> output [B, S, E], weights [B, H, S, S] or [B, S, S]; or without B.
+/// Throws: c10::ValueError for options, c10::Error for shapes.
+class ATTEND_API TransformerEncoderLayerImpl
+    : public torch::nn::Cloneable<TransformerEncoderLayerImpl> {
+ public:
+  TransformerEncoderLayerImpl(int64_t embed_dim, int64_t num_heads)
+      : TransformerEncoderLayerImpl(TransformerLayerOptions(embed_dim, num_heads)) {}
+  explicit TransformerEncoderLayerImpl(const TransformerLayerOptions& options_);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+  AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
+                          WeightsRequest weights = WeightsRequest::kNone);
+
+  TransformerLayerOptions options;
+  MultiHeadSelfAttention self_attn{nullptr};
+  torch::nn::LayerNorm self_attn_layer_norm{nullptr};
+  torch::nn::Linear fc1{nullptr}, fc2{nullptr};
+  torch::nn::LayerNorm final_layer_norm{nullptr};
+};
+TORCH_MODULE(TransformerEncoderLayer);
+
+/// What an encoder returns.
+struct EncoderOutput {
+  torch::Tensor output;                // [B, S, E]
+  std::vector<torch::Tensor> weights;  // one tensor a layer, if requested
+};
+
+/// Options for `TransformerEncoder`.
+struct ATTEND_API TransformerEncoderOptions {
+  TransformerEncoderOptions(TransformerLayerOptions layer, int64_t num_layers);
+
+  TORCH_ARG(TransformerLayerOptions, layer);  // of every layer
+  TORCH_ARG(int64_t, num_layers);             // may be 0
+  TORCH_ARG(bool, final_norm);                // a norm after the last layer; default: with pre-norm
+};
+
+/// A stack of encoder layers, each with weights of its own from the start.
+///
+/// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.1.
+/// Shapes: x [B, S, E] -> output [B, S, E]; or without B.
+/// Throws: c10::ValueError for options, c10::Error for shapes.
+class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<TransformerEncoderImpl> {
+ public:
+  TransformerEncoderImpl(const TransformerLayerOptions& layer, int64_t num_layers)
+      : TransformerEncoderImpl(TransformerEncoderOptions(layer, num_layers)) {}
+  explicit TransformerEncoderImpl(const TransformerEncoderOptions& options_);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+  EncoderOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
+                        WeightsRequest weights = WeightsRequest::kNone);
+
+  TransformerEncoderOptions options;
+  torch::nn::ModuleList layers{nullptr};     // of TransformerEncoderLayer
+  torch::nn::LayerNorm layer_norm{nullptr};  // only with final_norm
+};
+TORCH_MODULE(TransformerEncoder);
+
+}  // namespace attend

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "attend/decoding/alignment.h"
+#include "attend/models/incremental_model.h"
+#include "attend/text/subword_tokenizer.h"
+#include "attend/toolkit_export.h"
+
+namespace attend {
+
+/// How `Translator` translates.
+struct TranslatorOptions {
+  int64_t beam_size = 5;           // hypotheses kept; 1 is greedy search
+  int64_t n_best = 1;              // translations returned for each text; at most beam_size
+  double length_penalty = 1.0;     // scores are divided by length^length_penalty
+  double max_length_factor = 3.0;  // target tokens allowed for each source token
+  int64_t batch_tokens = 4096;     // source tokens translated at a time, padding counted
+  bool attention = false;          // return alignments too
+};
+
+/// One translation of a text.
+struct Translation {
+  std::string text;
+  double log_probability = 0;       // in nats, over all target tokens and the end token
+  double score = 0;                 // log_probability / length^length_penalty; what is ranked
+  torch::Tensor attention;          // [target words, source words], rows sum to about 1, if requested
+  std::vector<WordLink> alignment;  // each target word with the source word it attends to most
+};
+
+/// Text in, text out.
+///
+/// Every text gets an answer: an empty one an empty answer, and one that is longer than the model
+/// has positions is translated part by part.
+///
+/// Throws: c10::ValueError for options.
+class ATTEND_TOOLKIT_API Translator {
+ public:
+  /// Puts the model into evaluation mode.
+  Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
+             const TranslatorOptions& options = {}, torch::Device device = torch::kCPU);
+
+  /// Reads a model folder, attend's own or a MarianMT one. Throws FileError.
+  static Translator load(const std::filesystem::path& folder, const TranslatorOptions& options = {},
+                         torch::Device device = torch::kCPU);
+
+  /// The n_best translations of each text, best first, in the order of the texts.
+  std::vector<std::vector<Translation>> translate(const std::vector<std::string>& texts) const;
+
+  /// The best translation of one text.
+  Translation translate(const std::string& text) const;
+
+  /// The attention of given translations, one matrix [target words, source words] a pair: how the
+  /// model would have aligned them had it written them itself (teacher forcing).
+  /// Throws: c10::ValueError unless there are as many targets as sources, or for a text longer than
+  ///         the model has positions.
+  std::vector<torch::Tensor> align(const std::vector<std::string>& sources,
+                                   const std::vector<std::string>& targets) const;
+
+  const SubwordTokenizer& tokenizer() const { return tokenizer_; }
+  TranslationModel& model() const { return *model_; }
+  const TranslatorOptions& options() const { return options_; }
+
+ private:
+  std::shared_ptr<TranslationModel> model_;
+  SubwordTokenizer tokenizer_;
+  TranslatorOptions options_;
+  torch::Device device_;
+};
+
+/// The whitespace-separated words of a text, as alignments count them.
+ATTEND_TOOLKIT_API std::vector<std::string> split_words(std::string_view text);
+
+}  // namespace attend

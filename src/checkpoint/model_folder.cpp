@@ -1,0 +1,309 @@
+#include "attend/checkpoint/model_folder.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "attend/checkpoint/safetensors.h"
+#include "checkpoint/json_file.h"
+#include "checkpoint/weights.h"
+#include "detail/atomic_file.h"
+
+namespace attend {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr auto kMarian = "marian";
+constexpr auto kAttendSeq2Seq = "attend_seq2seq";
+constexpr auto kAttendRecurrent = "attend_recurrent_seq2seq";
+
+const std::vector<std::pair<std::string, Activation>>& activation_names() {
+  static const std::vector<std::pair<std::string, Activation>> names{
+      {"relu", Activation::kRelu},
+      {"gelu", Activation::kGelu},
+      {"swish", Activation::kSwish},
+      {"silu", Activation::kSwish}};
+  return names;
+}
+
+const std::vector<std::pair<std::string, PositionKind>>& position_names() {
+  static const std::vector<std::pair<std::string, PositionKind>> names{
+      {"sinusoidal_halves", PositionKind::kSinusoidalHalves},
+      {"sinusoidal", PositionKind::kSinusoidal},
+      {"learned", PositionKind::kLearned}};
+  return names;
+}
+
+template <typename Enum>
+std::string name_of(const std::vector<std::pair<std::string, Enum>>& names, Enum value) {
+  for (const auto& [name, candidate] : names) {
+    if (candidate == value) return name;
+  }
+  TORCH_INTERNAL_ASSERT(false, "an enumerator without a name");
+}
+
+template <typename Enum>
+Enum value_of(const detail::JsonFile& config, const char* key,
+              const std::vector<std::pair<std::string, Enum>>& names) {
+  const auto wanted = config.get<std::string>(key);
+  for (const auto& [name, value] : names) {
+    if (name == wanted) return value;
+  }
+  std::string known;
+  for (const auto& [name, value] : names) known += (known.empty() ? "" : ", ") + name;
+  throw FileError(config.path(), fmt::format("expected {} to be one of {}, got {}", key, known, wanted));
+}
+
+bool is_marian(const Seq2SeqOptions& options) {
+  return options.norm_order() == NormOrder::kPost &&
+         options.positions() == PositionKind::kSinusoidalHalves && options.tie_output();
+}
+
+// What HF's generation needs; decoding here reads the same ids from config.json.
+json generation_config(int64_t start, int64_t eos, int64_t pad, int64_t max_length) {
+  return {{"bad_words_ids", json::array({json::array({pad})})},
+          {"bos_token_id", eos},
+          {"decoder_start_token_id", start},
+          {"eos_token_id", eos},
+          {"forced_eos_token_id", eos},
+          {"max_length", max_length},
+          {"num_beams", 1},
+          {"pad_token_id", pad}};
+}
+
+json config_of(const Seq2SeqOptions& o) {
+  json config{
+      {"activation_dropout", o.activation_dropout()},
+      {"activation_function", name_of(activation_names(), o.activation())},
+      {"architectures", json::array({is_marian(o) ? "MarianMTModel" : "AttendSeq2Seq"})},
+      {"attention_dropout", o.attention_dropout()},
+      {"bos_token_id", o.eos_id()},
+      {"d_model", o.embed_dim()},
+      {"decoder_attention_heads", o.decoder_heads()},
+      {"decoder_ffn_dim", o.decoder_feed_forward_dim()},
+      {"decoder_layerdrop", 0.0},
+      {"decoder_layers", o.decoder_layers()},
+      {"decoder_start_token_id", o.start_id()},
+      {"decoder_vocab_size", o.tgt_vocab()},
+      {"dropout", o.dropout()},
+      {"encoder_attention_heads", o.encoder_heads()},
+      {"encoder_ffn_dim", o.encoder_feed_forward_dim()},
+      {"encoder_layerdrop", 0.0},
+      {"encoder_layers", o.encoder_layers()},
+      {"eos_token_id", o.eos_id()},
+      {"forced_eos_token_id", o.eos_id()},
+      {"init_std", 0.02},
+      {"is_encoder_decoder", true},
+      {"max_position_embeddings", o.max_length()},
+      {"model_type", is_marian(o) ? kMarian : kAttendSeq2Seq},
+      {"normalize_before", o.norm_order() == NormOrder::kPre},
+      {"normalize_embedding", false},
+      {"num_hidden_layers", o.encoder_layers()},
+      {"pad_token_id", o.pad_id()},
+      {"scale_embedding", o.scale_embedding()},
+      {"share_encoder_decoder_embeddings", o.share_embeddings()},
+      {"static_position_embeddings", o.positions() != PositionKind::kLearned},
+      {"tie_word_embeddings", o.tie_output()},
+      {"torch_dtype", "float32"},
+      {"use_cache", true},
+      {"vocab_size", o.src_vocab()}};
+  if (!is_marian(o)) config["position_embedding_type"] = name_of(position_names(), o.positions());
+  return config;
+}
+
+Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
+  const bool marian = config.get<std::string>("model_type") == kMarian;
+  const auto vocab = config.get<int64_t>("vocab_size");
+  // Every Marian model adds its sinusoids and normalises after; its other switches must agree.
+  if (marian) {
+    config.expect("static_position_embeddings", true);
+    config.expect("normalize_before", false);
+  }
+  config.expect("normalize_embedding", false);
+  const auto eos = config.get<int64_t>("eos_token_id");
+  const auto pad = config.get<int64_t>("pad_token_id");
+  auto options =
+      Seq2SeqOptions(vocab, config.get_or<int64_t>("decoder_vocab_size", vocab),
+                     config.get<int64_t>("d_model"), config.get<int64_t>("encoder_attention_heads"),
+                     config.get<int64_t>("encoder_layers"))
+          .decoder_heads(config.get<int64_t>("decoder_attention_heads"))
+          .decoder_layers(config.get<int64_t>("decoder_layers"))
+          .encoder_feed_forward_dim(config.get<int64_t>("encoder_ffn_dim"))
+          .decoder_feed_forward_dim(config.get<int64_t>("decoder_ffn_dim"))
+          .dropout(config.get_or<double>("dropout", 0.1))
+          .attention_dropout(config.get_or<double>("attention_dropout", 0.0))
+          .activation_dropout(config.get_or<double>("activation_dropout", 0.0))
+          .activation(value_of(config, "activation_function", activation_names()))
+          .max_length(config.get_or<int64_t>("max_position_embeddings", 512))
+          .share_embeddings(config.get_or<bool>("share_encoder_decoder_embeddings", true))
+          .tie_output(config.get_or<bool>("tie_word_embeddings", true))
+          .scale_embedding(config.get_or<bool>("scale_embedding", false))
+          .eos_id(eos)
+          .pad_id(pad)
+          .start_id(config.get_or<int64_t>("decoder_start_token_id", pad));
+  if (!marian) {
+    options
+        .norm_order(config.get<bool>("normalize_before") ? NormOrder::kPre : NormOrder::kPost)
+        .positions(value_of(config, "position_embedding_type", position_names()));
+  }
+  return options;
+}
+
+json config_of(const RecurrentSeq2SeqOptions& o) {
+  return {{"architectures", json::array({"AttendRecurrentSeq2Seq"})},
+          {"attention_dim", o.attention_dim()},
+          {"d_model", o.embed_dim()},
+          {"decoder_start_token_id", o.start_id()},
+          {"decoder_vocab_size", o.tgt_vocab()},
+          {"dropout", o.dropout()},
+          {"eos_token_id", o.eos_id()},
+          {"is_encoder_decoder", true},
+          {"max_position_embeddings", o.max_length()},
+          {"model_type", kAttendRecurrent},
+          {"pad_token_id", o.pad_id()},
+          {"share_encoder_decoder_embeddings", o.share_embeddings()},
+          {"tie_word_embeddings", o.tie_output()},
+          {"torch_dtype", "float32"},
+          {"vocab_size", o.src_vocab()}};
+}
+
+RecurrentSeq2SeqOptions recurrent_options(const detail::JsonFile& config) {
+  return RecurrentSeq2SeqOptions(config.get<int64_t>("vocab_size"),
+                                 config.get<int64_t>("decoder_vocab_size"),
+                                 config.get<int64_t>("d_model"))
+      .attention_dim(config.get<int64_t>("attention_dim"))
+      .dropout(config.get<double>("dropout"))
+      .max_length(config.get<int64_t>("max_position_embeddings"))
+      .share_embeddings(config.get<bool>("share_encoder_decoder_embeddings"))
+      .tie_output(config.get<bool>("tie_word_embeddings"))
+      .eos_id(config.get<int64_t>("eos_token_id"))
+      .pad_id(config.get<int64_t>("pad_token_id"))
+      .start_id(config.get<int64_t>("decoder_start_token_id"));
+}
+
+void write_json(const fs::path& path, const json& value) {
+  detail::write_file_atomically(path, value.dump(2) + "\n");
+}
+
+void save(const fs::path& folder, const json& config, const SpecialTokenIds& tokens,
+          int64_t max_length, const torch::nn::Module& module) {
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) throw FileError(folder, "cannot make the folder: " + failed.message());
+  write_json(folder / "config.json", config);
+  write_json(folder / "generation_config.json",
+             generation_config(tokens.start_id, tokens.eos_id, tokens.pad_id, max_length));
+  TensorFile file;
+  file.tensors = detail::named_weights(module);
+  file.metadata["format"] = "pt";
+  write_safetensors(folder / "model.safetensors", file);
+}
+
+detail::TiedNames tied_names(const Seq2SeqOptions& options) {
+  const std::string encoder = "model.encoder.embed_tokens.weight",
+                    decoder = "model.decoder.embed_tokens.weight", head = "lm_head.weight";
+  detail::TiedNames tied;
+  if (options.share_embeddings()) {
+    tied.push_back({"model.shared.weight", encoder, decoder});
+    if (options.tie_output()) tied.back().push_back(head);
+  } else if (options.tie_output()) {
+    tied.push_back({decoder, head});
+  }
+  return tied;
+}
+
+// Options come from a file here, so what a constructor says about them is that file's fault.
+template <typename Holder, typename Options>
+Holder build(const fs::path& config, const Options& options) {
+  try {
+    return Holder(options);
+  } catch (const c10::Error& error) {
+    throw FileError(config, error.what_without_backtrace());
+  }
+}
+
+Seq2Seq read_seq2seq(const fs::path& folder, const detail::JsonFile& config) {
+  const auto options = seq2seq_options(config);
+  auto model = build<Seq2Seq>(config.path(), options);
+  detail::NamedTensors derived;
+  if (options.positions() != PositionKind::kLearned) {
+    derived["model.encoder.embed_positions.weight"] =
+        model->model->encoder->embed_positions->weight;
+    derived["model.decoder.embed_positions.weight"] =
+        model->model->decoder->embed_positions->weight;
+  }
+  const auto weights = folder / "model.safetensors";
+  detail::load_weights(weights, read_safetensors(weights).tensors, *model, tied_names(options),
+                       derived);
+  model->eval();
+  return model;
+}
+
+RecurrentSeq2Seq read_recurrent(const fs::path& folder, const detail::JsonFile& config) {
+  auto model = build<RecurrentSeq2Seq>(config.path(), recurrent_options(config));
+  const auto weights = folder / "model.safetensors";
+  detail::load_weights(weights, read_safetensors(weights).tensors, *model, {}, {});
+  model->eval();
+  return model;
+}
+
+detail::JsonFile read_config(const fs::path& folder) {
+  return detail::JsonFile(folder / "config.json");
+}
+
+[[noreturn]] void refuse(const detail::JsonFile& config, const std::string& known) {
+  throw FileError(config.path(), fmt::format("expected model_type {}, got {}", known,
+                                             config.get<std::string>("model_type")));
+}
+
+bool is_seq2seq(const detail::JsonFile& config) {
+  const auto type = config.get<std::string>("model_type");
+  return type == kMarian || type == kAttendSeq2Seq;
+}
+
+bool is_recurrent(const detail::JsonFile& config) {
+  return config.get<std::string>("model_type") == kAttendRecurrent;
+}
+
+}  // namespace
+
+void save_model(const fs::path& folder, Seq2SeqImpl& model) {
+  save(folder, config_of(model.options), model.special_tokens(), model.max_target_length(), model);
+}
+
+void save_model(const fs::path& folder, RecurrentSeq2SeqImpl& model) {
+  save(folder, config_of(model.options), model.special_tokens(), model.max_target_length(), model);
+}
+
+void save_model(const fs::path& folder, TranslationModel& model) {
+  if (auto* transformer = dynamic_cast<Seq2SeqImpl*>(&model)) {
+    save_model(folder, *transformer);
+  } else if (auto* recurrent = dynamic_cast<RecurrentSeq2SeqImpl*>(&model)) {
+    save_model(folder, *recurrent);
+  } else {
+    TORCH_CHECK(false, "save_model: expected a Seq2Seq or a RecurrentSeq2Seq, got another class");
+  }
+}
+
+std::shared_ptr<TranslationModel> load_translation_model(const fs::path& folder) {
+  const auto config = read_config(folder);
+  if (is_seq2seq(config)) return read_seq2seq(folder, config).ptr();
+  if (is_recurrent(config)) return read_recurrent(folder, config).ptr();
+  refuse(config, fmt::format("{}, {} or {}", kMarian, kAttendSeq2Seq, kAttendRecurrent));
+}
+
+Seq2Seq load_seq2seq(const fs::path& folder) {
+  const auto config = read_config(folder);
+  if (!is_seq2seq(config)) refuse(config, fmt::format("{} or {}", kMarian, kAttendSeq2Seq));
+  return read_seq2seq(folder, config);
+}
+
+RecurrentSeq2Seq load_recurrent_seq2seq(const fs::path& folder) {
+  const auto config = read_config(folder);
+  if (!is_recurrent(config)) refuse(config, kAttendRecurrent);
+  return read_recurrent(folder, config);
+}
+
+}  // namespace attend

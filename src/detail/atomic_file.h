@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace attend::detail {
+
+/// A file that appears whole under its name or not at all.
+///
+/// Bytes go to a temporary file in the same folder; `commit` brings it to the disk and renames it
+/// over `path`. Without a commit the destructor removes it, and what was under `path` stays.
+/// The new file has the permissions of the one that it replaces. A symbolic link is followed.
+///
+/// Throws: FileError with the path and the system's reason.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::string_view bytes);
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const char* action) const;
+
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;  // empty once it no longer exists
+  int descriptor_ = -1;              // -1 once closed
+};
+
+/// Writes one file with an AtomicFile.
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+}  // namespace attend::detail

@@ -1,0 +1,27 @@
+#include "attend/functional/feed_forward.h"
+
+#include "attend/functional/linear.h"
+
+namespace attend::functional {
+
+torch::Tensor activate(const torch::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::kRelu:
+      return torch::relu(x);
+    case Activation::kGelu:
+      return torch::gelu(x);
+    case Activation::kSwish:
+      return torch::silu(x);
+  }
+  TORCH_INTERNAL_ASSERT(false, "activation");
+}
+
+torch::Tensor feed_forward(const torch::Tensor& x, const torch::nn::Linear& fc1,
+                           const torch::nn::Linear& fc2, Activation activation, double dropout_p,
+                           const char* who) {
+  auto hidden = activate(linear(x, fc1, who), activation);
+  if (dropout_p > 0.0) hidden = torch::dropout(hidden, dropout_p, /*train=*/true);
+  return linear(hidden, fc2, who);
+}
+
+}  // namespace attend::functional

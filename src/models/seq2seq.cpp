@@ -1,0 +1,258 @@
+#include "attend/models/seq2seq.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "attend/functional/linear.h"
+#include "detail/check.h"
+#include "models/source_mask.h"
+
+namespace attend {
+namespace {
+
+constexpr auto kSeq2Seq = "Seq2Seq";
+
+TransformerLayerOptions layer_options(const Seq2SeqOptions& options, int64_t heads,
+                                      int64_t feed_forward_dim) {
+  return TransformerLayerOptions(options.embed_dim(), heads)
+      .feed_forward_dim(feed_forward_dim)
+      .dropout(options.dropout())
+      .attention_dropout(options.attention_dropout())
+      .activation_dropout(options.activation_dropout())
+      .activation(options.activation())
+      .norm_order(options.norm_order());
+}
+
+TransformerEncoderOptions stack_options(const Seq2SeqOptions& options, TransformerEncoder*) {
+  return {layer_options(options, options.encoder_heads(), options.encoder_feed_forward_dim()),
+          options.encoder_layers()};
+}
+
+TransformerDecoderOptions stack_options(const Seq2SeqOptions& options, TransformerDecoder*) {
+  return {layer_options(options, options.decoder_heads(), options.decoder_feed_forward_dim()),
+          options.decoder_layers()};
+}
+
+int64_t vocabulary(const Seq2SeqOptions& options, TransformerEncoder*) {
+  return options.src_vocab();
+}
+
+int64_t vocabulary(const Seq2SeqOptions& options, TransformerDecoder*) {
+  return options.tgt_vocab();
+}
+
+torch::nn::Embedding make_embedding(int64_t vocab, int64_t embed_dim) {
+  torch::nn::Embedding embedding(vocab, embed_dim);
+  // So that, once scaled by sqrt(E), a vector's entries have variance 1.
+  torch::nn::init::normal_(embedding->weight, 0.0,
+                           1.0 / std::sqrt(static_cast<double>(embed_dim)));
+  return embedding;
+}
+
+class Seq2SeqState final : public DecoderState {
+ public:
+  Seq2SeqState(DecoderCache cache, torch::Tensor source_mask)
+      : cache_(std::move(cache)), source_mask_(std::move(source_mask)) {}
+
+  int64_t position() const override { return position_; }
+
+  void reorder(const torch::Tensor& rows, const torch::Tensor& sentences) override {
+    for (auto& layer : cache_) {
+      layer.self.reorder(rows);
+      if (sentences.defined()) {
+        layer.memory = {layer.memory.key.index_select(0, sentences),
+                        layer.memory.value.index_select(0, sentences)};
+      }
+    }
+    if (sentences.defined() && source_mask_.defined()) {
+      source_mask_ = source_mask_.index_select(0, sentences);
+    }
+  }
+
+  DecoderCache cache_;         // one a decoder layer
+  torch::Tensor source_mask_;  // [B, 1, 1, S], or undefined where there is no padding
+  int64_t position_ = 0;
+};
+
+}  // namespace
+
+Seq2SeqOptions::Seq2SeqOptions(int64_t src_vocab, int64_t tgt_vocab, int64_t embed_dim,
+                               int64_t num_heads, int64_t num_layers)
+    : src_vocab_(src_vocab),
+      tgt_vocab_(tgt_vocab),
+      embed_dim_(embed_dim),
+      encoder_heads_(num_heads),
+      decoder_heads_(num_heads),
+      encoder_layers_(num_layers),
+      decoder_layers_(num_layers),
+      encoder_feed_forward_dim_(4 * embed_dim),
+      decoder_feed_forward_dim_(4 * embed_dim),
+      share_embeddings_(src_vocab == tgt_vocab),
+      pad_id_(std::min(src_vocab, tgt_vocab) - 1),
+      start_id_(pad_id_) {}
+
+template <typename Stack>
+Seq2SeqSideImpl<Stack>::Seq2SeqSideImpl(const Seq2SeqOptions& options_) : options(options_) {
+  Seq2SeqSideImpl::reset();
+}
+
+template <typename Stack>
+void Seq2SeqSideImpl<Stack>::reset() {
+  constexpr Stack* kSide = nullptr;
+  if (!options.share_embeddings()) {
+    embed_tokens = this->register_module(
+        "embed_tokens", make_embedding(vocabulary(options, kSide), options.embed_dim()));
+  }
+  embed_positions = this->register_module(
+      "embed_positions",
+      PositionalEncoding(PositionalEncodingOptions(options.embed_dim(), options.max_length())
+                             .kind(options.positions())
+                             .dropout(options.dropout())));
+  stack = Stack(stack_options(options, kSide));
+  this->register_module("layers", stack->layers);
+  if (stack->layer_norm) this->register_module("layer_norm", stack->layer_norm);
+}
+
+template class Seq2SeqSideImpl<TransformerEncoder>;
+template class Seq2SeqSideImpl<TransformerDecoder>;
+
+Seq2SeqBodyImpl::Seq2SeqBodyImpl(const Seq2SeqOptions& options_) : options(options_) {
+  Seq2SeqBodyImpl::reset();
+}
+
+void Seq2SeqBodyImpl::reset() {
+  if (options.share_embeddings()) {
+    shared = register_module("shared", make_embedding(options.src_vocab(), options.embed_dim()));
+  }
+  encoder = register_module("encoder",
+                            std::make_shared<Seq2SeqSideImpl<TransformerEncoder>>(options));
+  decoder = register_module("decoder",
+                            std::make_shared<Seq2SeqSideImpl<TransformerDecoder>>(options));
+}
+
+Seq2SeqImpl::Seq2SeqImpl(const Seq2SeqOptions& options_) : options(options_) {
+  Seq2SeqImpl::reset();
+}
+
+void Seq2SeqImpl::reset() {
+  detail::check_positive(kSeq2Seq, "src_vocab", options.src_vocab());
+  detail::check_positive(kSeq2Seq, "tgt_vocab", options.tgt_vocab());
+  TORCH_CHECK_VALUE(!options.share_embeddings() || options.src_vocab() == options.tgt_vocab(),
+                    kSeq2Seq, ": expected vocabularies of one size for share_embeddings, got ",
+                    options.src_vocab(), " and ", options.tgt_vocab());
+  const auto check_id = [&](const char* name, int64_t id, int64_t vocab) {
+    TORCH_CHECK_VALUE(id >= 0 && id < vocab, kSeq2Seq, ": expected ", name, " in [0, ", vocab,
+                      "), got ", id);
+  };
+  const auto common = std::min(options.src_vocab(), options.tgt_vocab());
+  check_id("eos_id", options.eos_id(), common);
+  check_id("pad_id", options.pad_id(), common);
+  check_id("start_id", options.start_id(), options.tgt_vocab());
+  TORCH_CHECK_VALUE(options.eos_id() != options.pad_id(), kSeq2Seq,
+                    ": expected eos_id and pad_id to differ, got ", options.eos_id(), " for both");
+  model = register_module("model", Seq2SeqBody(options));
+  final_logits_bias =
+      register_parameter("final_logits_bias", torch::zeros({1, options.tgt_vocab()}));
+  if (!options.tie_output()) {
+    lm_head = register_module(
+        "lm_head", torch::nn::Linear(torch::nn::LinearOptions(options.embed_dim(),
+                                                              options.tgt_vocab())
+                                         .bias(false)));
+    torch::nn::init::normal_(lm_head->weight, 0.0,
+                             1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
+  }
+}
+
+void Seq2SeqImpl::pretty_print(std::ostream& stream) const {
+  stream << "attend::Seq2Seq(src_vocab=" << options.src_vocab()
+         << ", tgt_vocab=" << options.tgt_vocab() << ", embed_dim=" << options.embed_dim()
+         << ", layers=" << options.encoder_layers() << "+" << options.decoder_layers() << ")";
+}
+
+const torch::Tensor& Seq2SeqImpl::source_table() const {
+  return options.share_embeddings() ? model->shared->weight : model->encoder->embed_tokens->weight;
+}
+
+const torch::Tensor& Seq2SeqImpl::target_table() const {
+  return options.share_embeddings() ? model->shared->weight : model->decoder->embed_tokens->weight;
+}
+
+torch::Tensor Seq2SeqImpl::embed(const torch::Tensor& ids, const torch::Tensor& table,
+                                 PositionalEncoding& positions, int64_t offset) const {
+  auto x = torch::embedding(table, ids);  // [B, T, E]
+  if (options.scale_embedding()) x = x * std::sqrt(static_cast<double>(options.embed_dim()));
+  return positions->forward(x, offset);
+}
+
+torch::Tensor Seq2SeqImpl::embed_source(const torch::Tensor& source) {
+  return embed(source, source_table(), model->encoder->embed_positions, 0);
+}
+
+torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t offset) {
+  return embed(target, target_table(), model->decoder->embed_positions, offset);
+}
+
+torch::Tensor Seq2SeqImpl::project(const torch::Tensor& hidden) const {
+  return functional::linear(hidden, lm_head ? lm_head->weight : target_table(),
+                            final_logits_bias.squeeze(0), kSeq2Seq);
+}
+
+torch::Tensor Seq2SeqImpl::forward(const torch::Tensor& source, const torch::Tensor& target,
+                                   const AttentionMask& source_mask,
+                                   const AttentionMask& target_mask) {
+  return run(source, target, source_mask, target_mask).logits;
+}
+
+Seq2SeqOutput Seq2SeqImpl::run(const torch::Tensor& source, const torch::Tensor& target,
+                               const AttentionMask& source_mask, const AttentionMask& target_mask,
+                               WeightsRequest weights) {
+  detail::check_ids(kSeq2Seq, "source", source);
+  detail::check_ids(kSeq2Seq, "target", target);
+  detail::check_shape(kSeq2Seq, "source", source, {-1, -1});
+  detail::check_shape(kSeq2Seq, "target", target, {source.size(0), -1});
+
+  const auto memory_mask = detail::mask_or_padding(source_mask, source, options.pad_id());
+  auto memory = model->encoder->stack(embed_source(source), memory_mask, weights);
+  // The target's padding is at its end, where causality already keeps the real tokens from seeing
+  // it, and the rows of padding count for nothing: it needs no mask of its own.
+  auto decoded = model->decoder->stack(embed_target(target, 0), memory.output, target_mask,
+                                       memory_mask, weights);
+  return {project(decoded.output), std::move(memory.weights), std::move(decoded.self_weights),
+          std::move(decoded.cross_weights)};
+}
+
+SpecialTokenIds Seq2SeqImpl::special_tokens() const {
+  return {options.start_id(), options.eos_id(), options.pad_id()};
+}
+
+std::unique_ptr<DecoderState> Seq2SeqImpl::start(const torch::Tensor& source,
+                                                 const AttentionMask& source_mask) {
+  detail::check_ids(kSeq2Seq, "source", source);
+  detail::check_shape(kSeq2Seq, "source", source, {-1, -1});
+  const auto mask = detail::mask_or_padding(source_mask, source, options.pad_id());
+  const auto memory = model->encoder->stack(embed_source(source), mask).output;
+  return std::make_unique<Seq2SeqState>(
+      model->decoder->stack->start(memory),
+      detail::memory_mask_row(kSeq2Seq, mask, memory));
+}
+
+StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
+                             bool want_alignment) {
+  auto* own = dynamic_cast<Seq2SeqState*>(&state);
+  TORCH_CHECK(own != nullptr, "Seq2Seq::step: expected a state made by this model's start, got another");
+  detail::check_ids("Seq2Seq::step", "tokens", tokens);
+  detail::check_rank("Seq2Seq::step", "tokens", tokens, 1, 1);
+  const auto layers = static_cast<size_t>(options.decoder_layers());
+  auto decoded = model->decoder->stack->step(
+      embed_target(tokens.unsqueeze(1), own->position_), own->cache_,
+      AttentionMask(own->source_mask_),
+      want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone, layers == 0 ? 0 : layers - 1);
+  ++own->position_;
+  StepOutput result{project(decoded.output.squeeze(1)), {}};
+  if (want_alignment && !decoded.cross_weights.empty()) {
+    result.alignment = decoded.cross_weights.back().squeeze(1);  // [N, S]
+  }
+  return result;
+}
+
+}  // namespace attend

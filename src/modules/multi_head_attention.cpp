@@ -1,0 +1,240 @@
+#include "attend/modules/multi_head_attention.h"
+
+#include "attend/functional/heads.h"
+#include "attend/functional/linear.h"
+#include "attend/modules/causal_self_attention.h"
+#include "attend/modules/multi_head_cross_attention.h"
+#include "attend/modules/multi_head_self_attention.h"
+#include "detail/check.h"
+#include "modules/transformer_parts.h"
+#include "functional/lowered_mask.h"
+
+namespace attend {
+namespace {
+
+template <typename Derived>
+constexpr const char* kModuleName = nullptr;
+template <>
+constexpr const char* kModuleName<MultiHeadAttentionImpl> = "MultiHeadAttention";
+template <>
+constexpr const char* kModuleName<MultiHeadSelfAttentionImpl> = "MultiHeadSelfAttention";
+template <>
+constexpr const char* kModuleName<MultiHeadCrossAttentionImpl> = "MultiHeadCrossAttention";
+template <>
+constexpr const char* kModuleName<CausalSelfAttentionImpl> = "CausalSelfAttention";
+
+// What a module's callers know its inputs as.
+struct InputNames {
+  const char *query, *key, *value;
+};
+template <typename Derived>
+constexpr InputNames kInputNames{"x", "x", "x"};
+template <>
+constexpr InputNames kInputNames<MultiHeadAttentionImpl>{"query", "key", "value"};
+template <>
+constexpr InputNames kInputNames<MultiHeadCrossAttentionImpl>{"x", "memory", "memory"};
+
+// A self-attention has one input, so its three sizes are one.
+const MultiHeadAttentionOptions& one_size(const char* who, const MultiHeadAttentionOptions& o) {
+  TORCH_CHECK_VALUE(
+      o.query_dim() == o.embed_dim() && o.key_dim() == o.embed_dim() &&
+          o.value_dim() == o.embed_dim(),
+      who, ": expected query_dim, key_dim and value_dim equal to embed_dim ", o.embed_dim(),
+      ", got ", o.query_dim(), ", ", o.key_dim(), " and ", o.value_dim());
+  return o;
+}
+
+}  // namespace
+
+MultiHeadAttentionOptions::MultiHeadAttentionOptions(int64_t embed_dim, int64_t num_heads)
+    : embed_dim_(embed_dim),
+      num_heads_(num_heads),
+      query_dim_(embed_dim),
+      key_dim_(embed_dim),
+      value_dim_(embed_dim) {}
+
+template <typename Derived>
+MultiHeadAttentionBase<Derived>::MultiHeadAttentionBase(const MultiHeadAttentionOptions& options_)
+    : options(options_) {
+  MultiHeadAttentionBase::reset();
+}
+
+template <typename Derived>
+void MultiHeadAttentionBase<Derived>::reset() {
+  constexpr auto kName = kModuleName<Derived>;
+  detail::check_heads(kName, options.embed_dim(), options.num_heads());
+  detail::check_positive(kName, "query_dim", options.query_dim());
+  detail::check_positive(kName, "key_dim", options.key_dim());
+  detail::check_positive(kName, "value_dim", options.value_dim());
+  detail::check_probability(kName, "dropout", options.dropout());
+
+  const auto projection = [&](const char* name, int64_t from) {
+    return this->register_module(name,
+                                 detail::make_linear(from, options.embed_dim(), options.bias()));
+  };
+  // In the order of Hugging Face's BartAttention.
+  k_proj = projection("k_proj", options.key_dim());
+  v_proj = projection("v_proj", options.value_dim());
+  q_proj = projection("q_proj", options.query_dim());
+  out_proj = projection("out_proj", options.embed_dim());
+}
+
+template <typename Derived>
+void MultiHeadAttentionBase<Derived>::pretty_print(std::ostream& stream) const {
+  stream << "attend::" << kModuleName<Derived> << "(embed_dim=" << options.embed_dim()
+         << ", num_heads=" << options.num_heads() << ", dropout=" << options.dropout() << ")";
+}
+
+template <typename Derived>
+KeyValue MultiHeadAttentionBase<Derived>::project_key_value(const torch::Tensor& key,
+                                                            const torch::Tensor& value) const {
+  constexpr auto kName = kModuleName<Derived>;
+  constexpr auto kInputs = kInputNames<Derived>;
+  detail::check_shape(kName, kInputs.key, key, {-1, -1, options.key_dim()});
+  detail::check_shape(kName, kInputs.value, value,
+                      {key.size(0), key.size(1), options.value_dim()});
+  return {functional::split_heads(functional::linear(key, k_proj, kName), options.num_heads()),
+          functional::split_heads(functional::linear(value, v_proj, kName), options.num_heads())};
+}
+
+template <typename Derived>
+AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& query,
+                                                        const KeyValue& memory,
+                                                        const AttentionMask& mask,
+                                                        WeightsRequest weights) const {
+  constexpr auto kName = kModuleName<Derived>;
+  constexpr auto kInputs = kInputNames<Derived>;
+  detail::check_shape(kName, kInputs.query, query, {-1, -1, options.query_dim()});
+  TORCH_CHECK(memory.key.defined() && memory.key.size(0) == query.size(0), kName, ": expected ",
+              kInputs.query, " and ", kInputs.key, " of one batch size, got ", kInputs.query, " ",
+              detail::shape_string(query.sizes()), " and ",
+              memory.key.defined() ? memory.key.size(0) : 0, " rows of ", kInputs.key);
+  const auto heads =
+      functional::split_heads(functional::linear(query, q_proj, kName), options.num_heads());
+  auto result = functional::scaled_dot_product_attention(
+      heads, memory.key, memory.value, mask, weights,
+      {.dropout_p = this->is_training() ? options.dropout() : 0.0, .scale = {}});
+  result.output = functional::linear(functional::merge_heads(result.output), out_proj, kName);
+  return result;
+}
+
+template <typename Derived>
+AttentionOutput MultiHeadAttentionBase<Derived>::attend_to(const torch::Tensor& query,
+                                                           const torch::Tensor& key,
+                                                           const torch::Tensor& value,
+                                                           const AttentionMask& mask,
+                                                           WeightsRequest weights) const {
+  constexpr auto kName = kModuleName<Derived>;
+  constexpr auto kInputs = kInputNames<Derived>;
+  detail::check_rank(kName, kInputs.query, query, 2, 3);
+  const auto rank = query.dim();
+  detail::check_rank(kName, kInputs.key, key, rank, rank);
+  detail::check_rank(kName, kInputs.value, value, rank, rank);
+  if (rank == 3) return attend(query, project_key_value(key, value), mask, weights);
+
+  auto result = attend(query.unsqueeze(0), project_key_value(key.unsqueeze(0), value.unsqueeze(0)),
+                       functional::with_batch_axis(mask), weights);
+  result.output = result.output.squeeze(0);
+  if (result.weights.defined()) result.weights = result.weights.squeeze(0);
+  return result;
+}
+
+template <typename Derived>
+AttentionOutput MultiHeadAttentionBase<Derived>::attend_to_cached(const torch::Tensor& x,
+                                                                  KeyValueCache& cache,
+                                                                  const AttentionMask& mask,
+                                                                  WeightsRequest weights) const {
+  const auto before = cache.length();
+  const auto memory = cache.append(project_key_value(x, x));
+  try {
+    return attend(x, memory, mask, weights);
+  } catch (...) {
+    cache.truncate(before);  // an error leaves the cache as it was
+    throw;
+  }
+}
+
+template class MultiHeadAttentionBase<MultiHeadAttentionImpl>;
+template class MultiHeadAttentionBase<MultiHeadSelfAttentionImpl>;
+template class MultiHeadAttentionBase<MultiHeadCrossAttentionImpl>;
+template class MultiHeadAttentionBase<CausalSelfAttentionImpl>;
+
+MultiHeadAttentionImpl::MultiHeadAttentionImpl(const MultiHeadAttentionOptions& options_)
+    : MultiHeadAttentionBase(options_) {}
+
+AttentionOutput MultiHeadAttentionImpl::forward(const torch::Tensor& query,
+                                                const torch::Tensor& key,
+                                                const torch::Tensor& value,
+                                                const AttentionMask& mask,
+                                                WeightsRequest weights) const {
+  return attend_to(query, key, value, mask, weights);
+}
+
+MultiHeadSelfAttentionImpl::MultiHeadSelfAttentionImpl(const MultiHeadAttentionOptions& options_)
+    : MultiHeadAttentionBase(one_size("MultiHeadSelfAttention", options_)) {}
+
+AttentionOutput MultiHeadSelfAttentionImpl::forward(const torch::Tensor& x,
+                                                    const AttentionMask& mask,
+                                                    WeightsRequest weights) const {
+  return attend_to(x, x, x, mask, weights);
+}
+
+AttentionOutput MultiHeadSelfAttentionImpl::step(const torch::Tensor& x, KeyValueCache& cache,
+                                                    const AttentionMask& mask,
+                                                    WeightsRequest weights) const {
+  return attend_to_cached(x, cache, mask, weights);
+}
+
+MultiHeadCrossAttentionImpl::MultiHeadCrossAttentionImpl(int64_t query_dim, int64_t key_dim,
+                                                         int64_t embed_dim, int64_t num_heads)
+    : MultiHeadCrossAttentionImpl(MultiHeadAttentionOptions(embed_dim, num_heads)
+                                      .query_dim(query_dim)
+                                      .key_dim(key_dim)
+                                      .value_dim(key_dim)) {}
+
+MultiHeadCrossAttentionImpl::MultiHeadCrossAttentionImpl(const MultiHeadAttentionOptions& options_)
+    : MultiHeadAttentionBase(options_) {
+  TORCH_CHECK_VALUE(options.key_dim() == options.value_dim(),
+                    "MultiHeadCrossAttention: expected value_dim equal to key_dim ",
+                    options.key_dim(), ", got ", options.value_dim());
+}
+
+AttentionOutput MultiHeadCrossAttentionImpl::forward(const torch::Tensor& x,
+                                                     const torch::Tensor& memory,
+                                                     const AttentionMask& mask,
+                                                     WeightsRequest weights) const {
+  return attend_to(x, memory, memory, mask, weights);
+}
+
+CausalSelfAttentionOptions::CausalSelfAttentionOptions(int64_t embed_dim, int64_t num_heads,
+                                                       int64_t max_length)
+    : embed_dim_(embed_dim), num_heads_(num_heads), max_length_(max_length) {}
+
+CausalSelfAttentionImpl::CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_)
+    : MultiHeadAttentionBase(MultiHeadAttentionOptions(options_.embed_dim(), options_.num_heads())
+                                 .dropout(options_.dropout())
+                                 .bias(options_.bias())),
+      max_length(options_.max_length()) {
+  detail::check_positive("CausalSelfAttention", "max_length", max_length);
+}
+
+AttentionOutput CausalSelfAttentionImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
+                                                 WeightsRequest weights) const {
+  detail::check_rank("CausalSelfAttention", "x", x, 2, 3);
+  TORCH_CHECK_VALUE(x.size(-2) <= max_length,
+                    "CausalSelfAttention: expected a sequence of at most max_length ", max_length,
+                    " positions, got ", x.size(-2));
+  return attend_to(x, x, x, AttentionMask::causal() & mask, weights);
+}
+
+AttentionOutput CausalSelfAttentionImpl::step(const torch::Tensor& x, KeyValueCache& cache,
+                                                 const AttentionMask& mask,
+                                                 WeightsRequest weights) const {
+  detail::check_rank("CausalSelfAttention", "x", x, 3, 3);
+  TORCH_CHECK_VALUE(cache.length() + x.size(1) <= max_length,
+                    "CausalSelfAttention: expected a sequence of at most max_length ", max_length,
+                    " positions, got ", cache.length(), " cached and ", x.size(1), " new ones");
+  return attend_to_cached(x, cache, AttentionMask::causal() & mask, weights);
+}
+
+}  // namespace attend

@@ -1,0 +1,83 @@
+#include "attend/modules/positional_encoding.h"
+
+#include "detail/check.h"
+#include "modules/transformer_parts.h"
+
+namespace attend {
+
+PositionalEncodingOptions::PositionalEncodingOptions(int64_t embed_dim, int64_t max_length)
+    : embed_dim_(embed_dim), max_length_(max_length) {}
+
+PositionalEncodingImpl::PositionalEncodingImpl(const PositionalEncodingOptions& options_)
+    : options(options_) {
+  PositionalEncodingImpl::reset();
+}
+
+void PositionalEncodingImpl::reset() {
+  constexpr auto kName = "PositionalEncoding";
+  detail::check_positive(kName, "embed_dim", options.embed_dim());
+  detail::check_positive(kName, "max_length", options.max_length());
+  detail::check_probability(kName, "dropout", options.dropout());
+  switch (options.kind()) {
+    case PositionKind::kLearned:
+      weight = register_parameter("weight",
+                                  torch::empty({options.max_length(), options.embed_dim()}));
+      torch::nn::init::normal_(weight, 0.0, 0.02);
+      break;
+    case PositionKind::kSinusoidal:
+    case PositionKind::kSinusoidalHalves:
+      // A clone starts as a copy and is then reset: it keeps its dtype and device.
+      weight = derived_table(weight.defined() ? weight.options() : torch::TensorOptions());
+      break;
+  }
+}
+
+torch::Tensor PositionalEncodingImpl::derived_table(const torch::TensorOptions& like) const {
+  const auto layout = options.kind() == PositionKind::kSinusoidal ? SinusoidLayout::kInterleaved
+                                                                  : SinusoidLayout::kHalves;
+  return functional::sinusoidal_positions(options.max_length(), options.embed_dim(), layout, like);
+}
+
+std::shared_ptr<torch::nn::Module> PositionalEncodingImpl::clone(
+    const std::optional<torch::Device>& device) const {
+  auto copy = Cloneable::clone(device);
+  if (device) copy->to(*device);
+  return copy;
+}
+
+void PositionalEncodingImpl::pretty_print(std::ostream& stream) const {
+  stream << "attend::PositionalEncoding(embed_dim=" << options.embed_dim()
+         << ", max_length=" << options.max_length() << ")";
+}
+
+// A derived table is made anew in the new dtype: float64 sinusoids rounded from float32 ones would
+// not be the formula's.
+void PositionalEncodingImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
+  Cloneable::to(device, dtype, non_blocking);
+  to(dtype, non_blocking);
+  to(device, non_blocking);
+}
+
+void PositionalEncodingImpl::to(torch::Dtype dtype, bool non_blocking) {
+  Cloneable::to(dtype, non_blocking);
+  if (options.kind() != PositionKind::kLearned) {
+    weight = derived_table(weight.options().dtype(dtype));
+  }
+}
+
+void PositionalEncodingImpl::to(torch::Device device, bool non_blocking) {
+  Cloneable::to(device, non_blocking);
+  if (options.kind() != PositionKind::kLearned) weight = weight.to(device, non_blocking);
+}
+
+torch::Tensor PositionalEncodingImpl::forward(const torch::Tensor& x, int64_t offset) const {
+  constexpr auto kName = "PositionalEncoding";
+  detail::check_layer_input(kName, "x", x, weight);
+  TORCH_CHECK_VALUE(offset >= 0 && offset <= options.max_length() - x.size(-2), kName,
+                    ": expected positions within max_length ", options.max_length(), ", got ",
+                    offset, " + ", x.size(-2));
+  return detail::apply_dropout(x + weight.narrow(0, offset, x.size(-2)), options.dropout(),
+                         is_training());
+}
+
+}  // namespace attend

@@ -1,0 +1,92 @@
+#include "attend/modules/transformer_encoder.h"
+
+#include "detail/check.h"
+#include "modules/transformer_parts.h"
+
+namespace attend {
+
+TransformerLayerOptions::TransformerLayerOptions(int64_t embed_dim, int64_t num_heads)
+    : embed_dim_(embed_dim), num_heads_(num_heads), feed_forward_dim_(4 * embed_dim) {}
+
+TransformerEncoderLayerImpl::TransformerEncoderLayerImpl(const TransformerLayerOptions& options_)
+    : options(options_) {
+  TransformerEncoderLayerImpl::reset();
+}
+
+void TransformerEncoderLayerImpl::reset() {
+  detail::check_layer_options("TransformerEncoderLayer", options);
+  self_attn = register_module("self_attn",
+                              MultiHeadSelfAttention(detail::self_attention_options(options)));
+  self_attn_layer_norm = register_module("self_attn_layer_norm", detail::make_layer_norm(options));
+  fc1 = register_module("fc1", detail::make_linear(options.embed_dim(), options.feed_forward_dim(),
+                                                   options.bias()));
+  fc2 = register_module("fc2", detail::make_linear(options.feed_forward_dim(), options.embed_dim(),
+                                                   options.bias()));
+  final_layer_norm = register_module("final_layer_norm", detail::make_layer_norm(options));
+}
+
+void TransformerEncoderLayerImpl::pretty_print(std::ostream& stream) const {
+  stream << "attend::TransformerEncoderLayer(embed_dim=" << options.embed_dim()
+         << ", num_heads=" << options.num_heads()
+         << ", feed_forward_dim=" << options.feed_forward_dim() << ")";
+}
+
+AttentionOutput TransformerEncoderLayerImpl::forward(const torch::Tensor& x,
+                                                     const AttentionMask& mask,
+                                                     WeightsRequest weights) {
+  detail::check_layer_input("TransformerEncoderLayer", "x", x, self_attn_layer_norm->weight);
+  const detail::ResidualRule rule(options, is_training());
+  AttentionOutput result;
+  const auto attended = rule(x, self_attn_layer_norm, [&](const torch::Tensor& y) {
+    auto attention = self_attn(y, mask, weights);
+    result.weights = attention.weights;
+    return attention.output;
+  });
+  result.output = rule(attended, final_layer_norm, [&](const torch::Tensor& y) {
+    return functional::feed_forward(y, fc1, fc2, options.activation(),
+                                    is_training() ? options.activation_dropout() : 0.0,
+                                    "TransformerEncoderLayer");
+  });
+  return result;
+}
+
+TransformerEncoderOptions::TransformerEncoderOptions(TransformerLayerOptions layer,
+                                                     int64_t num_layers)
+    : layer_(std::move(layer)),
+      num_layers_(num_layers),
+      final_norm_(layer_.norm_order() == NormOrder::kPre) {}
+
+TransformerEncoderImpl::TransformerEncoderImpl(const TransformerEncoderOptions& options_)
+    : options(options_) {
+  TransformerEncoderImpl::reset();
+}
+
+void TransformerEncoderImpl::reset() {
+  TORCH_CHECK_VALUE(options.num_layers() >= 0,
+                    "TransformerEncoder: expected num_layers >= 0, got ", options.num_layers());
+  layers = register_module("layers", torch::nn::ModuleList());
+  for (int64_t i = 0; i < options.num_layers(); ++i) {
+    layers->push_back(TransformerEncoderLayer(options.layer()));
+  }
+  if (options.final_norm()) {
+    layer_norm = register_module("layer_norm", detail::make_layer_norm(options.layer()));
+  }
+}
+
+void TransformerEncoderImpl::pretty_print(std::ostream& stream) const {
+  stream << "attend::TransformerEncoder(num_layers=" << options.num_layers() << ")";
+}
+
+EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
+                                              WeightsRequest weights) {
+  EncoderOutput result{x, {}};
+  for (const auto& layer : *layers) {
+    auto next = layer->as<TransformerEncoderLayer>()->forward(result.output, mask, weights);
+    result.output = next.output;
+    if (weights != WeightsRequest::kNone) result.weights.push_back(next.weights);
+  }
+  if (layer_norm) result.output = layer_norm(result.output);
+  return result;
+}
+
+}  // namespace attend

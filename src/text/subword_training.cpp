@@ -1,0 +1,168 @@
+#include "attend/text/subword_training.h"
+
+#include <fmt/format.h>
+#include <sentencepiece_trainer.h>
+#include <torch/torch.h>
+
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "detail/utf8.h"
+
+namespace attend {
+namespace {
+
+using sentencepiece::SentencePieceTrainer;
+using Arguments = std::unordered_map<std::string, std::string>;
+
+// The trainer's sums depend on how it divides its work: a fixed number of threads, not that of the
+// machine's cores, makes its result the same everywhere.
+constexpr int kThreads = 16;
+
+// </s> and <unk>, which the model has besides its pieces; <pad> comes on top.
+constexpr int64_t kMetaPieces = 2;
+
+// U+2585, which SentencePiece keeps to itself: it leaves out the sentences that hold it.
+constexpr std::string_view kReserved = "\xE2\x96\x85";
+
+// Walks over sentences that stay where they are, those left out that SentencePiece would skip.
+class SentenceList : public sentencepiece::SentenceIterator {
+ public:
+  SentenceList(const std::vector<std::string>& sentences, int64_t max_length)
+      : sentences_(sentences), max_length_(static_cast<size_t>(max_length)) {
+    skip_unused();
+  }
+
+  bool done() const override { return at_ == sentences_.size(); }
+  void Next() override {
+    ++at_;
+    skip_unused();
+  }
+  const std::string& value() const override { return sentences_[at_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  void skip_unused() {
+    while (!done() && !is_used(value())) ++at_;
+  }
+  bool is_used(const std::string& sentence) const {
+    return !sentence.empty() && sentence.size() <= max_length_ &&
+           sentence.find(kReserved) == std::string::npos;
+  }
+
+  const std::vector<std::string>& sentences_;
+  size_t max_length_;
+  size_t at_ = 0;
+};
+
+std::string model_name(SubwordModel model) {
+  switch (model) {
+    case SubwordModel::kUnigram:
+      return "unigram";
+    case SubwordModel::kBpe:
+      return "bpe";
+  }
+  TORCH_CHECK_VALUE(false, "train_subwords: expected a SubwordModel, got ",
+                    static_cast<int>(model));
+}
+
+std::string normalization_name(Normalization normalization) {
+  switch (normalization) {
+    case Normalization::kNmtNfkc:
+      return "nmt_nfkc";
+    case Normalization::kNmtNfkcCaseFold:
+      return "nmt_nfkc_cf";
+    case Normalization::kNfkc:
+      return "nfkc";
+    case Normalization::kIdentity:
+      return "identity";
+  }
+  TORCH_CHECK_VALUE(false, "train_subwords: expected a Normalization, got ",
+                    static_cast<int>(normalization));
+}
+
+void check_options(const SubwordTrainingOptions& options) {
+  TORCH_CHECK_VALUE(options.vocab_size > 0, "train_subwords: expected vocab_size > 0, got ",
+                    options.vocab_size);
+  TORCH_CHECK_VALUE(options.character_coverage >= 0.98 && options.character_coverage <= 1.0,
+                    "train_subwords: expected character_coverage in [0.98, 1], got ",
+                    options.character_coverage);
+  TORCH_CHECK_VALUE(
+      options.max_sentence_length >= 10 && options.max_sentence_length <= (int64_t{1} << 30),
+      "train_subwords: expected max_sentence_length in [10, 2^30], got ",
+      options.max_sentence_length);
+}
+
+std::string train(const std::vector<std::string>& sentences, const SubwordTrainingOptions& options,
+                  const std::string& model, int64_t pieces) {
+  const Arguments arguments{
+      {"model_type", model},
+      {"vocab_size", std::to_string(pieces)},
+      // Ends with what the text supports; the caller judges the size.
+      {"hard_vocab_limit", "false"},
+      {"character_coverage", fmt::format("{}", options.character_coverage)},
+      {"normalization_rule_name", normalization_name(options.normalization)},
+      {"max_sentence_length", std::to_string(options.max_sentence_length)},
+      {"eos_id", "0"},
+      {"unk_id", "1"},
+      {"bos_id", "-1"},
+      {"pad_id", "-1"},
+      {"byte_fallback", "false"},
+      {"shuffle_input_sentence", "false"},
+      {"num_threads", std::to_string(kThreads)},
+      {"minloglevel", "2"},  // errors alone: the trainer is talkative
+  };
+  SentenceList list(sentences, options.max_sentence_length);
+  std::string bytes;
+  const auto status = SentencePieceTrainer::Train(arguments, &list, &bytes);
+  TORCH_CHECK_VALUE(
+      status.ok(),
+      "train_subwords: expected text that SentencePiece can train on, got: ", status.ToString());
+  return bytes;
+}
+
+int64_t count_pieces(const std::string& model) {
+  sentencepiece::SentencePieceProcessor processor;
+  const auto status = processor.LoadFromSerializedProto(model);
+  TORCH_INTERNAL_ASSERT(status.ok(), status.ToString());
+  return processor.GetPieceSize();
+}
+
+// The number of characters that must become pieces. SentencePiece's unigram trainer ends the whole
+// process where the sentences hold none, so this asks its character model first.
+int64_t count_characters(const std::vector<std::string>& sentences,
+                         const SubwordTrainingOptions& options) {
+  constexpr int64_t kEveryCharacter = 0x110000 + kMetaPieces;
+  if (SentenceList(sentences, options.max_sentence_length).done()) return 0;
+  return count_pieces(train(sentences, options, "char", kEveryCharacter)) - kMetaPieces;
+}
+
+}  // namespace
+
+SubwordTokenizer train_subwords(const std::vector<std::string>& sentences,
+                                const SubwordTrainingOptions& options) {
+  check_options(options);
+  for (size_t i = 0; i < sentences.size(); ++i) {
+    TORCH_CHECK_VALUE(!detail::find_invalid_utf8(sentences[i]),
+                      "train_subwords: expected UTF-8, got other bytes in sentences[", i, "]");
+  }
+  const auto characters = count_characters(sentences, options);
+  TORCH_CHECK_VALUE(characters > 0, "train_subwords: expected sentences with text of at most ",
+                    options.max_sentence_length, " bytes, got ", sentences.size(),
+                    " sentences without any");
+  const auto smallest = characters + kMetaPieces + 1;
+  TORCH_CHECK_VALUE(options.vocab_size >= smallest,
+                    "train_subwords: expected vocab_size >= ", smallest, ", which the ", characters,
+                    " characters of the text need ", "(character_coverage ",
+                    options.character_coverage, "), got ", options.vocab_size);
+
+  auto model = train(sentences, options, model_name(options.model), options.vocab_size - 1);
+  const auto size = count_pieces(model) + 1;
+  TORCH_CHECK_VALUE(options.shrink_to_fit || size == options.vocab_size,
+                    "train_subwords: expected vocab_size <= ", size,
+                    ", the largest that the text supports, got ", options.vocab_size);
+  return SubwordTokenizer::from_joint_model(std::move(model), options.tokenizer);
+}
+
+}  // namespace attend

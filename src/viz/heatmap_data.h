@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "attend/viz/heatmap.h"
+
+namespace attend::detail {
+
+/// A heatmap's values and labels, checked and complete.
+struct HeatmapData {
+  int64_t rows = 0, columns = 0;
+  std::vector<double> values;              // [rows * columns]
+  std::vector<std::string> row_labels;     // one for each row
+  std::vector<std::string> column_labels;  // one for each column
+  bool row_labels_are_positions = false;
+  bool column_labels_are_positions = false;
+
+  double at(int64_t row, int64_t column) const {
+    return values[static_cast<size_t>(row * columns + column)];
+  }
+};
+
+/// Throws: c10::Error and c10::ValueError as heatmap.h says.
+HeatmapData read_heatmap(const Heatmap& heatmap);
+
+/// The values of the darkest and the lightest colour.
+struct ColorScale {
+  double minimum = 0, maximum = 1;
+
+  Rgb color(double value) const { return viridis((value - minimum) / (maximum - minimum)); }
+};
+
+/// The scale for all of `data`: the bounds of `options` where they are set.
+ColorScale color_scale(const std::vector<HeatmapData>& data, const HeatmapOptions& options);
+
+/// Writes the values of a scale with as many decimals as tell a hundredth of it apart.
+class ValueFormat {
+ public:
+  explicit ValueFormat(const ColorScale& scale);
+
+  std::string operator()(double value) const;
+
+ private:
+  int decimals_ = 2;
+  bool is_general_ = false;  // three significant digits instead
+};
+
+/// Round values inside a scale, at most `count` (at least 2), with the text of each.
+struct Tick {
+  double value = 0;
+  std::string text;
+};
+std::vector<Tick> make_ticks(const ColorScale& scale, int64_t count);
+
+/// The smallest of 1, 2, 5, 10, 20, 50, ... that is at least `least`.
+int64_t round_step(int64_t least);
+
+}  // namespace attend::detail

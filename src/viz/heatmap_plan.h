@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "attend/viz/heatmap.h"
+#include "viz/canvas.h"
+#include "viz/font_book.h"
+#include "viz/heatmap_data.h"
+
+namespace attend::detail {
+
+/// The labels of one side of the cells.
+struct LabelPlan {
+  std::vector<std::string> texts;  // shortened to fit; empty where nothing is shown
+  int64_t step = 1;                // every step-th label is shown
+  double degrees = 0;              // the text is turned clockwise by this
+  TextStyle style;
+  double depth = 0;     // px from the cells outwards, gap included; 0 where nothing is shown
+  double overhang = 0;  // px beyond the last cell along the side
+};
+
+/// One panel: what is drawn around its cells, and how much room that takes.
+struct PanelPlan {
+  HeatmapData data;
+  double cell = 0;
+  LabelPlan rows, columns;
+  std::string x_label, y_label;  // empty where not shown
+  std::string title;             // of a panel in a grid, shortened to fit
+  TextStyle value_style;
+  bool shows_values = false;
+  double left = 0, top = 0, right = 0, bottom = 0;  // px around the cells
+  Point origin;                                     // of the cells
+
+  double width() const { return cell * static_cast<double>(data.columns); }
+  double height() const { return cell * static_cast<double>(data.rows); }
+  Rect cells() const { return {origin.x, origin.y, width(), height()}; }
+};
+
+/// A whole picture.
+struct HeatmapPlan {
+  std::vector<std::string> title_lines;
+  std::vector<PanelPlan> panels;
+  ColorScale scale;
+  std::string value_label;
+  bool shows_color_bar = false;
+  bool shows_no_value = false;  // the legend of NaN
+  Rect color_bar;
+  std::vector<Tick> ticks;
+  double ticks_width = 0;
+  Point no_value;  // top left corner of the legend's square
+  double width = 0, height = 0;
+};
+
+// Sizes in px that both the plan and the drawing use.
+inline constexpr double kMargin = 24;
+inline constexpr double kTitleLine = 22;
+inline constexpr double kLabelGap = 8;     // between cells and their labels
+inline constexpr double kAxisLine = 22;    // an axis label with the space before it
+inline constexpr double kPanelTitle = 24;  // a panel's title with the space after it
+inline constexpr double kTickLength = 4;
+inline constexpr double kTickGap = 5;
+inline constexpr double kNoValueSquare = 12;
+inline constexpr double kNoValueGap = 6;
+inline constexpr int64_t kMostRectangles = 10'000;  // more cells than these are one image
+
+inline constexpr Rgb kInk{0x1F, 0x23, 0x28};
+inline constexpr Rgb kMuted{0x59, 0x63, 0x6E};
+inline constexpr TextStyle kTitleStyle{16, kInk, true};
+inline constexpr TextStyle kPanelTitleStyle{13, kInk, true};
+inline constexpr TextStyle kAxisStyle{12.5, kMuted};
+inline constexpr TextStyle kTickStyle{11.5, kInk};
+inline constexpr auto kNoValueText = "no value (NaN)";
+
+HeatmapPlan plan_heatmap(const HeatmapGrid& grid, bool is_single, const FontBook& fonts);
+
+}  // namespace attend::detail

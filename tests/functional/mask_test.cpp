@@ -1,0 +1,295 @@
+#include "attend/functional/mask.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "attend/functional/attention.h"
+#include "support/oracle.h"
+#include "support/tensor_assert.h"
+
+namespace attend {
+namespace {
+
+constexpr int64_t kB = 2, kH = 4, kT = 3, kS = 5, kD = 6;
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+torch::Tensor bools(const std::vector<std::vector<int>>& rows) {
+  std::vector<torch::Tensor> result;
+  for (const auto& row : rows) result.push_back(torch::tensor(row));
+  return torch::stack(result).to(torch::kBool);
+}
+
+// Attention of one set of inputs under a mask, its weights too.
+struct Masked : testing::Test {
+  torch::Tensor query = torch::randn({kB, kH, kT, kD}, torch::kDouble);
+  torch::Tensor key = torch::randn({kB, kH, kS, kD}, torch::kDouble);
+  torch::Tensor value = torch::randn({kB, kH, kS, kD}, torch::kDouble);
+
+  AttentionOutput attend(const AttentionMask& mask) const {
+    return functional::scaled_dot_product_attention(query, key, value, mask,
+                                                    WeightsRequest::kPerHead);
+  }
+  void expect(const AttentionMask& mask, const oracle::Mask& expected) const {
+    const auto [output, weights] = attend(mask);
+    const auto reference = oracle::attention(query, key, value, expected);
+    EXPECT_TENSOR_NEAR(output, reference.output, 1e-12);
+    EXPECT_TENSOR_NEAR(weights, reference.weights, 1e-12);
+  }
+};
+
+TEST(CausalMask, IsTrueOnAndBelowTheDiagonal) {
+  EXPECT_TENSOR_EQUAL(functional::causal_mask(3), bools({{1, 0, 0}, {1, 1, 0}, {1, 1, 1}}));
+}
+
+TEST(CausalMask, IsAlignedAtTheBottomRight) {
+  EXPECT_TENSOR_EQUAL(functional::causal_mask(2, 4), bools({{1, 1, 1, 0}, {1, 1, 1, 1}}));
+  EXPECT_TENSOR_EQUAL(functional::causal_mask(4, 2), bools({{0, 0}, {0, 0}, {1, 0}, {1, 1}}));
+}
+
+TEST(CausalMask, TakesEmptySizesAndRefusesNegativeOnes) {
+  EXPECT_EQ(functional::causal_mask(0).sizes(), (std::vector<int64_t>{0, 0}));
+  EXPECT_EQ(functional::causal_mask(0, 3).sizes(), (std::vector<int64_t>{0, 3}));
+  EXPECT_THROW_MESSAGE(functional::causal_mask(-1), c10::ValueError,
+                       "causal_mask: expected lengths >= 0, got -1 and -1");
+}
+
+TEST(PaddingMask, IsFalseAtThePadId) {
+  const auto tokens = torch::tensor({{7, 9, 0}, {0, 4, 0}}, torch::kLong);
+  EXPECT_TENSOR_EQUAL(functional::padding_mask(tokens, 0), bools({{1, 1, 0}, {0, 1, 0}}));
+  EXPECT_TENSOR_EQUAL(functional::padding_mask(tokens.to(torch::kInt), 4),
+                      bools({{1, 1, 1}, {1, 0, 1}}));
+  EXPECT_THROW_MESSAGE(
+      functional::padding_mask(tokens.to(torch::kFloat), 0), c10::Error,
+      "padding_mask: expected tokens of dtype Long or Int, got Float");
+}
+
+TEST(AttentionMask, NoneIsNone) {
+  EXPECT_TRUE(AttentionMask().is_none());
+  EXPECT_TRUE(AttentionMask(torch::Tensor()).is_none());
+  EXPECT_TRUE((AttentionMask() & torch::Tensor()).is_none());
+  EXPECT_FALSE(AttentionMask::causal().is_none());
+  EXPECT_FALSE(AttentionMask(bools({{1}})).is_none());
+}
+
+TEST_F(Masked, NoMaskAllowsEverything) { expect({}, {}); }
+
+TEST_F(Masked, ADenseBoolMaskMeansMayAttend) {
+  const auto allowed = torch::rand({kT, kS}) < 0.6;
+  expect(allowed, {allowed, {}});
+}
+
+TEST_F(Masked, EveryBroadcastableShapeIsTaken) {
+  const std::vector<std::vector<int64_t>> shapes = {
+      {kT, kS},        {1, kS},          {kT, 1},         {1, 1},
+      {kB, kH, kT, kS}, {1, kH, kT, kS}, {kB, 1, kT, kS}, {kB, 1, 1, kS},
+      {kB, kH, kT, 1}, {1, kH, 1, 1},   {1, 1, 1, kS},   {1, 1, 1, 1}};
+  for (const auto& shape : shapes) {
+    SCOPED_TRACE(testing::PrintToString(shape));
+    const auto allowed = torch::rand(shape) < 0.7;
+    expect(allowed, {allowed, {}});
+    const auto bias = torch::randn(shape, torch::kDouble);
+    expect(bias, {{}, bias});
+  }
+}
+
+TEST_F(Masked, AFloatMaskIsAddedToTheScores) {
+  auto bias = torch::randn({kT, kS}, torch::kDouble);
+  bias.index_put_({1, 2}, -kInf);
+  expect(bias, {{}, bias});
+}
+
+TEST_F(Masked, ABiasOfAnotherDtypeIsConverted) {
+  const auto bias = torch::randn({kB, 1, kT, kS}, torch::kFloat);
+  expect(bias, {{}, bias});
+}
+
+TEST_F(Masked, CausalIsAlignedAtTheBottomRight) {
+  expect(AttentionMask::causal(), {oracle::causal(kT, kS), {}});
+}
+
+TEST_F(Masked, CausalOfMoreQueriesThanKeysLeavesTheFirstOnesEmpty) {
+  key = key.narrow(2, 0, 2);
+  value = value.narrow(2, 0, 2);
+  expect(AttentionMask::causal(), {oracle::causal(kT, 2), {}});
+  EXPECT_TENSOR_EQUAL(attend(AttentionMask::causal()).output.select(2, 0),
+                      torch::zeros({kB, kH, kD}, torch::kDouble));
+}
+
+TEST_F(Masked, CausalOfAsManyQueriesAsKeysIsTheLowerTriangle) {
+  query = torch::randn({kB, kH, kS, kD}, torch::kDouble);
+  expect(AttentionMask::causal(), {oracle::causal(kS, kS), {}});
+}
+
+TEST_F(Masked, ASingleCausalQuerySeesEverything) {
+  query = query.narrow(2, 0, 1);
+  expect(AttentionMask::causal(), {});
+}
+
+TEST_F(Masked, KeyLengthsHideWhatComesAfterThem) {
+  for (const auto dtype : {torch::kLong, torch::kInt}) {
+    auto allowed = torch::zeros({kB, 1, 1, kS}, torch::kBool);
+    allowed[0].narrow(-1, 0, 2).fill_(true);
+    allowed[1].fill_(true);
+    expect(AttentionMask::key_lengths(torch::tensor({2, 5}, dtype)), {allowed, {}});
+  }
+}
+
+TEST_F(Masked, PaddingIsPerSentence) {
+  const auto may_attend = torch::rand({kB, kS}) < 0.6;
+  expect(AttentionMask::padding(may_attend), {may_attend.view({kB, 1, 1, kS}), {}});
+}
+
+// Every subset of the five kinds, joined in both orders, against the dense mask that says the same.
+TEST_F(Masked, PartsJoinedWithAndAreTheDenseMaskThatSaysTheSame) {
+  for (const int64_t target : {int64_t{1}, kT, kS, kS + 2}) {
+    query = torch::randn({kB, kH, target, kD}, torch::kDouble);
+    const auto lengths = torch::tensor({3, 5});
+    const auto padding = torch::rand({kB, kS}) < 0.7;
+    const auto allowed = torch::rand({kB, 1, target, kS}) < 0.7;
+    const auto bias = torch::randn({1, kH, target, kS}, torch::kDouble);
+    const auto within = torch::arange(kS).view({1, 1, 1, kS}) < lengths.view({kB, 1, 1, 1});
+    for (int set = 0; set < 32; ++set) {
+      SCOPED_TRACE(testing::Message() << "T " << target << ", parts " << set);
+      const std::vector<std::pair<AttentionMask, oracle::Mask>> parts = {
+          {AttentionMask::causal(), {oracle::causal(target, kS), {}}},
+          {AttentionMask::key_lengths(lengths), {within, {}}},
+          {AttentionMask::padding(padding), {padding.view({kB, 1, 1, kS}), {}}},
+          {allowed, {allowed, {}}},
+          {bias, {{}, bias}}};
+      AttentionMask forward, backward;
+      oracle::Mask dense{torch::ones({kB, kH, target, kS}, torch::kBool), {}};
+      for (size_t i = 0; i < parts.size(); ++i) {
+        if ((set >> i & 1) == 0) continue;
+        const auto& [mask, meaning] = parts[i];
+        forward = forward & mask;
+        backward = mask & backward;
+        if (meaning.allowed.defined()) dense.allowed = dense.allowed.logical_and(meaning.allowed);
+        if (meaning.bias.defined()) dense.bias = meaning.bias;
+      }
+      expect(forward, dense);
+      expect(backward, dense);
+    }
+  }
+}
+
+TEST_F(Masked, SeveralPartsOfOneKindAllCount) {
+  const auto a = torch::rand({kT, kS}) < 0.8, b = torch::rand({kB, 1, 1, kS}) < 0.8;
+  expect(AttentionMask(a) & b, {a.logical_and(b), {}});
+  const auto x = torch::randn({kT, kS}, torch::kDouble), y = torch::randn({kB, 1, 1, kS});
+  expect(AttentionMask(x) & y, {{}, x + y});
+  expect(AttentionMask::key_lengths(torch::tensor({3, 5})) &
+             AttentionMask::key_lengths(torch::tensor({4, 1})),
+         {torch::arange(kS).view({1, 1, 1, kS}) < torch::tensor({3, 1}).view({kB, 1, 1, 1}), {}});
+  EXPECT_TRUE((AttentionMask::causal() & AttentionMask::causal()).is_causal());
+}
+
+TEST_F(Masked, JoiningLeavesTheOperandsAsTheyWere) {
+  const auto causal = AttentionMask::causal();
+  const AttentionMask dense = bools({{1, 1, 1, 1, 0}});
+  const auto both = causal & dense;
+  EXPECT_TRUE(causal.allowed().empty());
+  EXPECT_FALSE(dense.is_causal());
+  EXPECT_EQ(both.allowed().size(), 1u);
+}
+
+TEST_F(Masked, ABareThreeDimensionalMaskIsRefusedWithItsTwoReadings) {
+  const auto mask = torch::ones({kB, kT, kS}, torch::kBool);
+  const char* message =
+      "scaled_dot_product_attention: expected a mask [T, S] or [B, H, T, S], got the 3-D shape "
+      "[2, 3, 5], which has two readings: write mask.unsqueeze(1) for [B, 1, T, S] or "
+      "mask.unsqueeze(0) for [1, H, T, S]";
+  EXPECT_THROW_MESSAGE(attend(mask), c10::Error, message);
+  EXPECT_THROW_MESSAGE(attend(mask.to(torch::kDouble)), c10::Error, message);
+  EXPECT_THROW_MESSAGE(attend(AttentionMask::causal() & mask), c10::Error, message);
+}
+
+TEST_F(Masked, AMaskThatDoesNotFitIsRefusedWithBothShapes) {
+  EXPECT_THROW_MESSAGE(attend(torch::ones({kT, kS + 1}, torch::kBool)), c10::Error,
+                       "scaled_dot_product_attention: expected mask to broadcast to [2, 4, 3, 5], "
+                       "got [3, 6]");
+  EXPECT_THROW_MESSAGE(attend(torch::zeros({kB + 1, 1, kT, kS})), c10::Error,
+                       "scaled_dot_product_attention: expected mask to broadcast to [2, 4, 3, 5], "
+                       "got [3, 1, 3, 5]");
+  EXPECT_THROW_MESSAGE(attend(AttentionMask::padding(torch::ones({kB, kT}, torch::kBool))),
+                       c10::Error,
+                       "scaled_dot_product_attention: expected padding mask of shape [2, 5], got "
+                       "[2, 3]");
+  EXPECT_THROW_MESSAGE(attend(AttentionMask::key_lengths(torch::tensor({1, 2, 3}))), c10::Error,
+                       "scaled_dot_product_attention: expected key lengths of shape [2], got [3]");
+  EXPECT_THROW_MESSAGE(attend(AttentionMask::key_lengths(torch::tensor({1, 6}))), c10::Error,
+                       "scaled_dot_product_attention: expected key lengths in [0, 5], got 1 to 6");
+  EXPECT_THROW_MESSAGE(attend(AttentionMask::key_lengths(torch::tensor({-1, 2}))), c10::Error,
+                       "scaled_dot_product_attention: expected key lengths in [0, 5], got -1 to 2");
+}
+
+TEST_F(Masked, AMaskOnAnotherDeviceIsRefused) {
+  const auto on_meta = [](at::IntArrayRef sizes, torch::Dtype dtype) {
+    return torch::empty(sizes, torch::TensorOptions(torch::kMeta).dtype(dtype));
+  };
+  const char* message =
+      "scaled_dot_product_attention: expected mask on cpu like query, got meta";
+  EXPECT_THROW_MESSAGE(attend(on_meta({kT, kS}, torch::kBool)), c10::Error, message);
+  EXPECT_THROW_MESSAGE(attend(on_meta({kT, kS}, torch::kFloat)), c10::Error, message);
+  EXPECT_THROW_MESSAGE(attend(AttentionMask::key_lengths(on_meta({kB}, torch::kLong))), c10::Error,
+                       message);
+  EXPECT_THROW_MESSAGE(attend(AttentionMask::padding(on_meta({kB, kS}, torch::kBool))), c10::Error,
+                       message);
+}
+
+TEST(AttentionMask, RanksAndDtypesWithoutAMeaningAreRefused) {
+  EXPECT_THROW_MESSAGE(AttentionMask(torch::ones({5}, torch::kBool)), c10::Error,
+                       "AttentionMask: expected a mask with 2 to 4 dimensions, got [5]");
+  EXPECT_THROW_MESSAGE(AttentionMask(torch::ones({1, 1, 1, 3, 5}, torch::kBool)), c10::Error,
+                       "AttentionMask: expected a mask with 2 to 4 dimensions, got [1, 1, 1, 3, 5]");
+  EXPECT_THROW_MESSAGE(AttentionMask(torch::ones({3, 5}, torch::kLong)), c10::Error,
+                       "AttentionMask: expected a bool mask (true = may attend) or a floating-point "
+                       "bias, got dtype Long");
+  EXPECT_THROW_MESSAGE(AttentionMask::padding(torch::ones({2, 5})), c10::Error,
+                       "AttentionMask::padding: expected may_attend of dtype Bool (true = may "
+                       "attend), got Float");
+  EXPECT_THROW_MESSAGE(AttentionMask::padding(torch::ones({5}, torch::kBool)), c10::Error,
+                       "AttentionMask::padding: expected may_attend with 2 dimensions, got [5]");
+  EXPECT_THROW_MESSAGE(AttentionMask::padding({}), c10::Error,
+                       "AttentionMask::padding: expected may_attend with 2 dimensions, got an "
+                       "undefined tensor");
+  EXPECT_THROW_MESSAGE(AttentionMask::key_lengths(torch::ones({2})), c10::Error,
+                       "AttentionMask::key_lengths: expected lengths of dtype Long or Int, got "
+                       "Float");
+  EXPECT_THROW_MESSAGE(AttentionMask::key_lengths(torch::ones({2, 1}, torch::kLong)), c10::Error,
+                       "AttentionMask::key_lengths: expected lengths with 1 dimensions, got [2, 1]");
+}
+
+TEST_F(Masked, TorchsBoolMaskIsTurnedRound) {
+  const auto ignore = torch::rand({kT, kS}) < 0.4;
+  expect(functional::mask_from_torch(ignore), {ignore.logical_not(), {}});
+  const auto bias = torch::randn({kT, kS}, torch::kDouble);
+  expect(functional::mask_from_torch(bias), {{}, bias});
+  EXPECT_TRUE(functional::mask_from_torch({}).is_none());
+}
+
+TEST_F(Masked, TorchsMaskPerHeadIsUnfolded) {
+  const auto ignore = torch::rand({kB * kH, kT, kS}) < 0.4;
+  expect(functional::mask_from_torch(ignore, kH),
+         {ignore.logical_not().view({kB, kH, kT, kS}), {}});
+  EXPECT_THROW_MESSAGE(functional::mask_from_torch(ignore, 3), c10::Error,
+                       "mask_from_torch: expected attn_mask of shape [B * num_heads, T, S] with "
+                       "num_heads 3, got [8, 3, 5]");
+  EXPECT_THROW_MESSAGE(functional::mask_from_torch(ignore, 0), c10::ValueError,
+                       "mask_from_torch: expected num_heads > 0, got 0");
+  EXPECT_THROW_MESSAGE(functional::mask_from_torch(ignore[0][0]), c10::Error,
+                       "mask_from_torch: expected attn_mask with 2 to 3 dimensions, got [5]");
+}
+
+TEST_F(Masked, TorchsKeyPaddingMaskIsTurnedRound) {
+  const auto ignore = torch::rand({kB, kS}) < 0.4;
+  expect(functional::padding_from_torch(ignore),
+         {ignore.logical_not().view({kB, 1, 1, kS}), {}});
+  EXPECT_TRUE(functional::padding_from_torch({}).is_none());
+  EXPECT_THROW_MESSAGE(functional::padding_from_torch(ignore.to(torch::kFloat)), c10::Error,
+                       "padding_from_torch: expected key_padding_mask of dtype Bool (true = "
+                       "ignore), got Float");
+}
+
+}  // namespace
+}  // namespace attend

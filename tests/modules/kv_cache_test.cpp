@@ -1,0 +1,198 @@
+#include "attend/modules/kv_cache.h"
+
+#include <gtest/gtest.h>
+
+#include "support/tensor_assert.h"
+
+namespace attend {
+namespace {
+
+constexpr int64_t kB = 2, kH = 4, kD = 6;
+
+KeyValue positions(int64_t length, int64_t batch = kB) {
+  return {torch::randn({batch, kH, length, kD}), torch::randn({batch, kH, length, kD})};
+}
+
+torch::Tensor joined(const std::vector<torch::Tensor>& parts) { return torch::cat(parts, 2); }
+
+TEST(KeyValueCache, HoldsEverythingAppendedInOrder) {
+  KeyValueCache cache;
+  EXPECT_EQ(cache.length(), 0);
+  std::vector<torch::Tensor> keys, values;
+  for (const int64_t length : {3, 1, 1, 20, 0, 1, 50}) {
+    const auto next = positions(length);
+    keys.push_back(next.key);
+    values.push_back(next.value);
+    const auto held = cache.append(next);
+    EXPECT_TENSOR_EQUAL(held.key, joined(keys));
+    EXPECT_TENSOR_EQUAL(held.value, joined(values));
+    EXPECT_EQ(cache.length(), held.key.size(2));
+  }
+}
+
+TEST(KeyValueCache, ValuesMayHaveAnotherSizeThanKeys) {
+  KeyValueCache cache;
+  const KeyValue next{torch::randn({kB, kH, 2, kD}), torch::randn({kB, kH, 2, 7})};
+  cache.append(next);
+  EXPECT_TENSOR_EQUAL(cache.append(next).value, joined({next.value, next.value}));
+}
+
+TEST(KeyValueCache, AppendingOnePositionDoesNotCopyTheOthers) {
+  KeyValueCache cache;
+  cache.append(positions(17));
+  const auto* before = cache.append(positions(1)).key.const_data_ptr();
+  EXPECT_EQ(cache.append(positions(1)).key.const_data_ptr(), before);
+}
+
+TEST(KeyValueCache, DoesNotShareMemoryWithWhatIsAppended) {
+  KeyValueCache cache;
+  auto next = positions(2);
+  const auto key = next.key.clone();
+  cache.append(next);
+  next.key.zero_();
+  EXPECT_TENSOR_EQUAL(cache.append(positions(1)).key.narrow(2, 0, 2), key);
+}
+
+TEST(KeyValueCache, CopiesAreIndependent) {
+  KeyValueCache cache;
+  const auto first = positions(2), second = positions(1), third = positions(1);
+  cache.append(first);
+  KeyValueCache copy = cache;
+  const auto held = cache.append(second);
+  copy.append(third);
+  EXPECT_TENSOR_EQUAL(held.key, joined({first.key, second.key}));
+  EXPECT_TENSOR_EQUAL(copy.append(positions(0)).key, joined({first.key, third.key}));
+}
+
+TEST(KeyValueCache, TruncatingForgetsTheLastPositions) {
+  KeyValueCache cache;
+  const auto first = positions(5), second = positions(2);
+  cache.append(first);
+  cache.truncate(3);
+  EXPECT_EQ(cache.length(), 3);
+  EXPECT_TENSOR_EQUAL(cache.append(second).key, joined({first.key.narrow(2, 0, 3), second.key}));
+  cache.truncate(0);
+  const auto of_another_batch = positions(1, 3);
+  EXPECT_TENSOR_EQUAL(cache.append(of_another_batch).key, of_another_batch.key);
+}
+
+TEST(KeyValueCache, ReorderingPicksRows) {
+  KeyValueCache cache;
+  const auto first = positions(3);
+  cache.append(first);
+  const auto rows = torch::tensor({1, 1, 0}, torch::kInt);
+  cache.reorder(rows);
+  const auto next = positions(1, 3);
+  const auto held = cache.append(next);
+  EXPECT_TENSOR_EQUAL(held.key, joined({first.key.index_select(0, rows), next.key}));
+  EXPECT_TENSOR_EQUAL(held.value, joined({first.value.index_select(0, rows), next.value}));
+}
+
+TEST(KeyValueCache, ReorderingAnEmptyCacheIsNothing) {
+  KeyValueCache cache;
+  cache.reorder(torch::tensor({1, 0}));
+  EXPECT_EQ(cache.length(), 0);
+}
+
+TEST(KeyValueCache, GradientsReachWhatWasAppended) {
+  KeyValueCache cache;
+  auto first = positions(2), second = positions(1);
+  for (auto* part : {&first, &second}) {
+    part->key.requires_grad_();
+    part->value.requires_grad_();
+  }
+  cache.append(first);
+  cache.reorder(torch::tensor({1, 0}));
+  const auto held = cache.append(second);
+  (held.key.sum() + 2.0 * held.value.sum()).backward();
+  EXPECT_TENSOR_EQUAL(first.key.grad(), torch::ones_like(first.key));
+  EXPECT_TENSOR_EQUAL(second.value.grad(), torch::full_like(second.value, 2.0));
+}
+
+// A cache may be filled with gradients and go on without them, and the other way round. Nothing
+// that was handed in or out before may change by that.
+TEST(KeyValueCache, GradientsOnOneSideOnlyDoNotSpoilWhatWasHandedOut) {
+  for (const bool on_key : {true, false}) {
+    SCOPED_TRACE(on_key ? "gradients of keys" : "gradients of values");
+    KeyValueCache cache;
+    const auto first = positions(3), second = positions(1);
+    (on_key ? first.key : first.value).requires_grad_();
+    const auto key = first.key.detach().clone(), value = first.value.detach().clone();
+    const auto held = cache.append(first);
+    const auto loss = (held.key * held.key).sum() + (held.value * held.value).sum();
+    cache.truncate(1);
+    {
+      const torch::NoGradGuard no_grad;
+      EXPECT_TENSOR_EQUAL(cache.append(second).key, joined({key.narrow(2, 0, 1), second.key}));
+    }
+    EXPECT_TENSOR_EQUAL(first.key, key);
+    EXPECT_TENSOR_EQUAL(first.value, value);
+    loss.backward();
+    const auto& leaf = on_key ? first.key : first.value;
+    EXPECT_TENSOR_EQUAL(leaf.grad(), 2.0 * leaf.detach());
+  }
+}
+
+TEST(KeyValueCache, AppendingConstantsToGradientsKeepsTheGradients) {
+  for (const bool on_key : {true, false}) {
+    KeyValueCache cache;
+    const auto first = positions(3);
+    const auto& leaf = on_key ? first.key : first.value;
+    leaf.requires_grad_();
+    cache.append(first);
+    torch::Tensor loss = torch::zeros({});
+    for (int i = 0; i < 3; ++i) {
+      const auto held = cache.append(positions(1));
+      loss = loss + ((on_key ? held.key : held.value).narrow(2, 0, 3) *
+                     (on_key ? held.key : held.value).narrow(2, 0, 3)).sum();
+    }
+    loss.backward();
+    EXPECT_TENSOR_NEAR(leaf.grad(), 6.0 * leaf.detach(), 1e-5);
+  }
+}
+
+TEST(KeyValueCache, ErrorsNameWhatWasExpectedAndGotAndChangeNothing) {
+  KeyValueCache cache;
+  EXPECT_THROW_MESSAGE(cache.append({torch::zeros({kH, 1, kD}), torch::zeros({kH, 1, kD})}),
+                       c10::Error,
+                       "KeyValueCache::append: expected key with 4 dimensions, got [4, 1, 6]");
+  EXPECT_THROW_MESSAGE(cache.append({positions(2).key, positions(1).value}), c10::Error,
+                       "KeyValueCache::append: expected value of shape [2, 4, 2, -1] (-1 = any), "
+                       "got [2, 4, 1, 6]");
+  EXPECT_THROW_MESSAGE(cache.append({positions(2).key, {}}), c10::Error,
+                       "KeyValueCache::append: expected value of shape [2, 4, 2, -1] (-1 = any), "
+                       "got an undefined tensor");
+  EXPECT_EQ(cache.length(), 0);
+  const auto first = positions(2);
+  cache.append(first);
+  EXPECT_THROW_MESSAGE(cache.append(positions(1, 3)), c10::Error,
+                       "KeyValueCache::append: expected key of shape [2, 4, -1, 6] (-1 = any), got "
+                       "[3, 4, 1, 6]");
+  EXPECT_THROW_MESSAGE(
+      cache.append({torch::zeros({kB, kH, 1, kD}), torch::zeros({kB, kH, 1, 7})}), c10::Error,
+      "KeyValueCache::append: expected value of shape [2, 4, -1, 6] (-1 = any), got [2, 4, 1, 7]");
+  const auto in_doubles = [](const KeyValue& x) {
+    return KeyValue{x.key.to(torch::kDouble), x.value.to(torch::kDouble)};
+  };
+  EXPECT_THROW_MESSAGE(cache.append(in_doubles(positions(1))), c10::Error,
+                       "KeyValueCache::append: expected key of dtype Float like the cached keys, "
+                       "got Double");
+  EXPECT_THROW_MESSAGE(cache.append({positions(1).key, positions(1).value.to(torch::kMeta)}),
+                       c10::Error,
+                       "KeyValueCache::append: expected value on cpu like the cached values, got "
+                       "meta");
+  EXPECT_THROW_MESSAGE(cache.truncate(3), c10::ValueError,
+                       "KeyValueCache::truncate: expected a length in [0, 2], got 3");
+  EXPECT_THROW_MESSAGE(cache.truncate(-1), c10::ValueError,
+                       "KeyValueCache::truncate: expected a length in [0, 2], got -1");
+  EXPECT_THROW_MESSAGE(cache.reorder(torch::zeros({2})), c10::Error,
+                       "KeyValueCache::reorder: expected rows of dtype Long or Int, got Float");
+  EXPECT_THROW_MESSAGE(cache.reorder(torch::zeros({2, 1}, torch::kLong)), c10::Error,
+                       "KeyValueCache::reorder: expected rows with 1 dimensions, got [2, 1]");
+  EXPECT_THROW(cache.reorder(torch::tensor({0, 2})), c10::Error);
+  EXPECT_EQ(cache.length(), 2);
+  EXPECT_TENSOR_EQUAL(cache.append(positions(0)).key, first.key);
+}
+
+}  // namespace
+}  // namespace attend

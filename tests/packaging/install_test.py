@@ -1,0 +1,173 @@
+"""An installed attend: moved to another prefix, used by a project there, and what it exports."""
+
+import glob
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import unittest
+
+from support import BUILD, SOURCE, PackagingTest, cache, environment, run
+
+# A space in the path finds what is not quoted.
+PREFIX = BUILD / "tests/packaging/moved prefix"
+CONSUMER = SOURCE / "tests/consumer/find_package"
+SEARCH = SOURCE / "tests/packaging/search"
+PRINTED = "output [2, 5, 64], weights [2, 8, 5, 5]"
+HAS_TOOLKIT = (BUILD / "src/libattend_toolkit.so").exists()
+
+
+class Install(PackagingTest):
+    """Installs for the other tests of this file."""
+
+    def test_install_and_move(self):
+        shutil.rmtree(PREFIX, ignore_errors=True)
+        first = self.work / "first"
+        self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--install", BUILD, "--prefix", first))
+        first.rename(PREFIX)
+
+
+class Consume(PackagingTest):
+    """A project that uses the installed attend."""
+
+    def build_and_run(self, *arguments, env):
+        self.assert_succeeds(
+            self.configure(CONSUMER, f"-DCMAKE_PREFIX_PATH={PREFIX}", "-DCMAKE_BUILD_TYPE=Release",
+                           f"-DCMAKE_MAKE_PROGRAM={cache('CMAKE_MAKE_PROGRAM')}", *arguments, env=env))
+        build = self.work / "build"
+        self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--build", build, env=env))
+        self.assert_succeeds(run(build / "consumer", env=env, cwd="/"), PRINTED)
+
+    def test_consumer(self):
+        self.build_and_run(env=environment())
+
+
+class ConsumeWithoutCudaToolkit(Consume):
+    """The same where no CUDA toolkit can be found."""
+
+    def setUp(self):
+        folders = [entry for entry in os.environ["PATH"].split(":")
+                   if not (pathlib.Path(entry) / "nvcc").exists()]
+        self.env = environment(PATH=":".join(folders))
+        toolkits = glob.glob("/usr/local/cuda*") + glob.glob("/opt/cuda*")
+        ignored = [path for toolkit in toolkits
+                   for path in glob.glob(f"{toolkit}/*") + glob.glob(f"{toolkit}/targets/*/*")]
+        self.arguments = ["-DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON",
+                          "-DCMAKE_DISABLE_FIND_PACKAGE_CUDA=ON", f"-DCMAKE_IGNORE_PATH={';'.join(ignored)}"]
+
+    def test_consumer(self):
+        self.build_and_run(*self.arguments, env=self.env)
+
+    def test_the_toolkit_is_hidden(self):
+        torch = pathlib.Path(re.search(r"ATTEND_TORCH_BUILT_WITH \"(.*)\"", (
+            PREFIX / "lib/cmake/attend/attendConfig.cmake").read_text()).group(1))
+        if not (torch / "lib/libtorch_cuda.so").exists():
+            self.skipTest("LibTorch was built without CUDA")
+        source = self.work / "control"
+        source.mkdir()
+        (source / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.23)\nproject(control CXX)\nfind_package(Torch REQUIRED)\n")
+        # LibTorch's own package needs the toolkit, so it must fail where ours works.
+        self.assert_fails(
+            self.configure(source, f"-DCMAKE_PREFIX_PATH={torch}", *self.arguments, env=self.env,
+                           name="control-build"), "CUDA")
+
+
+class Package(PackagingTest):
+    """The CMake package and the programs of the installed attend."""
+
+    def find(self, *arguments, **variables):
+        return self.configure(SEARCH, f"-DCMAKE_PREFIX_PATH={PREFIX}", *arguments,
+                              env=environment(**variables))
+
+    def test_components(self):
+        self.assert_succeeds(self.find("-DFIND_ATTEND=0.1"), "attend_FOUND: 1")
+        asked = "-DFIND_ATTEND=COMPONENTS;toolkit"
+        if HAS_TOOLKIT:
+            self.assert_succeeds(self.find(asked), "attend_FOUND: 1")
+        else:
+            self.assert_succeeds(self.find(asked), "attend_FOUND: 0 ",
+                                 "expected the component toolkit, got an attend that was built without it")
+            self.assert_fails(self.find(asked + ";REQUIRED"), "expected the component toolkit, got")
+        self.assert_fails(self.find("-DFIND_ATTEND=REQUIRED;COMPONENTS;nonsense"), "nonsense")
+
+    def test_another_version(self):
+        for version in ("0.0.9", "0.2", "1.0"):
+            with self.subTest(version=version):
+                self.assert_succeeds(self.find(f"-DFIND_ATTEND={version}"), "attend_FOUND: 0")
+
+    def test_another_libtorch(self):
+        torch = self.work / "torch"
+        config = torch / "share/cmake/Torch"
+        config.mkdir(parents=True)
+        (config / "TorchConfig.cmake").touch()
+        (config / "TorchConfigVersion.cmake").write_text('set(PACKAGE_VERSION "2.99.0")\n')
+        said = (r"attend: expected LibTorch ", f"which attend was built with, got '2.99.0' in {torch}")
+        named = f"-DTorch_DIR={config}"
+        self.assert_succeeds(self.find("-DFIND_ATTEND=0.1", named), "attend_FOUND: FALSE ", *said)
+        self.assert_fails(self.find("-DFIND_ATTEND=REQUIRED", named), *said)
+
+    def test_no_file_names_the_build_or_the_prefix(self):
+        for path in PREFIX.rglob("*"):
+            if path.is_file() and path.suffix in (".cmake", ".h"):
+                text = path.read_text()
+                # LibTorch may lie below the source tree; where it lies is the last resort of the search.
+                text = re.sub(r'set\(ATTEND_TORCH_BUILT_WITH .*\)', "", text)
+                self.assertNotIn(str(BUILD), text, path)
+                self.assertNotIn(str(SOURCE), text, path)
+
+    def test_every_header_is_installed(self):
+        rooms = [room for room in (SOURCE / "include/attend").iterdir() if room.is_dir()]
+        toolkit = {"text", "data", "translation", "training", "viz"}
+        expected = {path.relative_to(SOURCE / "include").as_posix() for room in rooms
+                    if HAS_TOOLKIT or room.name not in toolkit for path in room.rglob("*.h")}
+        expected |= {"attend/attend.h", "attend/export.h"} | (
+            {"attend/toolkit_export.h"} if HAS_TOOLKIT else set())
+        installed = {path.relative_to(PREFIX / "include").as_posix()
+                     for path in (PREFIX / "include").rglob("*") if path.is_file()}
+        self.assertEqual(installed, expected)
+
+    def test_programs_run_from_the_new_place(self):
+        for program in PREFIX.glob("bin/*"):
+            with self.subTest(program=program.name):
+                self.assert_succeeds(run(program, "--help", env=environment(LD_LIBRARY_PATH=None), cwd="/"))
+
+
+class Symbols(unittest.TestCase):
+    """What the shared libraries export is what the headers declare so."""
+
+    def check(self, library, macro):
+        path = BUILD / "src" / library
+        if not path.exists():
+            self.skipTest(f"{library} was not built")
+        symbols = subprocess.run(["nm", "-D", "--defined-only", "--demangle", path], check=True,
+                                 stdout=subprocess.PIPE, text=True).stdout
+        declared = set()
+        for header in [*SOURCE.glob("include/**/*.h"), *SOURCE.glob("src/**/*.h")]:
+            text = header.read_text()
+            declared |= set(re.findall(rf"\b(?:class|struct)\s+{macro}\s+(\w+)", text))
+            declared |= set(re.findall(rf"\b{macro}\s[^;{{(]*?(operator[^\s\w]+|\w+)\s*\(", text))
+            declared |= set(re.findall(rf"\b{macro}\s[^;{{(]*?(\w+)\s*;", text))
+        found = 0
+        for line in symbols.splitlines():
+            name = line.split(maxsplit=2)[2]
+            name = re.sub(r"^(vtable|typeinfo|typeinfo name|VTT|guard variable|construction vtable) for ", "", name)
+            name = re.sub(r"^(non-)?virtual thunk to ", "", name)
+            match = re.match(r"attend::((?:\w+::)*?)(?:functional::|detail::)?(operator[^\s\w(]+|\w+)", name)
+            if not match:
+                continue
+            found += 1
+            names = set(re.findall(r"operator[^\s\w(]+|\w+", name.split("(")[0]))
+            self.assertTrue(names & declared, f"{library} exports a name that no {macro} declares: {name}")
+        self.assertGreater(found, 0, "no symbol of attend at all: the check itself is broken")
+
+    def test_core(self):
+        self.check("libattend.so", "ATTEND_API")
+
+    def test_toolkit(self):
+        self.check("libattend_toolkit.so", "ATTEND_TOOLKIT_API")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,1 @@
+set(Threads_FOUND TRUE)

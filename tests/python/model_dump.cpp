@@ -1,0 +1,79 @@
+// Runs a model folder on given ids, for tests/python/check_transformers.py to compare.
+//
+//   model_dump make FOLDER marian|recurrent|prenorm|separate SEED    a small random model
+//   model_dump run FOLDER < INPUT                                    JSON Lines on stdout
+//
+// A line of INPUT is {"source": [[ids]], "target": [[ids]]}; a line of the result holds the logits
+// of the target after the source and the greedy continuation of each source.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "attend/checkpoint/model_folder.h"
+#include "attend/decoding/beam_search.h"
+
+namespace {
+
+torch::Tensor ids(const nlohmann::json& rows) {
+  std::vector<torch::Tensor> tensors;
+  for (const auto& row : rows) {
+    tensors.push_back(torch::tensor(row.get<std::vector<int64_t>>(), torch::kLong));
+  }
+  return torch::stack(tensors);
+}
+
+void make(const std::string& folder, const std::string& kind, int64_t seed) {
+  torch::manual_seed(static_cast<uint64_t>(seed));
+  if (kind == "recurrent") {
+    attend::save_model(folder, *attend::RecurrentSeq2Seq(23, 23, 12));
+    return;
+  }
+  attend::Seq2SeqOptions options(23, 23, 12, 3, 2);
+  options.decoder_layers(1).encoder_feed_forward_dim(20).decoder_feed_forward_dim(28);
+  options.activation(attend::Activation::kSwish).max_length(40);
+  if (kind == "prenorm") options.norm_order(attend::NormOrder::kPre);
+  if (kind == "separate") options.tgt_vocab(31).share_embeddings(false);
+  attend::Seq2Seq model(options);
+  const torch::NoGradGuard no_grad;
+  model->final_logits_bias.normal_();
+  attend::save_model(folder, *model);
+}
+
+void run(const std::string& folder) {
+  const auto model = attend::load_translation_model(folder);
+  const torch::NoGradGuard no_grad;
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto input = nlohmann::json::parse(line);
+    const auto source = ids(input.at("source"));
+    const auto logits = model->forward(source, ids(input.at("target"))).contiguous();
+    const auto* values = logits.const_data_ptr<float>();
+    nlohmann::json result{{"shape", logits.sizes().vec()},
+                          {"logits", std::vector<float>(values, values + logits.numel())}};
+    for (const auto& hypotheses : attend::beam_search(*model, source, {.max_length_extra = 20})) {
+      result["greedy"].push_back(hypotheses.front().tokens);
+    }
+    fmt::print("{}\n", result.dump());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.size() == 4 && arguments[0] == "make") {
+    make(arguments[1], arguments[2], std::stoll(arguments[3]));
+  } else if (arguments.size() == 2 && arguments[0] == "run") {
+    run(arguments[1]);
+  } else {
+    fmt::print(stderr, "usage: see the top of model_dump.cpp\n");
+    return 2;
+  }
+  return 0;
+} catch (const std::exception& error) {
+  fmt::print(stderr, "model_dump: {}\n", error.what());
+  return 1;
+}

@@ -1,0 +1,405 @@
+#include "attend/text/subword_tokenizer.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "attend/checkpoint/file_error.h"
+#include "attend/text/subword_training.h"
+#include "support/temporary_folder.h"
+
+namespace attend {
+namespace {
+
+using std::string_literals::operator""s;
+using testing_support::TemporaryFolder;
+using Ids = std::vector<int64_t>;
+
+const std::vector<std::string>& corpus() {
+  static const std::vector<std::string> sentences{
+      "The cat sits on the mat.",
+      "Le chat est assis sur le tapis.",
+      "Two young men are outside near many bushes.",
+      "Deux jeunes hommes sont dehors près de buissons.",
+      "A little girl climbs into a wooden playhouse.",
+      "Une petite fille grimpe dans une maisonnette en bois.",
+      "Several men in hard hats are operating a giant pulley system.",
+      "Plusieurs hommes en casque font marcher un système de poulies géant.",
+  };
+  return sentences;
+}
+
+SubwordTokenizer make_tokenizer(int64_t vocab_size = 120) {
+  SubwordTrainingOptions options;
+  options.vocab_size = vocab_size;
+  return train_subwords(corpus(), options);
+}
+
+std::string cut(const std::vector<Subword>& subwords) {
+  std::ostringstream out;
+  for (const auto& s : subwords) out << s.piece << ":" << s.word << " ";
+  return out.str();
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::istringstream in(text);
+  std::vector<std::string> words;
+  for (std::string word; in >> word;) words.push_back(word);
+  return words;
+}
+
+std::string load_error(const std::filesystem::path& folder) {
+  try {
+    SubwordTokenizer::load(folder);
+  } catch (const FileError& e) {
+    return e.what();
+  }
+  return {};
+}
+
+// What people and programs put into text files.
+std::vector<std::string> odd_texts() {
+  return {"",
+          " ",
+          " \t ",
+          "  two   spaces  ",
+          "tab\there",
+          "no\u00A0break",
+          "\u2581",
+          "a\u2581b",
+          "\u2581 x \u2581\u2581 y",
+          "ﬁne Ａ ½",
+          "日本語 and 日本",
+          "👍🏽 ok",
+          ">>fra<< The cat",
+          ">> <<",
+          ">>",
+          "</s> <unk> <pad>",
+          "\x01\x02 control \x7F",
+          "zero\u200Bwidth",
+          "e\u0301",
+          "null\0byte"s,
+          "broken \xFF\xC3( utf-8 \xE2\x82",
+          "\uFFFD",
+          std::string(100'000, 'x'),
+          std::string(100'000, ' '),
+          "\r\n"};
+}
+
+TEST(SubwordTokenizer, EveryEncodedTextEndsWithTheEndToken) {
+  const auto tokenizer = make_tokenizer();
+  EXPECT_EQ(tokenizer.encode_source(""), Ids{tokenizer.eos_id()});
+  EXPECT_EQ(tokenizer.encode_target("   "), Ids{tokenizer.eos_id()});
+  const auto ids = tokenizer.encode_source("The cat");
+  EXPECT_GT(ids.size(), 2u);
+  EXPECT_EQ(ids.back(), tokenizer.eos_id());
+}
+
+TEST(SubwordTokenizer, TheIdsAreMarians) {
+  const auto tokenizer = make_tokenizer();
+  EXPECT_EQ(tokenizer.eos_id(), 0);
+  EXPECT_EQ(tokenizer.unk_id(), 1);
+  EXPECT_EQ(tokenizer.pad_id(), tokenizer.vocab_size() - 1);
+  EXPECT_EQ(tokenizer.source_vocabulary().piece(tokenizer.pad_id()), "<pad>");
+  EXPECT_FALSE(tokenizer.separate_vocabs());
+}
+
+TEST(SubwordTokenizer, DecodingGivesBackTheNormalisedText) {
+  const auto tokenizer = make_tokenizer();
+  for (const auto& text : corpus()) {
+    EXPECT_EQ(tokenizer.decode_target(tokenizer.encode_target(text)), text);
+    EXPECT_EQ(tokenizer.normalize_target(text), text);
+  }
+  EXPECT_EQ(tokenizer.normalize_source("  The \t cat\u00A0sits\u3000on \n"), "The cat sits on");
+  EXPECT_EQ(tokenizer.normalize_source("ﬁlle \u2581 ＣＡＴ e\u0301"), "fille CAT é");
+}
+
+TEST(SubwordTokenizer, NoTextCrashesItAndNormalisingTwiceChangesNothing) {
+  const auto tokenizer = make_tokenizer();
+  for (const auto& text : odd_texts()) {
+    const auto ids = tokenizer.encode_target(text);
+    const auto normal = tokenizer.normalize_target(text);
+    const bool is_utf8 = text.find('\xFF') == std::string::npos;
+    if (is_utf8) EXPECT_EQ(tokenizer.normalize_target(normal), normal) << text.substr(0, 50);
+    if (std::find(ids.begin(), ids.end(), tokenizer.unk_id()) == ids.end()) {
+      EXPECT_EQ(tokenizer.decode_target(ids), normal) << text.substr(0, 50);
+    }
+    EXPECT_EQ(tokenizer.encode_source(text), ids) << text.substr(0, 50);  // one joint model
+  }
+}
+
+TEST(SubwordTokenizer, UnknownCharactersBecomeTheUnknownTokenAndAreLeftOutOfTheText) {
+  const auto tokenizer = make_tokenizer();
+  const auto ids = tokenizer.encode_target("cat 日本 mat");
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), tokenizer.unk_id()), 1);
+  EXPECT_EQ(tokenizer.decode_target(ids), "cat  mat");  // as transformers does
+}
+
+TEST(SubwordTokenizer, TextNeverMakesASpecialToken) {
+  const auto tokenizer = make_tokenizer();
+  for (const auto* text : {"</s>", "a </s> b", "<pad>"}) {
+    const auto ids = tokenizer.encode_source(text);
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), tokenizer.eos_id()), 1) << text;
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), tokenizer.pad_id()), 0) << text;
+  }
+}
+
+TEST(SubwordTokenizer, SpecialTokensAreLeftOutOfDecodedText) {
+  const auto tokenizer = make_tokenizer();
+  auto ids = tokenizer.encode_target("le tapis");
+  ids.insert(ids.begin(), tokenizer.pad_id());
+  ids.push_back(tokenizer.pad_id());
+  EXPECT_EQ(tokenizer.decode_target(ids), "le tapis");
+  EXPECT_EQ(tokenizer.decode_target({}), "");
+}
+
+TEST(SubwordTokenizer, AnIdOutsideTheVocabularyIsRefused) {
+  const auto tokenizer = make_tokenizer();
+  EXPECT_THROW(tokenizer.decode_target({tokenizer.vocab_size()}), c10::ValueError);
+  EXPECT_THROW(tokenizer.decode_target({-1}), c10::ValueError);
+  EXPECT_THROW(tokenizer.decoded_subwords({1'000'000}), c10::ValueError);
+}
+
+TEST(SubwordTokenizer, SubwordsHaveTheIdsOfTheTextAndItsWords) {
+  const auto tokenizer = make_tokenizer();
+  for (const auto& text : odd_texts()) {
+    const auto subwords = tokenizer.source_subwords(text);
+    const auto words = static_cast<int64_t>(split(text).size());
+    Ids ids;
+    int64_t word = 0;
+    for (const auto& s : subwords) {
+      ids.push_back(s.id);
+      if (s.id == tokenizer.eos_id()) {
+        EXPECT_EQ(s.word, -1);
+        continue;
+      }
+      EXPECT_GE(s.word, word) << text.substr(0, 50);  // in order
+      EXPECT_LT(s.word, words) << text.substr(0, 50);
+      word = s.word;
+    }
+    EXPECT_EQ(ids, tokenizer.encode_source(text)) << text.substr(0, 50);
+  }
+}
+
+TEST(SubwordTokenizer, WordsAreThoseOfTheTextAsItWasWritten) {
+  const auto tokenizer = make_tokenizer();
+  // The no-break space is a space to the model and part of a word to whoever cut the text.
+  const auto subwords = tokenizer.source_subwords("  10\u00A0men \t日本  mat");
+  int64_t last_word = -1;
+  std::vector<std::string> words(3);
+  for (const auto& s : subwords) {
+    if (s.word < 0) continue;
+    words.at(static_cast<size_t>(s.word)) += s.piece;
+    last_word = s.word;
+  }
+  EXPECT_EQ(words, (std::vector<std::string>{"▁10▁men", "▁日本", "▁mat"})) << cut(subwords);
+  EXPECT_EQ(last_word, 2);
+}
+
+TEST(SubwordTokenizer, DecodedSubwordsCountTheWordsOfTheDecodedText) {
+  const auto tokenizer = make_tokenizer();
+  const auto size = tokenizer.vocab_size();
+  for (int64_t start = 0; start < size; ++start) {  // id sequences in no sensible order
+    Ids ids;
+    for (int64_t i = 0; i < 12; ++i) ids.push_back((start + i * i * 7) % size);
+    const auto subwords = tokenizer.decoded_subwords(ids);
+    ASSERT_EQ(subwords.size(), ids.size());
+    const auto words = split(tokenizer.decode_target(ids));
+    std::vector<std::string> joined(words.size());
+    for (const auto& s : subwords) {
+      if (s.word < 0) continue;
+      ASSERT_LT(s.word, static_cast<int64_t>(words.size())) << cut(subwords);
+      auto piece = s.piece;
+      if (piece.starts_with("▁")) piece.erase(0, std::string("▁").size());
+      joined[static_cast<size_t>(s.word)] += piece;
+    }
+    EXPECT_EQ(joined, words) << cut(subwords);
+  }
+}
+
+TEST(WordIndices, ASpaceMarkBeginsAWord) {
+  EXPECT_EQ(word_indices({"▁The", "▁c", "at", "▁sits", ".", "</s>"}), (Ids{0, 1, 1, 2, 2, -1}));
+  EXPECT_EQ(word_indices({}), Ids{});
+}
+
+TEST(WordIndices, ALoneSpaceMarkBelongsToTheWordAfterIt) {
+  EXPECT_EQ(word_indices({"▁", "chat", "▁", "▁noir"}), (Ids{0, 0, 1, 1}));
+  EXPECT_EQ(word_indices({"▁chat", "▁", "</s>"}), (Ids{0, 0, -1}));  // no word follows
+  EXPECT_EQ(word_indices({"▁"}), Ids{-1});
+}
+
+TEST(WordIndices, SpecialTokensLeaveNoTextAndNoWord) {
+  EXPECT_EQ(word_indices({"<pad>", "▁a", "<unk>", "b", "▁", "<unk>", "▁c", "</s>"}),
+            (Ids{-1, 0, -1, 0, 1, -1, 1, -1}));
+}
+
+TEST(WordIndices, TheTextMayBeginInsideAWordAndAPieceMayHoldTwo) {
+  EXPECT_EQ(word_indices({"at", "▁of▁the", "▁mat"}), (Ids{0, 1, 3}));
+}
+
+TEST(SubwordTokenizer, ALoadedFolderEncodesAsTheSavedOneAndIsSavedByteForByte) {
+  const TemporaryFolder folder;
+  const auto tokenizer = make_tokenizer();
+  tokenizer.save(folder.path() / "a/b");
+  const auto loaded = SubwordTokenizer::load(folder.path() / "a/b");
+  loaded.save(folder.path() / "c");
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "a/b")) {
+    ++files;
+    EXPECT_EQ(TemporaryFolder::read(entry.path()),
+              TemporaryFolder::read(folder.path() / "c" / entry.path().filename()));
+  }
+  EXPECT_EQ(files, 4u);
+  EXPECT_EQ(loaded.vocab_size(), tokenizer.vocab_size());
+  for (const auto& text : corpus()) {
+    EXPECT_EQ(loaded.encode_source(text), tokenizer.encode_source(text));
+    EXPECT_EQ(loaded.decode_target(loaded.encode_target(text)), text);
+  }
+}
+
+TEST(SubwordTokenizer, TheVocabularyFileGivesTheIds) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  folder.write("vocab.json", R"({"<pad>": 5, "</s>": 7, "<unk>": 0, "▁the": 3, ">>fra<<": 4})");
+  const auto tokenizer = SubwordTokenizer::load(folder.path());
+  EXPECT_EQ(tokenizer.vocab_size(), 8);
+  EXPECT_EQ(tokenizer.pad_id(), 5);
+  const auto ids = tokenizer.encode_source(">>fra<< the");
+  EXPECT_EQ(ids.front(), 4);
+  EXPECT_EQ(ids.back(), 7);
+  EXPECT_EQ(tokenizer.decode_target({4, 3, 7}), ">>fra<< the");
+  EXPECT_THROW(tokenizer.decode_target({6}), c10::ValueError);  // an id without a piece
+}
+
+TEST(SubwordTokenizer, SeparateVocabulariesAreRead) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  folder.write("vocab.json", R"({"</s>": 0, "<unk>": 1, "▁the": 2, "<pad>": 3})");
+  folder.write("target_vocab.json",
+               R"({"</s>": 0, "<unk>": 1, "▁la": 2, "▁the": 3, "▁le": 4, "<pad>": 5})");
+  folder.write("tokenizer_config.json", R"({"separate_vocabs": true})");
+  const auto tokenizer = SubwordTokenizer::load(folder.path());
+  EXPECT_TRUE(tokenizer.separate_vocabs());
+  EXPECT_EQ(tokenizer.vocab_size(), 4);
+  EXPECT_EQ(tokenizer.target_vocabulary().size(), 6);
+  EXPECT_EQ(tokenizer.target_vocabulary().pad_id(), 5);
+  EXPECT_EQ(tokenizer.decode_target({4, 3, 0}), "le the");
+  tokenizer.save(folder.path() / "copy");
+  EXPECT_EQ(SubwordTokenizer::load(folder.path() / "copy").target_vocabulary().size(), 6);
+}
+
+TEST(SubwordTokenizer, TheConfigNamesTheSpecialTokensAndTheCleaning) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  folder.write("vocab.json", R"({"[END]": 0, "[UNK]": 1, "▁the": 2, "▁.": 3, "[PAD]": 4})");
+  folder.write("tokenizer_config.json",
+               R"({"eos_token": {"content": "[END]"}, "unk_token": "[UNK]", "pad_token": "[PAD]",
+                   "clean_up_tokenization_spaces": true})");
+  const auto tokenizer = SubwordTokenizer::load(folder.path());
+  EXPECT_EQ(tokenizer.eos_id(), 0);
+  EXPECT_EQ(tokenizer.unk_id(), 1);
+  EXPECT_EQ(tokenizer.pad_id(), 4);
+  EXPECT_EQ(tokenizer.decode_target({4, 2, 3, 1, 0}), "the.");
+}
+
+TEST(SubwordTokenizer, AFolderWithoutAConfigIsRead) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  std::filesystem::remove(folder.path() / "tokenizer_config.json");
+  EXPECT_EQ(SubwordTokenizer::load(folder.path()).eos_id(), 0);
+}
+
+TEST(SubwordTokenizer, WhatIsWrongWithAFolderIsSaidWithTheFile) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  const auto error_with = [&](const std::string& name, const std::string& content) {
+    const auto path = folder.path() / name;
+    const bool existed = std::filesystem::exists(path);
+    const auto original = existed ? TemporaryFolder::read(path) : "";
+    folder.write(name, content);
+    auto message = load_error(folder.path());
+    if (existed) folder.write(name, original);
+    if (!existed) std::filesystem::remove(path);
+    const auto prefix = path.string() + ": ";
+    EXPECT_TRUE(message.starts_with(prefix)) << message;
+    return message.size() > prefix.size() ? message.substr(prefix.size()) : message;
+  };
+  EXPECT_EQ(error_with("vocab.json", ""), "expected a JSON object, got malformed JSON");
+  EXPECT_EQ(error_with("vocab.json", "{\"a\": 1"), "expected a JSON object, got malformed JSON");
+  EXPECT_EQ(error_with("vocab.json", "[1]"), "expected a JSON object, got array");
+  EXPECT_EQ(error_with("vocab.json", R"({"a": 1, "b": 1})"),
+            "expected every id once, got 1 for 'a' and 'b'");
+  EXPECT_EQ(error_with("vocab.json", R"({"a": -1})"),
+            "expected pieces with ids in [0, 1026), got 'a': -1");
+  EXPECT_EQ(error_with("vocab.json", R"({"a": 1.5})"),
+            "expected pieces with ids in [0, 1026), got 'a': 1.5");
+  EXPECT_EQ(error_with("vocab.json", R"({"</s>": 0, "<unk>": 1})"),
+            "Vocabulary: expected the special token '<pad>', got 2 pieces without it");
+  EXPECT_EQ(error_with("source.spm", ""), "expected a SentencePiece model, got an empty file");
+  EXPECT_TRUE(
+      error_with("target.spm", "not a model").starts_with("expected a SentencePiece model"));
+  EXPECT_EQ(error_with("tokenizer_config.json", R"({"separate_vocabs": 1})"),
+            "expected true or false for separate_vocabs, got 1");
+  EXPECT_EQ(error_with("tokenizer_config.json", R"({"eos_token": 3})"),
+            "expected a string for eos_token, got 3");
+  EXPECT_EQ(error_with("tokenizer_config.json", R"({"sp_model_kwargs": {"alpha": 0.1}})"),
+            R"(expected no sp_model_kwargs, got {"alpha":0.1})");
+  EXPECT_EQ(error_with("tokenizer_config.json",
+                       R"({"added_tokens_decoder": {"900": {"content": "<new>"}}})"),
+            "expected added tokens as in vocab.json, got 900: '<new>'");
+  EXPECT_EQ(load_error(folder.path()), "");  // every file is as it was
+}
+
+TEST(SubwordTokenizer, MissingFilesAreNamed) {
+  const TemporaryFolder folder;
+  EXPECT_NE(load_error(folder.path()).find("vocab.json: cannot read: No such file"),
+            std::string::npos);
+  make_tokenizer().save(folder.path());
+  folder.write("tokenizer_config.json", R"({"separate_vocabs": true})");
+  EXPECT_NE(load_error(folder.path()).find("target_vocab.json"), std::string::npos);
+}
+
+TEST(SubwordTokenizer, ATruncatedModelIsRefusedOrStillWorksAndNeverCrashes) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  const auto model = TemporaryFolder::read(folder.path() / "source.spm");
+  size_t refused = 0, tried = 0;
+  for (size_t size = 1; size < model.size(); size += 1 + model.size() / 97) {
+    folder.write("source.spm", model.substr(0, size));
+    ++tried;
+    try {
+      // Cut between two of its fields, a model is a smaller model.
+      SubwordTokenizer::load(folder.path()).encode_source("The cat");
+    } catch (const FileError& e) {
+      EXPECT_NE(std::string(e.what()).find("source.spm"), std::string::npos) << e.what();
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, tried * 9 / 10);
+}
+
+TEST(SubwordTokenizer, ThreadsMayShareIt) {
+  const auto tokenizer = make_tokenizer();
+  const auto expected = tokenizer.encode_source(corpus()[0]);
+  std::vector<std::thread> threads;
+  std::array<char, 4> ok{};
+  for (size_t t = 0; t < ok.size(); ++t) {
+    threads.emplace_back([&, copy = tokenizer, t] {
+      bool all = true;
+      for (int i = 0; i < 200; ++i) all = all && copy.encode_source(corpus()[0]) == expected;
+      ok[t] = all;
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(std::count(ok.begin(), ok.end(), 1), 4);
+}
+
+}  // namespace
+}  // namespace attend
