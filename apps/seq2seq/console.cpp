@@ -88,10 +88,11 @@ TrainerCallbacks TrainingConsole::callbacks() {
   TrainerCallbacks callbacks;
   callbacks.progress = [this](const TrainingReport& report) { draw(report); };
   callbacks.report = [this](const TrainingReport& r) {
-    line(fmt::format("epoch {}  update {}  sentences {}  cost {:.4f}  {:.0f} tokens/s  "
-                     "gradient norm {:.2f}  learning rate {:.2e}  {} gone, {} left",
-                     r.epoch, r.update, r.sentences, r.cost, r.tokens_per_second, r.gradient_norm,
-                     r.learning_rate, clock_time(r.elapsed), clock_time(r.time_left)));
+    line(
+        fmt::format("epoch {}  update {}  sentences {}  cost {:.4f}  {:.0f} tokens/s  "
+                    "gradient norm {:.2f}  learning rate {:.2e}  {} gone, {} left",
+                    r.epoch, r.update, r.sentences, r.cost, r.tokens_per_second, r.gradient_norm,
+                    r.learning_rate, clock_time(r.elapsed), clock_time(r.time_left)));
   };
   callbacks.validation = [this](const ValidationReport& r) {
     std::string text = fmt::format("validation at epoch {} update {}:", r.epoch, r.update);

@@ -92,9 +92,9 @@ Translator trained(const DemoOptions& o, const DemoCorpus& corpus, torch::Device
     if (resume) return SubwordTokenizer::load(o.model_dir);
     auto sentences = train.source;
     sentences.insert(sentences.end(), train.target.begin(), train.target.end());
-    return train_subwords(sentences, {.vocab_size = o.vocab_size,
-                                      .tokenizer = {.source_language = "en",
-                                                    .target_language = "fr"}});
+    return train_subwords(sentences,
+                          {.vocab_size = o.vocab_size,
+                           .tokenizer = {.source_language = "en", .target_language = "fr"}});
   }();
   torch::manual_seed(o.corpus.seed);
   auto model = make_model(demo_model(o), tokenizer);

@@ -7,8 +7,8 @@
 
 namespace attend::app {
 
-/// Draws how a translation looks at its source, as PNG and SVG into `folder`: words by words, and for
-/// a Transformer the subwords of every head of the last decoder layer. Returns the files.
+/// Draws how a translation looks at its source, as PNG and SVG into `folder`: words by words, and
+/// for a Transformer the subwords of every head of the last decoder layer. Returns the files.
 std::vector<std::filesystem::path> draw_attention(const std::filesystem::path& folder,
                                                   const Translator& translator,
                                                   const std::string& source,

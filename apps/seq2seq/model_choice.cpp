@@ -7,9 +7,8 @@ namespace attend::app {
 namespace {
 
 const std::map<std::string, Activation>& activations() {
-  static const std::map<std::string, Activation> names{{"relu", Activation::kRelu},
-                                                       {"gelu", Activation::kGelu},
-                                                       {"swish", Activation::kSwish}};
+  static const std::map<std::string, Activation> names{
+      {"relu", Activation::kRelu}, {"gelu", Activation::kGelu}, {"swish", Activation::kSwish}};
   return names;
 }
 
@@ -30,8 +29,9 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
   add("--attention-dropout", c.attention_dropout, "Dropout on attention weights (Transformer)");
   add("--activation", c.activation, "Of the feed-forward blocks (Transformer)")
       ->check(CLI::IsMember({"relu", "gelu", "swish"}));
-  app.add_flag("--pre-norm", c.pre_norm,
-               "Normalise before each sublayer, not after (Transformer; attend's own folder format)")
+  app.add_flag(
+         "--pre-norm", c.pre_norm,
+         "Normalise before each sublayer, not after (Transformer; attend's own folder format)")
       ->group(kGroup);
   add("--max-positions", c.max_positions, "Longest source and target, in tokens");
 }

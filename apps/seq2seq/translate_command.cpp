@@ -88,8 +88,8 @@ std::string soft_alignment(const torch::Tensor& attention) {
   for (int64_t t = 0; t < attention.size(0); ++t) {
     const auto row = attention[t].contiguous();
     const auto* values = row.const_data_ptr<float>();
-    text += fmt::format("{}{:.6g}", t == 0 ? "" : " ",
-                        fmt::join(values, values + row.numel(), ","));
+    text +=
+        fmt::format("{}{:.6g}", t == 0 ? "" : " ", fmt::join(values, values + row.numel(), ","));
   }
   return text;
 }
@@ -136,7 +136,8 @@ int translate(const TranslateOptions& o) {
 
   std::ifstream input_file;
   if (!o.input.empty()) {
-    if (std::filesystem::is_directory(o.input)) throw FileError(o.input, "expected a file, got a folder");
+    if (std::filesystem::is_directory(o.input))
+      throw FileError(o.input, "expected a file, got a folder");
     input_file.open(o.input, std::ios::binary);
     if (!input_file) throw FileError(o.input, "cannot open for reading");
   }
@@ -159,7 +160,8 @@ int translate(const TranslateOptions& o) {
       if (o.json) {
         output << json_line(o, texts[i], results[i]) << '\n';
       } else {
-        for (const auto& translation : results[i]) output << text_line(o, line, translation) << '\n';
+        for (const auto& translation : results[i])
+          output << text_line(o, line, translation) << '\n';
       }
     }
     output.flush();
@@ -188,7 +190,8 @@ Command add_translate(CLI::App& app) {
            o.translator.n_best = n;
            o.n_best_format = true;
          },
-         "Print so many translations of each line: number ||| text ||| F0= log-probability ||| score")
+         "Print so many translations of each line: number ||| text ||| F0= log-probability ||| "
+         "score")
       ->check(CLI::PositiveNumber);
   app.add_option("--alignment", o.alignment, "Append word alignments: hard (0-0 1-2) or soft")
       ->check(CLI::IsMember({"hard", "soft"}));

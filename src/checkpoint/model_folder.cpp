@@ -20,11 +20,10 @@ constexpr auto kAttendSeq2Seq = "attend_seq2seq";
 constexpr auto kAttendRecurrent = "attend_recurrent_seq2seq";
 
 const std::vector<std::pair<std::string, Activation>>& activation_names() {
-  static const std::vector<std::pair<std::string, Activation>> names{
-      {"relu", Activation::kRelu},
-      {"gelu", Activation::kGelu},
-      {"swish", Activation::kSwish},
-      {"silu", Activation::kSwish}};
+  static const std::vector<std::pair<std::string, Activation>> names{{"relu", Activation::kRelu},
+                                                                     {"gelu", Activation::kGelu},
+                                                                     {"swish", Activation::kSwish},
+                                                                     {"silu", Activation::kSwish}};
   return names;
 }
 
@@ -53,7 +52,8 @@ Enum value_of(const detail::JsonFile& config, const char* key,
   }
   std::string known;
   for (const auto& [name, value] : names) known += (known.empty() ? "" : ", ") + name;
-  throw FileError(config.path(), fmt::format("expected {} to be one of {}, got {}", key, known, wanted));
+  throw FileError(config.path(),
+                  fmt::format("expected {} to be one of {}, got {}", key, known, wanted));
 }
 
 bool is_marian(const Seq2SeqOptions& options) {
@@ -74,41 +74,40 @@ json generation_config(int64_t start, int64_t eos, int64_t pad, int64_t max_leng
 }
 
 json config_of(const Seq2SeqOptions& o) {
-  json config{
-      {"activation_dropout", o.activation_dropout()},
-      {"activation_function", name_of(activation_names(), o.activation())},
-      {"architectures", json::array({is_marian(o) ? "MarianMTModel" : "AttendSeq2Seq"})},
-      {"attention_dropout", o.attention_dropout()},
-      {"bos_token_id", o.eos_id()},
-      {"d_model", o.embed_dim()},
-      {"decoder_attention_heads", o.decoder_heads()},
-      {"decoder_ffn_dim", o.decoder_feed_forward_dim()},
-      {"decoder_layerdrop", 0.0},
-      {"decoder_layers", o.decoder_layers()},
-      {"decoder_start_token_id", o.start_id()},
-      {"decoder_vocab_size", o.tgt_vocab()},
-      {"dropout", o.dropout()},
-      {"encoder_attention_heads", o.encoder_heads()},
-      {"encoder_ffn_dim", o.encoder_feed_forward_dim()},
-      {"encoder_layerdrop", 0.0},
-      {"encoder_layers", o.encoder_layers()},
-      {"eos_token_id", o.eos_id()},
-      {"forced_eos_token_id", o.eos_id()},
-      {"init_std", 0.02},
-      {"is_encoder_decoder", true},
-      {"max_position_embeddings", o.max_length()},
-      {"model_type", is_marian(o) ? kMarian : kAttendSeq2Seq},
-      {"normalize_before", o.norm_order() == NormOrder::kPre},
-      {"normalize_embedding", false},
-      {"num_hidden_layers", o.encoder_layers()},
-      {"pad_token_id", o.pad_id()},
-      {"scale_embedding", o.scale_embedding()},
-      {"share_encoder_decoder_embeddings", o.share_embeddings()},
-      {"static_position_embeddings", o.positions() != PositionKind::kLearned},
-      {"tie_word_embeddings", o.tie_output()},
-      {"torch_dtype", "float32"},
-      {"use_cache", true},
-      {"vocab_size", o.src_vocab()}};
+  json config{{"activation_dropout", o.activation_dropout()},
+              {"activation_function", name_of(activation_names(), o.activation())},
+              {"architectures", json::array({is_marian(o) ? "MarianMTModel" : "AttendSeq2Seq"})},
+              {"attention_dropout", o.attention_dropout()},
+              {"bos_token_id", o.eos_id()},
+              {"d_model", o.embed_dim()},
+              {"decoder_attention_heads", o.decoder_heads()},
+              {"decoder_ffn_dim", o.decoder_feed_forward_dim()},
+              {"decoder_layerdrop", 0.0},
+              {"decoder_layers", o.decoder_layers()},
+              {"decoder_start_token_id", o.start_id()},
+              {"decoder_vocab_size", o.tgt_vocab()},
+              {"dropout", o.dropout()},
+              {"encoder_attention_heads", o.encoder_heads()},
+              {"encoder_ffn_dim", o.encoder_feed_forward_dim()},
+              {"encoder_layerdrop", 0.0},
+              {"encoder_layers", o.encoder_layers()},
+              {"eos_token_id", o.eos_id()},
+              {"forced_eos_token_id", o.eos_id()},
+              {"init_std", 0.02},
+              {"is_encoder_decoder", true},
+              {"max_position_embeddings", o.max_length()},
+              {"model_type", is_marian(o) ? kMarian : kAttendSeq2Seq},
+              {"normalize_before", o.norm_order() == NormOrder::kPre},
+              {"normalize_embedding", false},
+              {"num_hidden_layers", o.encoder_layers()},
+              {"pad_token_id", o.pad_id()},
+              {"scale_embedding", o.scale_embedding()},
+              {"share_encoder_decoder_embeddings", o.share_embeddings()},
+              {"static_position_embeddings", o.positions() != PositionKind::kLearned},
+              {"tie_word_embeddings", o.tie_output()},
+              {"torch_dtype", "float32"},
+              {"use_cache", true},
+              {"vocab_size", o.src_vocab()}};
   if (!is_marian(o)) config["position_embedding_type"] = name_of(position_names(), o.positions());
   return config;
 }
@@ -144,8 +143,7 @@ Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
           .pad_id(pad)
           .start_id(config.get_or<int64_t>("decoder_start_token_id", pad));
   if (!marian) {
-    options
-        .norm_order(config.get<bool>("normalize_before") ? NormOrder::kPre : NormOrder::kPost)
+    options.norm_order(config.get<bool>("normalize_before") ? NormOrder::kPre : NormOrder::kPost)
         .positions(value_of(config, "position_embedding_type", position_names()));
   }
   return options;

@@ -9,8 +9,8 @@
 namespace attend {
 namespace {
 
-// Fisher and Yates; std::shuffle and the standard distributions differ between libraries, the engine
-// does not. The modulo's bias is below 2^-32 for any corpus that fits in memory.
+// Fisher and Yates; std::shuffle and the standard distributions differ between libraries, the
+// engine does not. The modulo's bias is below 2^-32 for any corpus that fits in memory.
 void shuffle(std::vector<size_t>& values, std::mt19937_64& random) {
   for (size_t i = values.size(); i > 1; --i) {
     std::swap(values[i - 1], values[static_cast<size_t>(random() % i)]);
@@ -27,8 +27,7 @@ BatchPlan cut(const std::vector<TokenPair>& corpus, const std::vector<size_t>& o
     const auto& pair = corpus[index];
     const auto length = std::max(pair.source.size(), pair.target.size());
     const auto new_longest = std::max(longest, length);
-    if (plan.empty() ||
-        new_longest * (plan.back().size() + 1) > static_cast<size_t>(max_tokens)) {
+    if (plan.empty() || new_longest * (plan.back().size() + 1) > static_cast<size_t>(max_tokens)) {
       plan.emplace_back();
       longest = length;
     } else {

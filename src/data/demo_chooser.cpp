@@ -11,14 +11,15 @@ namespace {
 constexpr std::size_t kLongestNumber = 8;  // words in either language, at least
 
 // Every number by its words, with the feminine forms.
-const std::unordered_map<std::string, int>& numbers_by_words(Side side) {
-  const auto make = [](Side of) {
+template <Side kSide>
+const std::unordered_map<std::string, int>& numbers_by_words() {
+  static const auto table = [] {
     std::unordered_map<std::string, int> numbers;
     for (const bool feminine : {false, true}) {
       for (int n = 0; n <= kLargestNumber; ++n) {
         std::string text;
         for (const NumberChunk& chunk : number_chunks(n, feminine, "numbers_by_words")) {
-          for (const std::string& word : of == Side::kSource ? chunk.english : chunk.french) {
+          for (const std::string& word : kSide == Side::kSource ? chunk.english : chunk.french) {
             text += word + " ";
           }
         }
@@ -26,10 +27,8 @@ const std::unordered_map<std::string, int>& numbers_by_words(Side side) {
       }
     }
     return numbers;
-  };
-  static const auto english = make(Side::kSource);
-  static const auto french = make(Side::kTarget);
-  return side == Side::kSource ? english : french;
+  }();
+  return table;
 }
 
 }  // namespace
@@ -124,7 +123,8 @@ SearchChooser::SearchChooser(std::string_view sentence, Side side)
     auto& first = places_[decapitalised(fragments_[0])];
     if (first.empty() || first[0] != 0) first.insert(first.begin(), 0);
   }
-  const auto& known = numbers_by_words(side);
+  const auto& known =
+      side == Side::kSource ? numbers_by_words<Side::kSource>() : numbers_by_words<Side::kTarget>();
   for (std::size_t begin = 0; begin < words_.size(); ++begin) {
     std::string text;
     const std::size_t last = std::min(words_.size(), begin + kLongestNumber);

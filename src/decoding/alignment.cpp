@@ -29,9 +29,9 @@ torch::Tensor membership(const std::vector<int64_t>& word_of) {
 torch::Tensor merge_subwords(const torch::Tensor& attention,
                              const std::vector<int64_t>& word_of_target,
                              const std::vector<int64_t>& word_of_source) {
-  detail::check_shape("merge_subwords", "attention", attention,
-                      {static_cast<int64_t>(word_of_target.size()),
-                       static_cast<int64_t>(word_of_source.size())});
+  detail::check_shape(
+      "merge_subwords", "attention", attention,
+      {static_cast<int64_t>(word_of_target.size()), static_cast<int64_t>(word_of_source.size())});
   const auto target = membership(word_of_target), source = membership(word_of_source);
   const auto sizes = target.sum(1, /*keepdim=*/true).clamp_min(1.0);
   return torch::matmul(target / sizes, attention.to(torch::kFloat)).matmul(source.t());

@@ -17,8 +17,8 @@ constexpr int kNoParent = -1;
 // A token of a growing hypothesis; the path to the root spells it.
 struct Node {
   int64_t token;
-  int parent;       // index of the token before it, or kNoParent
-  size_t step;      // that chose it, and the batch row it was chosen from: where its attention is
+  int parent;   // index of the token before it, or kNoParent
+  size_t step;  // that chose it, and the batch row it was chosen from: where its attention is
   int64_t row;
 };
 
@@ -80,8 +80,9 @@ Search::Step Search::advance(const torch::Tensor& tokens, DecoderState& state) {
   const auto count = std::min(2 * options_.beam_size, logits.size(1));
   const auto [best, best_tokens] = logits.topk(count, 1);
   return {(best - normaliser).to(torch::kCPU, torch::kDouble), best_tokens.to(torch::kCPU),
-          (logits.narrow(1, special_.eos_id, 1) - normaliser).squeeze(1).to(torch::kCPU,
-                                                                            torch::kDouble)};
+          (logits.narrow(1, special_.eos_id, 1) - normaliser)
+              .squeeze(1)
+              .to(torch::kCPU, torch::kDouble)};
 }
 
 std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t first_row,
@@ -139,8 +140,8 @@ std::vector<std::vector<Hypothesis>> Search::run(const AttentionMask& source_mas
   for (int64_t b = 0; b < batch; ++b) {
     const auto allowed = options_.max_length_factor * lengths[b].item<double>() +
                          static_cast<double>(options_.max_length_extra);
-    const auto limit = std::clamp(static_cast<int64_t>(allowed), int64_t{1},
-                                  model_.max_target_length());
+    const auto limit =
+        std::clamp(static_cast<int64_t>(allowed), int64_t{1}, model_.max_target_length());
     // One hypothesis at first: K equal ones would stay equal.
     live.push_back({static_cast<size_t>(b), static_cast<size_t>(limit), {Live{}}});
   }
@@ -204,8 +205,7 @@ std::vector<std::vector<Hypothesis>> Search::run(const AttentionMask& source_mas
 
   for (auto& hypotheses : results_) {
     std::ranges::stable_sort(hypotheses, std::ranges::greater{}, &Hypothesis::score);
-    hypotheses.resize(
-        std::min(hypotheses.size(), static_cast<size_t>(options_.n_best)));
+    hypotheses.resize(std::min(hypotheses.size(), static_cast<size_t>(options_.n_best)));
   }
   return std::move(results_);
 }

@@ -56,10 +56,10 @@ void check_layer_input(std::string_view who, std::string_view what, const at::Te
 }
 
 void check_ids(std::string_view who, std::string_view what, const at::Tensor& tensor) {
-  TORCH_CHECK(tensor.defined() && (tensor.scalar_type() == at::kLong ||
-                                   tensor.scalar_type() == at::kInt),
-              who, ": expected ", what, " of dtype Long or Int, got ",
-              tensor.defined() ? c10::toString(tensor.scalar_type()) : "an undefined tensor");
+  TORCH_CHECK(
+      tensor.defined() && (tensor.scalar_type() == at::kLong || tensor.scalar_type() == at::kInt),
+      who, ": expected ", what, " of dtype Long or Int, got ",
+      tensor.defined() ? c10::toString(tensor.scalar_type()) : "an undefined tensor");
 }
 
 void check_positive(std::string_view who, std::string_view what, int64_t value) {

@@ -11,9 +11,7 @@ namespace attend::functional {
 namespace {
 
 // Softmax over scores of -infinity alone is NaN; this one gives zeros there, forward and backward.
-torch::Tensor softmax_or_zero(const torch::Tensor& scores) {
-  return at::_safe_softmax(scores, -1);
-}
+torch::Tensor softmax_or_zero(const torch::Tensor& scores) { return at::_safe_softmax(scores, -1); }
 
 void check_floating_point(const char* who, const torch::Tensor& query) {
   TORCH_CHECK(query.is_floating_point(), who, ": expected a floating-point query, got dtype ",
@@ -64,8 +62,7 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
   const AttentionShape shape{batch, heads, q.size(2), k.size(2)};
   const auto lowered = lower_mask(kName, rank == 2 ? with_batch_axis(mask) : mask, shape,
                                   q.device(), q.scalar_type());
-  const double scale =
-      parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));
+  const double scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));
 
   AttentionOutput result;
   if (shape.source == 0) {

@@ -105,7 +105,8 @@ LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const At
     detail::check_shape(who, "padding mask", padding, {shape.batch, shape.source});
     allowed = joined(allowed, padding.view({shape.batch, 1, 1, shape.source}));
   }
-  for (const auto& part : mask.allowed()) allowed = joined(allowed, as_4d(who, part, shape, device));
+  for (const auto& part : mask.allowed())
+    allowed = joined(allowed, as_4d(who, part, shape, device));
 
   torch::Tensor bias;
   for (const auto& part : mask.biases()) {

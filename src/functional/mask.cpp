@@ -87,9 +87,10 @@ AttentionMask mask_from_torch(const torch::Tensor& attn_mask, int64_t num_heads)
   auto mask = attn_mask;
   if (mask.dim() == 3) {
     detail::check_positive("mask_from_torch", "num_heads", num_heads);
-    TORCH_CHECK(mask.size(0) % num_heads == 0,
-                "mask_from_torch: expected attn_mask of shape [B * num_heads, T, S] with num_heads ",
-                num_heads, ", got ", detail::shape_string(mask.sizes()));
+    TORCH_CHECK(
+        mask.size(0) % num_heads == 0,
+        "mask_from_torch: expected attn_mask of shape [B * num_heads, T, S] with num_heads ",
+        num_heads, ", got ", detail::shape_string(mask.sizes()));
     mask = mask.unflatten(0, {-1, num_heads});  // [B, H, T, S]
   }
   return mask.scalar_type() == torch::kBool ? AttentionMask(mask.logical_not())

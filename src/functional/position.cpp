@@ -11,7 +11,8 @@ torch::Tensor sinusoidal_positions(int64_t length, int64_t embed_dim, SinusoidLa
   TORCH_CHECK_VALUE(length >= 0, "sinusoidal_positions: expected length >= 0, got ", length);
   detail::check_positive("sinusoidal_positions", "embed_dim", embed_dim);
   const auto sines = (embed_dim + 1) / 2, cosines = embed_dim / 2;
-  const auto exponent = torch::arange(sines, torch::kDouble) * (2.0 / static_cast<double>(embed_dim));
+  const auto exponent =
+      torch::arange(sines, torch::kDouble) * (2.0 / static_cast<double>(embed_dim));
   const auto angles = torch::arange(length, torch::kDouble).unsqueeze(1) *
                       torch::pow(10000.0, -exponent);  // [length, sines]
   auto table = torch::empty({length, embed_dim}, torch::kDouble);

@@ -4,8 +4,8 @@
 
 #include "attend/functional/linear.h"
 #include "detail/check.h"
-#include "modules/transformer_parts.h"
 #include "models/source_mask.h"
+#include "modules/transformer_parts.h"
 
 namespace attend {
 
@@ -148,12 +148,13 @@ RecurrentSeq2SeqImpl::Memory RecurrentSeq2SeqImpl::encode(const torch::Tensor& s
   memory.keys = attention->project_key(memory.values);
 
   // The last forward and the first backward state have each read the whole sentence.
-  const auto last = lengths.defined()
-                        ? forward_states
-                              .gather(1, (lengths - 1).clamp_min(0).view({-1, 1, 1}).expand(
-                                             {-1, 1, options.embed_dim()}))
-                              .squeeze(1)
-                        : forward_states.select(1, -1);
+  const auto last = lengths.defined() ? forward_states
+                                            .gather(1, (lengths - 1)
+                                                           .clamp_min(0)
+                                                           .view({-1, 1, 1})
+                                                           .expand({-1, 1, options.embed_dim()}))
+                                            .squeeze(1)
+                                      : forward_states.select(1, -1);
   const auto summary = torch::cat({last, backward_states.select(1, 0)}, 1);  // [B, 2 E]
   memory.first = torch::tanh(functional::linear(summary, bridge, kRecurrent)).unsqueeze(0);
   return memory;
@@ -172,8 +173,8 @@ RecurrentSeq2SeqImpl::Decoded RecurrentSeq2SeqImpl::decode(const torch::Tensor& 
   const auto attended =
       attention->attend(queries, memory.keys, memory.values, AttentionMask(memory.mask), weights);
   const auto context = attended.output.reshape({states.size(0), states.size(1), -1});
-  const auto features = torch::tanh(
-      functional::linear(torch::cat({states, context}, 2), combine, kRecurrent));
+  const auto features =
+      torch::tanh(functional::linear(torch::cat({states, context}, 2), combine, kRecurrent));
   Decoded decoded{detail::apply_dropout(features, options.dropout(), is_training()), last, {}};
   if (attended.weights.defined()) {
     decoded.weights = attended.weights.reshape({states.size(0), states.size(1), -1});

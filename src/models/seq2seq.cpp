@@ -44,8 +44,7 @@ int64_t vocabulary(const Seq2SeqOptions& options, TransformerDecoder*) {
 torch::nn::Embedding make_embedding(int64_t vocab, int64_t embed_dim) {
   torch::nn::Embedding embedding(vocab, embed_dim);
   // So that, once scaled by sqrt(E), a vector's entries have variance 1.
-  torch::nn::init::normal_(embedding->weight, 0.0,
-                           1.0 / std::sqrt(static_cast<double>(embed_dim)));
+  torch::nn::init::normal_(embedding->weight, 0.0, 1.0 / std::sqrt(static_cast<double>(embed_dim)));
   return embedding;
 }
 
@@ -124,10 +123,10 @@ void Seq2SeqBodyImpl::reset() {
   if (options.share_embeddings()) {
     shared = register_module("shared", make_embedding(options.src_vocab(), options.embed_dim()));
   }
-  encoder = register_module("encoder",
-                            std::make_shared<Seq2SeqSideImpl<TransformerEncoder>>(options));
-  decoder = register_module("decoder",
-                            std::make_shared<Seq2SeqSideImpl<TransformerDecoder>>(options));
+  encoder =
+      register_module("encoder", std::make_shared<Seq2SeqSideImpl<TransformerEncoder>>(options));
+  decoder =
+      register_module("decoder", std::make_shared<Seq2SeqSideImpl<TransformerDecoder>>(options));
 }
 
 Seq2SeqImpl::Seq2SeqImpl(const Seq2SeqOptions& options_) : options(options_) {
@@ -155,9 +154,9 @@ void Seq2SeqImpl::reset() {
       register_parameter("final_logits_bias", torch::zeros({1, options.tgt_vocab()}));
   if (!options.tie_output()) {
     lm_head = register_module(
-        "lm_head", torch::nn::Linear(torch::nn::LinearOptions(options.embed_dim(),
-                                                              options.tgt_vocab())
-                                         .bias(false)));
+        "lm_head",
+        torch::nn::Linear(
+            torch::nn::LinearOptions(options.embed_dim(), options.tgt_vocab()).bias(false)));
     torch::nn::init::normal_(lm_head->weight, 0.0,
                              1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
   }
@@ -231,15 +230,15 @@ std::unique_ptr<DecoderState> Seq2SeqImpl::start(const torch::Tensor& source,
   detail::check_shape(kSeq2Seq, "source", source, {-1, -1});
   const auto mask = detail::mask_or_padding(source_mask, source, options.pad_id());
   const auto memory = model->encoder->stack(embed_source(source), mask).output;
-  return std::make_unique<Seq2SeqState>(
-      model->decoder->stack->start(memory),
-      detail::memory_mask_row(kSeq2Seq, mask, memory));
+  return std::make_unique<Seq2SeqState>(model->decoder->stack->start(memory),
+                                        detail::memory_mask_row(kSeq2Seq, mask, memory));
 }
 
 StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
                              bool want_alignment) {
   auto* own = dynamic_cast<Seq2SeqState*>(&state);
-  TORCH_CHECK(own != nullptr, "Seq2Seq::step: expected a state made by this model's start, got another");
+  TORCH_CHECK(own != nullptr,
+              "Seq2Seq::step: expected a state made by this model's start, got another");
   detail::check_ids("Seq2Seq::step", "tokens", tokens);
   detail::check_rank("Seq2Seq::step", "tokens", tokens, 1, 1);
   const auto layers = static_cast<size_t>(options.decoder_layers());

@@ -18,10 +18,10 @@ void EncoderDecoderAttentionImpl::reset() {
   encoder_attn = register_module("encoder_attn", MultiHeadCrossAttention(attention));
   encoder_attn_layer_norm =
       register_module("encoder_attn_layer_norm", detail::make_layer_norm(options));
-  fc1 = register_module("fc1", detail::make_linear(options.embed_dim(), options.feed_forward_dim(),
-                                                   options.bias()));
-  fc2 = register_module("fc2", detail::make_linear(options.feed_forward_dim(), options.embed_dim(),
-                                                   options.bias()));
+  fc1 = register_module(
+      "fc1", detail::make_linear(options.embed_dim(), options.feed_forward_dim(), options.bias()));
+  fc2 = register_module(
+      "fc2", detail::make_linear(options.feed_forward_dim(), options.embed_dim(), options.bias()));
   final_layer_norm = register_module("final_layer_norm", detail::make_layer_norm(options));
 }
 
@@ -80,7 +80,8 @@ DecoderLayerOutput EncoderDecoderAttentionImpl::step(const torch::Tensor& target
                                                      WeightsRequest weights) {
   constexpr auto kName = "EncoderDecoderAttention::step";
   detail::check_shape(kName, "target", target, {-1, -1, options.embed_dim()});
-  TORCH_CHECK(cache.memory.key.defined(), kName, ": expected a cache made by start, got an empty one");
+  TORCH_CHECK(cache.memory.key.defined(), kName,
+              ": expected a cache made by start, got an empty one");
   const auto rows = target.size(0), sentences = cache.memory.key.size(0);
   const bool shared = rows != sentences;
   TORCH_CHECK(!shared || (sentences > 0 && rows % sentences == 0 && target.size(1) == 1), kName,

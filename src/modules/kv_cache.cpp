@@ -18,8 +18,8 @@ torch::Tensor with_capacity(const torch::Tensor& held, int64_t length, int64_t c
 }
 
 torch::Tensor selected(const torch::Tensor& held, int64_t length, const torch::Tensor& rows) {
-  auto result = torch::empty({rows.size(0), held.size(1), held.size(2), held.size(3)},
-                             held.options());
+  auto result =
+      torch::empty({rows.size(0), held.size(1), held.size(2), held.size(3)}, held.options());
   auto filled = result.narrow(2, 0, length);
   at::index_select_out(filled, held.narrow(2, 0, length), 0, rows);
   return result;

@@ -6,8 +6,8 @@
 #include "attend/modules/multi_head_cross_attention.h"
 #include "attend/modules/multi_head_self_attention.h"
 #include "detail/check.h"
-#include "modules/transformer_parts.h"
 #include "functional/lowered_mask.h"
+#include "modules/transformer_parts.h"
 
 namespace attend {
 namespace {
@@ -36,11 +36,11 @@ constexpr InputNames kInputNames<MultiHeadCrossAttentionImpl>{"x", "memory", "me
 
 // A self-attention has one input, so its three sizes are one.
 const MultiHeadAttentionOptions& one_size(const char* who, const MultiHeadAttentionOptions& o) {
-  TORCH_CHECK_VALUE(
-      o.query_dim() == o.embed_dim() && o.key_dim() == o.embed_dim() &&
-          o.value_dim() == o.embed_dim(),
-      who, ": expected query_dim, key_dim and value_dim equal to embed_dim ", o.embed_dim(),
-      ", got ", o.query_dim(), ", ", o.key_dim(), " and ", o.value_dim());
+  TORCH_CHECK_VALUE(o.query_dim() == o.embed_dim() && o.key_dim() == o.embed_dim() &&
+                        o.value_dim() == o.embed_dim(),
+                    who, ": expected query_dim, key_dim and value_dim equal to embed_dim ",
+                    o.embed_dim(), ", got ", o.query_dim(), ", ", o.key_dim(), " and ",
+                    o.value_dim());
   return o;
 }
 
@@ -91,8 +91,7 @@ KeyValue MultiHeadAttentionBase<Derived>::project_key_value(const torch::Tensor&
   constexpr auto kName = kModuleName<Derived>;
   constexpr auto kInputs = kInputNames<Derived>;
   detail::check_shape(kName, kInputs.key, key, {-1, -1, options.key_dim()});
-  detail::check_shape(kName, kInputs.value, value,
-                      {key.size(0), key.size(1), options.value_dim()});
+  detail::check_shape(kName, kInputs.value, value, {key.size(0), key.size(1), options.value_dim()});
   return {functional::split_heads(functional::linear(key, k_proj, kName), options.num_heads()),
           functional::split_heads(functional::linear(value, v_proj, kName), options.num_heads())};
 }
@@ -180,8 +179,8 @@ AttentionOutput MultiHeadSelfAttentionImpl::forward(const torch::Tensor& x,
 }
 
 AttentionOutput MultiHeadSelfAttentionImpl::step(const torch::Tensor& x, KeyValueCache& cache,
-                                                    const AttentionMask& mask,
-                                                    WeightsRequest weights) const {
+                                                 const AttentionMask& mask,
+                                                 WeightsRequest weights) const {
   return attend_to_cached(x, cache, mask, weights);
 }
 
@@ -228,8 +227,8 @@ AttentionOutput CausalSelfAttentionImpl::forward(const torch::Tensor& x, const A
 }
 
 AttentionOutput CausalSelfAttentionImpl::step(const torch::Tensor& x, KeyValueCache& cache,
-                                                 const AttentionMask& mask,
-                                                 WeightsRequest weights) const {
+                                              const AttentionMask& mask,
+                                              WeightsRequest weights) const {
   detail::check_rank("CausalSelfAttention", "x", x, 3, 3);
   TORCH_CHECK_VALUE(cache.length() + x.size(1) <= max_length,
                     "CausalSelfAttention: expected a sequence of at most max_length ", max_length,

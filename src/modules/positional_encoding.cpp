@@ -20,8 +20,8 @@ void PositionalEncodingImpl::reset() {
   detail::check_probability(kName, "dropout", options.dropout());
   switch (options.kind()) {
     case PositionKind::kLearned:
-      weight = register_parameter("weight",
-                                  torch::empty({options.max_length(), options.embed_dim()}));
+      weight =
+          register_parameter("weight", torch::empty({options.max_length(), options.embed_dim()}));
       torch::nn::init::normal_(weight, 0.0, 0.02);
       break;
     case PositionKind::kSinusoidal:
@@ -77,7 +77,7 @@ torch::Tensor PositionalEncodingImpl::forward(const torch::Tensor& x, int64_t of
                     ": expected positions within max_length ", options.max_length(), ", got ",
                     offset, " + ", x.size(-2));
   return detail::apply_dropout(x + weight.narrow(0, offset, x.size(-2)), options.dropout(),
-                         is_training());
+                               is_training());
 }
 
 }  // namespace attend

@@ -187,7 +187,8 @@ void pair_stacks(Pairing& pairing, const std::string& prefix, const Stack& ours,
                  const TorchStack& theirs) {
   pairing.require_same(prefix + "num_layers", ours.layers->size(), theirs.layers->size());
   for (size_t i = 0; i < ours.layers->size(); ++i) {
-    const auto layer = typed<TorchLayer>(pairing.who(), "layer of torch::nn", theirs.layers->ptr(i));
+    const auto layer =
+        typed<TorchLayer>(pairing.who(), "layer of torch::nn", theirs.layers->ptr(i));
     pair(pairing, prefix + "layers." + std::to_string(i) + ".", ours.layers->template at<Layer>(i),
          *layer);
   }
@@ -267,13 +268,13 @@ MultiHeadAttentionOptions options_from_torch(const torch::nn::MultiheadAttention
 template <typename Module>
 torch::nn::MultiheadAttention attention_to_torch(const Module& module) {
   const auto& options = module->options;
-  return filled_to_torch(module, torch::nn::MultiheadAttention(
-                                     torch::nn::MultiheadAttentionOptions(options.embed_dim(),
-                                                                          options.num_heads())
-                                         .kdim(options.key_dim())
-                                         .vdim(options.value_dim())
-                                         .dropout(options.dropout())
-                                         .bias(options.bias())));
+  return filled_to_torch(
+      module, torch::nn::MultiheadAttention(
+                  torch::nn::MultiheadAttentionOptions(options.embed_dim(), options.num_heads())
+                      .kdim(options.key_dim())
+                      .vdim(options.value_dim())
+                      .dropout(options.dropout())
+                      .bias(options.bias())));
 }
 
 // torch::nn has one dropout option, but each of its submodules keeps a rate of its own.
@@ -453,15 +454,15 @@ torch::nn::MultiheadAttention to_torch(const MultiHeadCrossAttention& from) {
 }
 
 torch::nn::TransformerEncoderLayer to_torch(const TransformerEncoderLayer& from) {
-  return filled_to_torch(from,
-                         empty_torch_layer<torch::nn::TransformerEncoderLayer,
-                                           torch::nn::TransformerEncoderLayerOptions>(from->options));
+  return filled_to_torch(
+      from, empty_torch_layer<torch::nn::TransformerEncoderLayer,
+                              torch::nn::TransformerEncoderLayerOptions>(from->options));
 }
 
 torch::nn::TransformerDecoderLayer to_torch(const TransformerDecoderLayer& from) {
-  return filled_to_torch(from,
-                         empty_torch_layer<torch::nn::TransformerDecoderLayer,
-                                           torch::nn::TransformerDecoderLayerOptions>(from->options));
+  return filled_to_torch(
+      from, empty_torch_layer<torch::nn::TransformerDecoderLayer,
+                              torch::nn::TransformerDecoderLayerOptions>(from->options));
 }
 
 torch::nn::TransformerEncoder to_torch(const TransformerEncoder& from) {
@@ -486,13 +487,13 @@ torch::nn::TransformerDecoder to_torch(const TransformerDecoder& from) {
 
 torch::nn::Transformer to_torch(const TransformerStacks& from) {
   const auto& layer = from.encoder->options.layer();
-  auto to = torch::nn::Transformer(
-      torch::nn::TransformerOptions(layer.embed_dim(), layer.num_heads(),
-                                    from.encoder->options.num_layers(),
-                                    from.decoder->options.num_layers())
-          .dim_feedforward(layer.feed_forward_dim())
-          .dropout(layer.dropout())
-          .activation(activation_to_torch("to_torch", layer.activation())));
+  auto to =
+      torch::nn::Transformer(torch::nn::TransformerOptions(layer.embed_dim(), layer.num_heads(),
+                                                           from.encoder->options.num_layers(),
+                                                           from.decoder->options.num_layers())
+                                 .dim_feedforward(layer.feed_forward_dim())
+                                 .dropout(layer.dropout())
+                                 .activation(activation_to_torch("to_torch", layer.activation())));
   const auto encoder = encoder_of("to_torch", to);
   const auto decoder = decoder_of("to_torch", to);
   set_stack_options<torch::nn::TransformerEncoderLayerImpl>(*encoder, layer);

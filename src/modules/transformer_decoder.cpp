@@ -17,8 +17,8 @@ TransformerDecoderImpl::TransformerDecoderImpl(const TransformerDecoderOptions& 
 }
 
 void TransformerDecoderImpl::reset() {
-  TORCH_CHECK_VALUE(options.num_layers() >= 0,
-                    "TransformerDecoder: expected num_layers >= 0, got ", options.num_layers());
+  TORCH_CHECK_VALUE(options.num_layers() >= 0, "TransformerDecoder: expected num_layers >= 0, got ",
+                    options.num_layers());
   layers = register_module("layers", torch::nn::ModuleList());
   for (int64_t i = 0; i < options.num_layers(); ++i) {
     layers->push_back(TransformerDecoderLayer(options.layer()));
@@ -76,8 +76,7 @@ DecoderOutput TransformerDecoderImpl::step(const torch::Tensor& target, DecoderC
 
 DecoderOutput TransformerDecoderImpl::run_step(const torch::Tensor& target, DecoderCache& cache,
                                                const AttentionMask& memory_mask,
-                                               WeightsRequest weights,
-                                               size_t first_weights_layer) {
+                                               WeightsRequest weights, size_t first_weights_layer) {
   DecoderOutput result{target, {}, {}};
   for (size_t i = 0; i < layers->size(); ++i) {
     const bool wanted = weights != WeightsRequest::kNone && i >= first_weights_layer;

@@ -15,13 +15,13 @@ TransformerEncoderLayerImpl::TransformerEncoderLayerImpl(const TransformerLayerO
 
 void TransformerEncoderLayerImpl::reset() {
   detail::check_layer_options("TransformerEncoderLayer", options);
-  self_attn = register_module("self_attn",
-                              MultiHeadSelfAttention(detail::self_attention_options(options)));
+  self_attn =
+      register_module("self_attn", MultiHeadSelfAttention(detail::self_attention_options(options)));
   self_attn_layer_norm = register_module("self_attn_layer_norm", detail::make_layer_norm(options));
-  fc1 = register_module("fc1", detail::make_linear(options.embed_dim(), options.feed_forward_dim(),
-                                                   options.bias()));
-  fc2 = register_module("fc2", detail::make_linear(options.feed_forward_dim(), options.embed_dim(),
-                                                   options.bias()));
+  fc1 = register_module(
+      "fc1", detail::make_linear(options.embed_dim(), options.feed_forward_dim(), options.bias()));
+  fc2 = register_module(
+      "fc2", detail::make_linear(options.feed_forward_dim(), options.embed_dim(), options.bias()));
   final_layer_norm = register_module("final_layer_norm", detail::make_layer_norm(options));
 }
 
@@ -62,8 +62,8 @@ TransformerEncoderImpl::TransformerEncoderImpl(const TransformerEncoderOptions& 
 }
 
 void TransformerEncoderImpl::reset() {
-  TORCH_CHECK_VALUE(options.num_layers() >= 0,
-                    "TransformerEncoder: expected num_layers >= 0, got ", options.num_layers());
+  TORCH_CHECK_VALUE(options.num_layers() >= 0, "TransformerEncoder: expected num_layers >= 0, got ",
+                    options.num_layers());
   layers = register_module("layers", torch::nn::ModuleList());
   for (int64_t i = 0; i < options.num_layers(); ++i) {
     layers->push_back(TransformerEncoderLayer(options.layer()));

@@ -115,18 +115,18 @@ void TrainerOptions::validate() const {
   TORCH_CHECK_VALUE(early_stopping >= 0, "TrainerOptions: expected early_stopping >= 0, got ",
                     early_stopping);
   for (const auto& metric : valid_metrics) {
-    TORCH_CHECK_VALUE(metric == kCrossEntropy || metric == "bleu" || metric == "chrf",
-                      "TrainerOptions: expected valid_metrics of cross-entropy, bleu and chrf, got ",
-                      metric);
+    TORCH_CHECK_VALUE(
+        metric == kCrossEntropy || metric == "bleu" || metric == "chrf",
+        "TrainerOptions: expected valid_metrics of cross-entropy, bleu and chrf, got ", metric);
   }
   schedule.validate();
 }
 
 class Trainer::Run {
  public:
-  Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer, const ParallelText& train,
-      const ParallelText& valid, fs::path folder, const TrainerOptions& options,
-      torch::Device device);
+  Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
+      const ParallelText& train, const ParallelText& valid, fs::path folder,
+      const TrainerOptions& options, torch::Device device);
 
   TrainingResult run(const TrainerCallbacks& callbacks);
   bool resumed() const { return resumed_; }
@@ -134,11 +134,11 @@ class Trainer::Run {
  private:
   // Everything that a resumed run must know besides tensors.
   struct Counters {
-    int64_t update = 0;          // done
-    uint64_t epoch = 0;          // the current one, from 0
-    size_t batch = 0;            // done in this epoch
-    double elapsed = 0;          // seconds before this process started
-    int64_t stalled = 0;         // validations without a better score
+    int64_t update = 0;   // done
+    uint64_t epoch = 0;   // the current one, from 0
+    size_t batch = 0;     // done in this epoch
+    double elapsed = 0;   // seconds before this process started
+    int64_t stalled = 0;  // validations without a better score
     std::map<std::string, double> best;
     int64_t validated_at = -1;  // update of the last validation
   };
@@ -322,11 +322,10 @@ ValidationReport Trainer::Run::validate() {
   const bool last_decides = !options_.valid_metrics.empty();
   for (const auto& metric : options_.valid_metrics) {
     const double score = metric == kCrossEntropy ? cross_entropy()
-                         : metric == "bleu"
-                             ? corpus_bleu(translated(), valid_text_.target,
-                                           {.tokenizer = options_.bleu_tokenizer})
-                                   .score
-                             : corpus_chrf(translated(), valid_text_.target).score;
+                         : metric == "bleu"      ? corpus_bleu(translated(), valid_text_.target,
+                                                               {.tokenizer = options_.bleu_tokenizer})
+                                                  .score
+                                            : corpus_chrf(translated(), valid_text_.target).score;
     report.scores.emplace_back(metric, score);
     const auto best = counters_.best.find(metric);
     if (best == counters_.best.end() || is_better(metric, score, best->second)) {
@@ -335,8 +334,8 @@ ValidationReport Trainer::Run::validate() {
     }
   }
   if (last_decides) {
-    const bool better = std::ranges::find(report.improved, options_.valid_metrics.back()) !=
-                        report.improved.end();
+    const bool better =
+        std::ranges::find(report.improved, options_.valid_metrics.back()) != report.improved.end();
     counters_.stalled = better ? 0 : counters_.stalled + 1;
   }
   counters_.validated_at = counters_.update;
@@ -377,10 +376,10 @@ void Trainer::Run::save_snapshot() const {
     file.tensors[std::string(kRandom) + "cuda"] =
         at::globalContext().defaultGenerator(device_).get_state();
   }
-  const json state{{"update", counters_.update},     {"epoch", counters_.epoch},
-                   {"batch", counters_.batch},       {"elapsed", elapsed()},
-                   {"stalled", counters_.stalled},   {"best", counters_.best},
-                   {"sentences", sentences_},        {"validated_at", counters_.validated_at}};
+  const json state{{"update", counters_.update},   {"epoch", counters_.epoch},
+                   {"batch", counters_.batch},     {"elapsed", elapsed()},
+                   {"stalled", counters_.stalled}, {"best", counters_.best},
+                   {"sentences", sentences_},      {"validated_at", counters_.validated_at}};
   file.metadata = {{"format", "attend training snapshot 1"},
                    {"identity", identity().dump()},
                    {"state", state.dump()}};
@@ -397,9 +396,10 @@ void Trainer::Run::load_snapshot() {
     const auto own = this->identity();
     for (const auto& [key, value] : own.items()) {
       if (identity.at(key) != value) {
-        throw FileError(path, fmt::format("expected a run with the same {} ({}), got {}; train into "
-                                          "another folder or start again with --no-reload",
-                                          key, value.dump(), identity.at(key).dump()));
+        throw FileError(path,
+                        fmt::format("expected a run with the same {} ({}), got {}; train into "
+                                    "another folder or start again with --no-reload",
+                                    key, value.dump(), identity.at(key).dump()));
       }
     }
     counters_.update = state.at("update");
@@ -421,16 +421,16 @@ void Trainer::Run::load_snapshot() {
   for (const auto& [name, tensor] : own) {
     const auto found = weights.find(name);
     if (found == weights.end() || found->second.sizes() != tensor.sizes()) {
-      throw FileError(path, fmt::format("expected the tensor {} of shape {}, got {}", name,
-                                        detail::shape_string(tensor.sizes()),
-                                        found == weights.end()
-                                            ? "none"
-                                            : detail::shape_string(found->second.sizes())));
+      throw FileError(
+          path, fmt::format(
+                    "expected the tensor {} of shape {}, got {}", name,
+                    detail::shape_string(tensor.sizes()),
+                    found == weights.end() ? "none" : detail::shape_string(found->second.sizes())));
     }
   }
   if (weights.size() != own.size()) {
-    throw FileError(path, fmt::format("expected {} tensors of weights, got {}", own.size(),
-                                      weights.size()));
+    throw FileError(
+        path, fmt::format("expected {} tensors of weights, got {}", own.size(), weights.size()));
   }
   adam_.load_state(part_of(file, kAdam));
   if (average_) average_->load_state(part_of(file, kAverage));
@@ -453,8 +453,9 @@ TrainingResult Trainer::Run::run(const TrainerCallbacks& callbacks) {
   sums_ = {};
   if (callbacks.note) {
     if (left_out_ > 0) {
-      callbacks.note(fmt::format("left out {} training pairs that are empty or longer than {} tokens",
-                                 left_out_, options_.max_length));
+      callbacks.note(
+          fmt::format("left out {} training pairs that are empty or longer than {} tokens",
+                      left_out_, options_.max_length));
     }
     if (resumed_) callbacks.note(fmt::format("resumed after update {}", counters_.update));
   }
@@ -472,8 +473,7 @@ TrainingResult Trainer::Run::run(const TrainerCallbacks& callbacks) {
   const bool can_validate = valid_text_.size() > 0 && !options_.valid_metrics.empty();
   bool finished = progress() >= 1.0;
   while (!finished && !result.interrupted) {
-    const auto plan =
-        plan_batches(train_, options_.batch_tokens, options_.seed, counters_.epoch);
+    const auto plan = plan_batches(train_, options_.batch_tokens, options_.seed, counters_.epoch);
     batches_in_epoch_ = plan.size();
     while (counters_.batch < plan.size()) {
       const double before_report = amount_done(options_.disp_freq.unit);

@@ -12,9 +12,9 @@ namespace {
 
 // A part of a text that fits the model: all of it, but for very long ones.
 struct Part {
-  size_t text;                         // index of the text
-  std::vector<int64_t> ids;            // with the end token
-  std::vector<int64_t> word_of;        // of each id, in the whole text; -1 for the end token
+  size_t text;                   // index of the text
+  std::vector<int64_t> ids;      // with the end token
+  std::vector<int64_t> word_of;  // of each id, in the whole text; -1 for the end token
 };
 
 std::vector<int64_t> words_of(const std::vector<Subword>& subwords) {
@@ -183,8 +183,7 @@ std::vector<torch::Tensor> Translator::align(const std::vector<std::string>& sou
                       source.size(), " and ", target.size());
     std::vector<int64_t> ids;
     for (const auto& subword : source) ids.push_back(subword.id);
-    const auto state =
-        model_->start(torch::tensor(ids, torch::kLong).unsqueeze(0).to(device_));
+    const auto state = model_->start(torch::tensor(ids, torch::kLong).unsqueeze(0).to(device_));
     std::vector<torch::Tensor> rows;
     int64_t previous = special.start_id;
     for (const auto& subword : target) {

@@ -356,8 +356,9 @@ TEST_F(DemoGrammarCorpusTest, IsAFunctionOfItsSeed) {
 
 // A change here changes every corpus that users have made: never by accident or by platform.
 TEST_F(DemoGrammarCorpusTest, BeginsAsOnEveryPlatform) {
-  EXPECT_EQ(corpus_.train[0].source, "FIRST_SOURCE");
-  EXPECT_EQ(corpus_.train[2999].target, "LAST_TARGET");
+  EXPECT_EQ(corpus_.train[0].source,
+            "A white hen that comes from the long river always drinks cold milk");
+  EXPECT_EQ(corpus_.train[2999].target, "La sœur des filles était fatiguée");
 }
 
 TEST_F(DemoGrammarCorpusTest, HasNoEnglishSentenceTwice) {

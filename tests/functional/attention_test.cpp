@@ -43,17 +43,18 @@ TEST(ScaledDotProduct, IsTheWeightedMeanByHand) {
 TEST(ScaledDotProduct, TheScaleDefaultsToOneOverTheRootOfTheKeySize) {
   const auto query = doubles({kB, kH, kT, kD}), key = doubles({kB, kH, kS, kD});
   const auto value = doubles({kB, kH, kS, kDv});
-  EXPECT_TENSOR_NEAR(
-      functional::scaled_dot_product_attention(query, key, value).output,
-      oracle::attention(query, key, value, {}, 1.0 / std::sqrt(6.0)).output, 1e-12);
+  EXPECT_TENSOR_NEAR(functional::scaled_dot_product_attention(query, key, value).output,
+                     oracle::attention(query, key, value, {}, 1.0 / std::sqrt(6.0)).output, 1e-12);
   EXPECT_TENSOR_NEAR(
       functional::scaled_dot_product_attention(query, key, value, {}, WeightsRequest::kNone,
-                                   {.dropout_p = 0.0, .scale = 0.3}).output,
+                                               {.dropout_p = 0.0, .scale = 0.3})
+          .output,
       oracle::attention(query, key, value, {}, 0.3).output, 1e-12);
   // The weights follow the same scale.
   EXPECT_TENSOR_NEAR(
       functional::scaled_dot_product_attention(query, key, value, {}, WeightsRequest::kPerHead,
-                                   {.dropout_p = 0.0, .scale = 0.3}).weights,
+                                               {.dropout_p = 0.0, .scale = 0.3})
+          .weights,
       oracle::attention(query, key, value, {}, 0.3).weights, 1e-12);
 }
 
@@ -93,8 +94,8 @@ TEST_P(ScaledDotProductOn, AgreesWithTheOracle) {
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
     const auto expected = oracle::attention(c.query, key_, c.value, c.meaning);
-    const auto [output, weights] =
-        functional::scaled_dot_product_attention(c.query, key_, c.value, c.mask, WeightsRequest::kPerHead);
+    const auto [output, weights] = functional::scaled_dot_product_attention(
+        c.query, key_, c.value, c.mask, WeightsRequest::kPerHead);
     EXPECT_TENSOR_NEAR(output, expected.output, tolerance());
     // Weights are in float32 or wider, so they are as exact for 16-bit inputs.
     EXPECT_TENSOR_NEAR(weights, expected.weights, std::min(tolerance(), 1e-5));
@@ -141,8 +142,8 @@ std::vector<EmptyRows> masks_with_empty_rows(const torch::TensorOptions& options
        everything, kS},
       {"float bias", on_device(bias), second_row, kS},
       {"float bias in the dtype", on_device(bias).to(options), second_row, kS},
-      {"key length 0", AttentionMask::key_lengths(on_device(torch::tensor({0, 4}))),
-       first_sentence, kS},
+      {"key length 0", AttentionMask::key_lengths(on_device(torch::tensor({0, 4}))), first_sentence,
+       kS},
       {"padding", AttentionMask::padding(on_device(padding)), first_sentence, kS},
       {"causal, T > S", AttentionMask::causal(), first_row, kT - 1},
       {"lengths and bool", only_first & on_device(not_first), first_sentence, kS},
@@ -163,9 +164,9 @@ TEST_P(ScaledDotProductOn, AQueryWithoutAKeyGetsZerosOnEveryPath) {
           if (gradients) {
             for (auto* x : {&query, &key, &value}) x->requires_grad_();
           }
-          const auto [output, weights] =
-              functional::scaled_dot_product_attention(query, key, value, c.mask, WeightsRequest::kPerHead,
-                                           {.dropout_p = dropout ? 0.5 : 0.0, .scale = {}});
+          const auto [output, weights] = functional::scaled_dot_product_attention(
+              query, key, value, c.mask, WeightsRequest::kPerHead,
+              {.dropout_p = dropout ? 0.5 : 0.0, .scale = {}});
           const auto empty = c.empty.to(options().device());
           EXPECT_TRUE(output.isfinite().all().item<bool>());
           EXPECT_TRUE(weights.isfinite().all().item<bool>());
@@ -210,7 +211,7 @@ TEST_P(ScaledDotProductOn, TheOutputIsTheSameBitsWithAndWithoutARequest) {
         const auto run = [&](WeightsRequest request) {
           torch::manual_seed(7);
           return functional::scaled_dot_product_attention(query, key, value, c.mask, request,
-                                              {.dropout_p = dropout, .scale = {}});
+                                                          {.dropout_p = dropout, .scale = {}});
         };
         const auto alone = run(WeightsRequest::kNone);
         const auto per_head = run(WeightsRequest::kPerHead), mean = run(WeightsRequest::kMean);
@@ -244,10 +245,10 @@ TEST_P(ScaledDotProductOn, InputWithoutHeadsOrBatchIsTheSameWithThemSqueezed) {
 
 TEST(ScaledDotProduct, WeightsSumToOneAndAreTakenBeforeDropout) {
   const auto query = doubles({kB, kH, kT, kD}), key = doubles({kB, kH, kS, kD});
-  const auto weights =
-      functional::scaled_dot_product_attention(query, key, key, AttentionMask::causal(),
-                                   WeightsRequest::kPerHead, {.dropout_p = 0.5, .scale = {}})
-          .weights;
+  const auto weights = functional::scaled_dot_product_attention(
+                           query, key, key, AttentionMask::causal(), WeightsRequest::kPerHead,
+                           {.dropout_p = 0.5, .scale = {}})
+                           .weights;
   EXPECT_TENSOR_NEAR(weights.sum(-1), torch::ones({kB, kH, kT}, torch::kDouble), 1e-12);
 }
 
@@ -255,8 +256,10 @@ TEST(ScaledDotProduct, DropoutScalesWhatItKeeps) {
   const auto query = torch::zeros({1, 1, 1, 2}, torch::kDouble);
   const auto key = torch::zeros({1, 1, 4000, 2}, torch::kDouble);
   const auto value = torch::ones({1, 1, 4000, 2}, torch::kDouble);
-  const auto output = functional::scaled_dot_product_attention(query, key, value, {}, WeightsRequest::kNone,
-                                                   {.dropout_p = 0.25, .scale = {}}).output;
+  const auto output =
+      functional::scaled_dot_product_attention(query, key, value, {}, WeightsRequest::kNone,
+                                               {.dropout_p = 0.25, .scale = {}})
+          .output;
   EXPECT_NE(output[0][0][0][0].item<double>(), 1.0);
   EXPECT_NEAR(output[0][0][0][0].item<double>(), 1.0, 0.05);
 }
@@ -266,8 +269,8 @@ TEST(ScaledDotProduct, PermutingKeysWithTheirValuesChangesNothing) {
   const auto value = doubles({kB, kH, kS, kDv});
   const auto order = torch::randperm(kS, torch::kLong);
   const auto permuted = functional::scaled_dot_product_attention(query, key.index_select(2, order),
-                                                     value.index_select(2, order), {},
-                                                     WeightsRequest::kPerHead);
+                                                                 value.index_select(2, order), {},
+                                                                 WeightsRequest::kPerHead);
   const auto plain =
       functional::scaled_dot_product_attention(query, key, value, {}, WeightsRequest::kPerHead);
   EXPECT_TENSOR_NEAR(permuted.output, plain.output, 1e-12);
@@ -278,17 +281,20 @@ TEST(ScaledDotProduct, PaddedKeysAreAsGoodAsAbsentOnes) {
   const auto query = doubles({kB, kH, kT, kD}), key = doubles({kB, kH, kS, kD});
   const auto padded_key = torch::cat({key, 1e3 * doubles({kB, kH, 2, kD})}, 2);
   const auto lengths = AttentionMask::key_lengths(torch::full({kB}, kS, torch::kLong));
-  EXPECT_TENSOR_NEAR(functional::scaled_dot_product_attention(query, padded_key, padded_key, lengths).output,
-                     functional::scaled_dot_product_attention(query, key, key).output, 1e-12);
+  EXPECT_TENSOR_NEAR(
+      functional::scaled_dot_product_attention(query, padded_key, padded_key, lengths).output,
+      functional::scaled_dot_product_attention(query, key, key).output, 1e-12);
 }
 
 TEST(ScaledDotProduct, ChangingTheFutureLeavesThePastUnchanged) {
   const auto query = doubles({kB, kH, kS, kD}), key = doubles({kB, kH, kS, kD});
   auto changed = key.clone();
   changed.narrow(2, 3, 2).normal_();
-  const auto before = functional::scaled_dot_product_attention(query, key, key, AttentionMask::causal()).output;
+  const auto before =
+      functional::scaled_dot_product_attention(query, key, key, AttentionMask::causal()).output;
   const auto after =
-      functional::scaled_dot_product_attention(query, changed, changed, AttentionMask::causal()).output;
+      functional::scaled_dot_product_attention(query, changed, changed, AttentionMask::causal())
+          .output;
   EXPECT_TENSOR_EQUAL(after.narrow(2, 0, 3), before.narrow(2, 0, 3));
   EXPECT_GT((before - after).narrow(2, 3, 2).abs().min().item<double>(), 0.0);
 }
@@ -311,7 +317,8 @@ TEST(ScaledDotProduct, GradientsMatchDifferences) {
         {AttentionMask(bias) & allowed, with_bias}};
     for (const auto& [mask, leaves] : cases) {
       const auto attend = [&, &m = mask] {
-        return functional::scaled_dot_product_attention(query, key, value, m, WeightsRequest::kPerHead);
+        return functional::scaled_dot_product_attention(query, key, value, m,
+                                                        WeightsRequest::kPerHead);
       };
       expect_gradients_match_differences([&] { return attend().output; }, leaves);
       auto of_weights = leaves;
@@ -343,10 +350,11 @@ TEST(ScaledDotProduct, WithoutKeysEvenAnInfiniteQueryGetsZeros) {
 
 TEST(ScaledDotProduct, UnderAutocastTheOutputIsBFloat16AndTheWeightsStayFloat32) {
   const auto query = torch::randn({kB, kH, kT, kD}), key = torch::randn({kB, kH, kS, kD});
-  const auto plain = functional::scaled_dot_product_attention(query, key, key, {}, WeightsRequest::kPerHead);
+  const auto plain =
+      functional::scaled_dot_product_attention(query, key, key, {}, WeightsRequest::kPerHead);
   const testing_support::CpuAutocast autocast;
-  const auto result = functional::scaled_dot_product_attention(query, key, key.to(torch::kBFloat16), {},
-                                                   WeightsRequest::kPerHead);
+  const auto result = functional::scaled_dot_product_attention(query, key, key.to(torch::kBFloat16),
+                                                               {}, WeightsRequest::kPerHead);
   EXPECT_EQ(result.output.scalar_type(), torch::kBFloat16);
   EXPECT_TENSOR_NEAR(result.output, plain.output, 4e-2);
   EXPECT_TENSOR_EQUAL(result.weights, plain.weights);
@@ -357,7 +365,7 @@ TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {
   const auto attend = [](const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                          double dropout_p = 0.0) {
     return functional::scaled_dot_product_attention(q, k, v, {}, WeightsRequest::kNone,
-                                        {.dropout_p = dropout_p, .scale = {}});
+                                                    {.dropout_p = dropout_p, .scale = {}});
   };
   EXPECT_THROW_MESSAGE(attend({}, key, key), c10::Error,
                        "scaled_dot_product_attention: expected query with 2 to 4 dimensions, got "
@@ -405,9 +413,8 @@ TEST(Additive, IsTheWeightedMeanByHand) {
   const auto key =
       torch::tensor({-1.0, std::atanh(std::log(3.0) / 2.0) - 1.0}, torch::kDouble).view({1, 2, 1});
   const auto value = torch::tensor({{4.0, 0.0}, {8.0, -4.0}}, torch::kDouble).view({1, 2, 2});
-  const auto [output, weights] =
-      functional::additive_attention(query, key, torch::full({1}, 2.0, torch::kDouble), value, {},
-                         WeightsRequest::kPerHead);
+  const auto [output, weights] = functional::additive_attention(
+      query, key, torch::full({1}, 2.0, torch::kDouble), value, {}, WeightsRequest::kPerHead);
   EXPECT_TENSOR_NEAR(weights.flatten(), torch::tensor({0.25, 0.75}, torch::kDouble), 1e-15);
   EXPECT_TENSOR_NEAR(output.flatten(), torch::tensor({7.0, -3.0}, torch::kDouble), 1e-14);
 }
@@ -435,8 +442,7 @@ TEST_P(AdditiveOn, AgreesWithTheOracle) {
       {allowed, {allowed, {}}},
       {AttentionMask(bias) & allowed, {allowed, bias}}};
   for (const auto& [mask, meaning] : cases) {
-    const auto expected =
-        oracle::additive_attention(query_, key_, scale_vector_, value_, meaning);
+    const auto expected = oracle::additive_attention(query_, key_, scale_vector_, value_, meaning);
     for (const auto request : {WeightsRequest::kPerHead, WeightsRequest::kMean}) {
       const auto [output, weights] =
           functional::additive_attention(query_, key_, scale_vector_, value_, mask, request);
@@ -456,9 +462,9 @@ TEST_P(AdditiveOn, AQueryWithoutAKeyGetsZerosOnEveryPath) {
       SCOPED_TRACE(testing::Message() << c.name << ", dropout " << dropout);
       const auto query = leaf(query_), key = leaf(randn({kB, c.source, kA}));
       const auto vector = leaf(scale_vector_), value = leaf(randn({kB, c.source, kDv}));
-      const auto [output, weights] =
-          functional::additive_attention(query, key, vector, value, c.mask, WeightsRequest::kPerHead,
-                             {.dropout_p = dropout, .scale = {}});
+      const auto [output, weights] = functional::additive_attention(
+          query, key, vector, value, c.mask, WeightsRequest::kPerHead,
+          {.dropout_p = dropout, .scale = {}});
       const auto empty = c.empty.select(1, 0).to(options().device());
       EXPECT_TRUE(output.isfinite().all().item<bool>());
       EXPECT_EQ(output.masked_select(empty).abs().sum().item<double>(), 0.0);
@@ -474,8 +480,9 @@ TEST_P(AdditiveOn, TheOutputIsTheSameBitsWithAndWithoutARequest) {
   for (const double dropout : {0.0, 0.5}) {
     const auto run = [&](WeightsRequest request) {
       torch::manual_seed(7);
-      return functional::additive_attention(query_, key_, scale_vector_, value_, AttentionMask::causal(),
-                                request, {.dropout_p = dropout, .scale = {}});
+      return functional::additive_attention(query_, key_, scale_vector_, value_,
+                                            AttentionMask::causal(), request,
+                                            {.dropout_p = dropout, .scale = {}});
     };
     const auto alone = run(WeightsRequest::kNone), with = run(WeightsRequest::kPerHead);
     EXPECT_FALSE(alone.weights.defined());
@@ -485,13 +492,14 @@ TEST_P(AdditiveOn, TheOutputIsTheSameBitsWithAndWithoutARequest) {
 }
 
 TEST(Additive, UnbatchedInputIsTheBatchedOneSqueezed) {
-  const auto query = doubles({1, kT, kA}), key = doubles({1, kS, kA}), value = doubles({1, kS, kDv});
+  const auto query = doubles({1, kT, kA}), key = doubles({1, kS, kA}),
+             value = doubles({1, kS, kDv});
   const auto vector = doubles({kA});
   const auto mask = torch::rand({kT, kS}) < 0.7;
   const auto full =
       functional::additive_attention(query, key, vector, value, mask, WeightsRequest::kPerHead);
-  const auto one =
-      functional::additive_attention(query[0], key[0], vector, value[0], mask, WeightsRequest::kPerHead);
+  const auto one = functional::additive_attention(query[0], key[0], vector, value[0], mask,
+                                                  WeightsRequest::kPerHead);
   EXPECT_TENSOR_EQUAL(one.output, full.output[0]);
   EXPECT_TENSOR_EQUAL(one.weights, full.weights[0]);
   EXPECT_TENSOR_EQUAL(
@@ -500,11 +508,13 @@ TEST(Additive, UnbatchedInputIsTheBatchedOneSqueezed) {
 }
 
 TEST(Additive, TheScaleMultipliesTheScores) {
-  const auto query = doubles({kB, kT, kA}), key = doubles({kB, kS, kA}), value = doubles({kB, kS, kDv});
+  const auto query = doubles({kB, kT, kA}), key = doubles({kB, kS, kA}),
+             value = doubles({kB, kS, kDv});
   const auto vector = doubles({kA});
   EXPECT_TENSOR_NEAR(
       functional::additive_attention(query, key, vector, value, {}, WeightsRequest::kNone,
-                         {.dropout_p = 0.0, .scale = 0.5}).output,
+                                     {.dropout_p = 0.0, .scale = 0.5})
+          .output,
       oracle::additive_attention(query, key, 0.5 * vector, value).output, 1e-12);
 }
 
@@ -514,23 +524,25 @@ TEST(Additive, GradientsMatchDifferences) {
   auto allowed = torch::ones({kT, kS}, torch::kBool);
   allowed[2].fill_(false);
   const auto attend = [&] {
-    return functional::additive_attention(query, key, vector, value, allowed, WeightsRequest::kPerHead);
+    return functional::additive_attention(query, key, vector, value, allowed,
+                                          WeightsRequest::kPerHead);
   };
   expect_gradients_match_differences(
       [&] { return attend().output; },
       {{"query", query}, {"key", key}, {"scale_vector", vector}, {"value", value}});
-  expect_gradients_match_differences(
-      [&] { return attend().weights; },
-      {{"query", query}, {"key", key}, {"scale_vector", vector}});
+  expect_gradients_match_differences([&] { return attend().weights; },
+                                     {{"query", query}, {"key", key}, {"scale_vector", vector}});
 }
 
 TEST(Additive, UnderAutocastMixedInputsAreTaken) {
   const auto query = torch::randn({kB, kT, kA}), key = torch::randn({kB, kS, kA});
   const auto vector = torch::randn({kA}), value = torch::randn({kB, kS, kDv});
-  const auto plain = functional::additive_attention(query, key, vector, value, {}, WeightsRequest::kPerHead);
+  const auto plain =
+      functional::additive_attention(query, key, vector, value, {}, WeightsRequest::kPerHead);
   const testing_support::CpuAutocast autocast;
-  const auto half = functional::additive_attention(query.to(torch::kBFloat16), key.to(torch::kBFloat16), vector,
-                                       value, {}, WeightsRequest::kPerHead);
+  const auto half =
+      functional::additive_attention(query.to(torch::kBFloat16), key.to(torch::kBFloat16), vector,
+                                     value, {}, WeightsRequest::kPerHead);
   EXPECT_TENSOR_NEAR(half.output, plain.output, 1e-1);
   EXPECT_EQ(half.weights.scalar_type(), torch::kFloat);
 }
@@ -550,21 +562,25 @@ TEST(Additive, ErrorsNameWhatWasExpectedAndGot) {
   EXPECT_THROW_MESSAGE(functional::additive_attention(query, key, vector, query), c10::Error,
                        "additive_attention: expected value of shape [2, 5, -1] (-1 = any), got "
                        "[2, 3, 8]");
-  EXPECT_THROW_MESSAGE(functional::additive_attention(query, key, vector.to(torch::kDouble), value), c10::Error,
+  EXPECT_THROW_MESSAGE(functional::additive_attention(query, key, vector.to(torch::kDouble), value),
+                       c10::Error,
                        "additive_attention: expected scale_vector of dtype Float like query, got "
                        "Double");
-  EXPECT_THROW_MESSAGE(functional::additive_attention(query, key, vector, value.to(torch::kMeta)), c10::Error,
+  EXPECT_THROW_MESSAGE(functional::additive_attention(query, key, vector, value.to(torch::kMeta)),
+                       c10::Error,
                        "additive_attention: expected value on cpu like query, got meta");
   const auto integers = [](const torch::Tensor& x) { return x.to(torch::kLong); };
+  EXPECT_THROW_MESSAGE(functional::additive_attention(integers(query), integers(key),
+                                                      integers(vector), integers(value)),
+                       c10::Error,
+                       "additive_attention: expected a floating-point query, got dtype Long");
   EXPECT_THROW_MESSAGE(
-      functional::additive_attention(integers(query), integers(key), integers(vector), integers(value)),
-      c10::Error, "additive_attention: expected a floating-point query, got dtype Long");
-  EXPECT_THROW_MESSAGE(functional::additive_attention(query, key, vector, value, {}, WeightsRequest::kNone,
-                                          {.dropout_p = 1.5, .scale = {}}),
-                       c10::ValueError,
-                       "additive_attention: expected 0 <= dropout_p < 1, got 1.5");
+      functional::additive_attention(query, key, vector, value, {}, WeightsRequest::kNone,
+                                     {.dropout_p = 1.5, .scale = {}}),
+      c10::ValueError, "additive_attention: expected 0 <= dropout_p < 1, got 1.5");
   EXPECT_THROW_MESSAGE(
-      functional::additive_attention(query, key, vector, value, torch::ones({kB, kT, kS}, torch::kBool)),
+      functional::additive_attention(query, key, vector, value,
+                                     torch::ones({kB, kT, kS}, torch::kBool)),
       c10::Error,
       "additive_attention: expected a mask [T, S] or [B, H, T, S], got the 3-D shape [2, 3, 5], "
       "which has two readings: write mask.unsqueeze(1) for [B, 1, T, S] or mask.unsqueeze(0) for "

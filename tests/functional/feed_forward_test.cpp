@@ -23,9 +23,9 @@ TEST(Activate, ValuesByHand) {
 
 TEST(FeedForwardFunction, ErrorsNameTheCaller) {
   const torch::nn::Linear fc1(6, 8), fc2(8, 6);
-  EXPECT_THROW_MESSAGE(functional::feed_forward(torch::zeros({2, 5}), fc1, fc2, Activation::kRelu,
-                                                0.0, "MyLayer"),
-                       c10::Error, "MyLayer: expected an input whose last size is 6, got [2, 5]");
+  EXPECT_THROW_MESSAGE(
+      functional::feed_forward(torch::zeros({2, 5}), fc1, fc2, Activation::kRelu, 0.0, "MyLayer"),
+      c10::Error, "MyLayer: expected an input whose last size is 6, got [2, 5]");
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ ATTEND_INSTANTIATE_ON_DEVICES(LinearOn);
 
 TEST_P(LinearOn, AgreesWithTheOracleForEveryRank) {
   const auto layer = placed(torch::nn::Linear(5, 3));
-  for (const auto& sizes : std::vector<std::vector<int64_t>>{{5}, {2, 5}, {2, 4, 5}, {2, 1, 4, 5}}) {
+  for (const auto& sizes :
+       std::vector<std::vector<int64_t>>{{5}, {2, 5}, {2, 4, 5}, {2, 1, 4, 5}}) {
     const auto x = randn(sizes);
     oracle::Weights weights;
     for (const auto& [name, weight] : oracle::weights_of(*layer)) weights["layer." + name] = weight;

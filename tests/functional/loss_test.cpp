@@ -71,9 +71,10 @@ TEST(CrossEntropySum, ErrorsNameWhatWasExpectedAndGot) {
                        "cross_entropy_sum: expected target of shape [2, 3], got [3]");
   EXPECT_THROW_MESSAGE(cross_entropy_sum(logits, torch::zeros({2, 3}), 0), c10::Error,
                        "cross_entropy_sum: expected target of dtype Long or Int, got Float");
-  EXPECT_THROW_MESSAGE(cross_entropy_sum({}, target, 0), c10::Error,
-                       "cross_entropy_sum: expected logits with 1 to 4 dimensions, got an undefined "
-                       "tensor");
+  EXPECT_THROW_MESSAGE(
+      cross_entropy_sum({}, target, 0), c10::Error,
+      "cross_entropy_sum: expected logits with 1 to 4 dimensions, got an undefined "
+      "tensor");
   EXPECT_THROW_MESSAGE(cross_entropy_sum(logits, target, 0, 1.0), c10::ValueError,
                        "cross_entropy_sum: expected 0 <= label_smoothing < 1, got 1");
 }

@@ -59,9 +59,8 @@ TEST(PaddingMask, IsFalseAtThePadId) {
   EXPECT_TENSOR_EQUAL(functional::padding_mask(tokens, 0), bools({{1, 1, 0}, {0, 1, 0}}));
   EXPECT_TENSOR_EQUAL(functional::padding_mask(tokens.to(torch::kInt), 4),
                       bools({{1, 1, 1}, {1, 0, 1}}));
-  EXPECT_THROW_MESSAGE(
-      functional::padding_mask(tokens.to(torch::kFloat), 0), c10::Error,
-      "padding_mask: expected tokens of dtype Long or Int, got Float");
+  EXPECT_THROW_MESSAGE(functional::padding_mask(tokens.to(torch::kFloat), 0), c10::Error,
+                       "padding_mask: expected tokens of dtype Long or Int, got Float");
 }
 
 TEST(AttentionMask, NoneIsNone) {
@@ -81,9 +80,9 @@ TEST_F(Masked, ADenseBoolMaskMeansMayAttend) {
 
 TEST_F(Masked, EveryBroadcastableShapeIsTaken) {
   const std::vector<std::vector<int64_t>> shapes = {
-      {kT, kS},        {1, kS},          {kT, 1},         {1, 1},
+      {kT, kS},         {1, kS},         {kT, 1},         {1, 1},
       {kB, kH, kT, kS}, {1, kH, kT, kS}, {kB, 1, kT, kS}, {kB, 1, 1, kS},
-      {kB, kH, kT, 1}, {1, kH, 1, 1},   {1, 1, 1, kS},   {1, 1, 1, 1}};
+      {kB, kH, kT, 1},  {1, kH, 1, 1},   {1, 1, 1, kS},   {1, 1, 1, 1}};
   for (const auto& shape : shapes) {
     SCOPED_TRACE(testing::PrintToString(shape));
     const auto allowed = torch::rand(shape) < 0.7;
@@ -227,8 +226,7 @@ TEST_F(Masked, AMaskOnAnotherDeviceIsRefused) {
   const auto on_meta = [](at::IntArrayRef sizes, torch::Dtype dtype) {
     return torch::empty(sizes, torch::TensorOptions(torch::kMeta).dtype(dtype));
   };
-  const char* message =
-      "scaled_dot_product_attention: expected mask on cpu like query, got meta";
+  const char* message = "scaled_dot_product_attention: expected mask on cpu like query, got meta";
   EXPECT_THROW_MESSAGE(attend(on_meta({kT, kS}, torch::kBool)), c10::Error, message);
   EXPECT_THROW_MESSAGE(attend(on_meta({kT, kS}, torch::kFloat)), c10::Error, message);
   EXPECT_THROW_MESSAGE(attend(AttentionMask::key_lengths(on_meta({kB}, torch::kLong))), c10::Error,
@@ -240,11 +238,13 @@ TEST_F(Masked, AMaskOnAnotherDeviceIsRefused) {
 TEST(AttentionMask, RanksAndDtypesWithoutAMeaningAreRefused) {
   EXPECT_THROW_MESSAGE(AttentionMask(torch::ones({5}, torch::kBool)), c10::Error,
                        "AttentionMask: expected a mask with 2 to 4 dimensions, got [5]");
-  EXPECT_THROW_MESSAGE(AttentionMask(torch::ones({1, 1, 1, 3, 5}, torch::kBool)), c10::Error,
-                       "AttentionMask: expected a mask with 2 to 4 dimensions, got [1, 1, 1, 3, 5]");
-  EXPECT_THROW_MESSAGE(AttentionMask(torch::ones({3, 5}, torch::kLong)), c10::Error,
-                       "AttentionMask: expected a bool mask (true = may attend) or a floating-point "
-                       "bias, got dtype Long");
+  EXPECT_THROW_MESSAGE(
+      AttentionMask(torch::ones({1, 1, 1, 3, 5}, torch::kBool)), c10::Error,
+      "AttentionMask: expected a mask with 2 to 4 dimensions, got [1, 1, 1, 3, 5]");
+  EXPECT_THROW_MESSAGE(
+      AttentionMask(torch::ones({3, 5}, torch::kLong)), c10::Error,
+      "AttentionMask: expected a bool mask (true = may attend) or a floating-point "
+      "bias, got dtype Long");
   EXPECT_THROW_MESSAGE(AttentionMask::padding(torch::ones({2, 5})), c10::Error,
                        "AttentionMask::padding: expected may_attend of dtype Bool (true = may "
                        "attend), got Float");
@@ -256,8 +256,9 @@ TEST(AttentionMask, RanksAndDtypesWithoutAMeaningAreRefused) {
   EXPECT_THROW_MESSAGE(AttentionMask::key_lengths(torch::ones({2})), c10::Error,
                        "AttentionMask::key_lengths: expected lengths of dtype Long or Int, got "
                        "Float");
-  EXPECT_THROW_MESSAGE(AttentionMask::key_lengths(torch::ones({2, 1}, torch::kLong)), c10::Error,
-                       "AttentionMask::key_lengths: expected lengths with 1 dimensions, got [2, 1]");
+  EXPECT_THROW_MESSAGE(
+      AttentionMask::key_lengths(torch::ones({2, 1}, torch::kLong)), c10::Error,
+      "AttentionMask::key_lengths: expected lengths with 1 dimensions, got [2, 1]");
 }
 
 TEST_F(Masked, TorchsBoolMaskIsTurnedRound) {
@@ -283,8 +284,7 @@ TEST_F(Masked, TorchsMaskPerHeadIsUnfolded) {
 
 TEST_F(Masked, TorchsKeyPaddingMaskIsTurnedRound) {
   const auto ignore = torch::rand({kB, kS}) < 0.4;
-  expect(functional::padding_from_torch(ignore),
-         {ignore.logical_not().view({kB, 1, 1, kS}), {}});
+  expect(functional::padding_from_torch(ignore), {ignore.logical_not().view({kB, 1, 1, kS}), {}});
   EXPECT_TRUE(functional::padding_from_torch({}).is_none());
   EXPECT_THROW_MESSAGE(functional::padding_from_torch(ignore.to(torch::kFloat)), c10::Error,
                        "padding_from_torch: expected key_padding_mask of dtype Bool (true = "

@@ -13,15 +13,16 @@ using functional::sinusoidal_positions;
 
 // The formula of the paper, element by element.
 double expected(int64_t position, int64_t pair, int64_t embed_dim, bool sine) {
-  const double angle = static_cast<double>(position) /
-                       std::pow(10000.0, 2.0 * static_cast<double>(pair) / static_cast<double>(embed_dim));
+  const double angle =
+      static_cast<double>(position) /
+      std::pow(10000.0, 2.0 * static_cast<double>(pair) / static_cast<double>(embed_dim));
   return sine ? std::sin(angle) : std::cos(angle);
 }
 
 TEST(SinusoidalPositions, AreTheFormulaInBothLayouts) {
   for (const int64_t embed_dim : {1, 2, 6, 7}) {
-    const auto interleaved = sinusoidal_positions(9, embed_dim, SinusoidLayout::kInterleaved,
-                                                  torch::kDouble);
+    const auto interleaved =
+        sinusoidal_positions(9, embed_dim, SinusoidLayout::kInterleaved, torch::kDouble);
     const auto halves = sinusoidal_positions(9, embed_dim, SinusoidLayout::kHalves, torch::kDouble);
     const auto sines = (embed_dim + 1) / 2;
     for (int64_t p = 0; p < 9; ++p) {
@@ -40,9 +41,9 @@ TEST(SinusoidalPositions, HaveTheDtypeThatIsAskedForAndFloat32ByDefault) {
   EXPECT_EQ(sinusoidal_positions(3, 4, SinusoidLayout::kHalves, torch::kBFloat16).scalar_type(),
             torch::kBFloat16);
   // Rounded once, from float64.
-  EXPECT_TENSOR_EQUAL(sinusoidal_positions(900, 8),
-                      sinusoidal_positions(900, 8, SinusoidLayout::kInterleaved, torch::kDouble)
-                          .to(torch::kFloat));
+  EXPECT_TENSOR_EQUAL(
+      sinusoidal_positions(900, 8),
+      sinusoidal_positions(900, 8, SinusoidLayout::kInterleaved, torch::kDouble).to(torch::kFloat));
 }
 
 TEST(SinusoidalPositions, ErrorsNameWhatWasExpectedAndGot) {

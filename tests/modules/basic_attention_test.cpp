@@ -22,7 +22,8 @@ using testing_support::randomise;
 constexpr int64_t kB = 2, kT = 3, kS = 5, kQueryDim = 6, kKeyDim = 4, kHidden = 8, kValueDim = 7;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
-BasicAttention randomised(const BasicAttentionOptions& options, torch::Dtype dtype = torch::kDouble) {
+BasicAttention randomised(const BasicAttentionOptions& options,
+                          torch::Dtype dtype = torch::kDouble) {
   BasicAttention attention(options);
   randomise(*attention);
   attention->to(dtype);
@@ -158,8 +159,8 @@ TEST(BasicAttention, UnbatchedInputIsTheBatchedOneSqueezed) {
   const auto mask = torch::rand({kT, kS}) < 0.7;
   const auto batched = attention(query.narrow(0, 1, 1), key.narrow(0, 1, 1), value.narrow(0, 1, 1),
                                  AttentionMask(mask), WeightsRequest::kPerHead);
-  const auto single = attention(query[1], key[1], value[1], AttentionMask(mask),
-                                WeightsRequest::kPerHead);
+  const auto single =
+      attention(query[1], key[1], value[1], AttentionMask(mask), WeightsRequest::kPerHead);
   EXPECT_TENSOR_NEAR(single.output, batched.output[0], 1e-14);
   EXPECT_TENSOR_NEAR(single.weights, batched.weights[0], 1e-14);
 }

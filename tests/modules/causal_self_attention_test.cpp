@@ -69,8 +69,8 @@ TEST_P(CausalSelfAttentionOn, ChangingTheFutureLeavesThePastUnchanged) {
 
 TEST_P(CausalSelfAttentionOn, LeftPaddingGivesFiniteGradients) {
   for (const double dropout : {0.0, 0.5}) {
-    auto attention =
-        placed(CausalSelfAttention(CausalSelfAttentionOptions(kE, kH, kMaxLength).dropout(dropout)));
+    auto attention = placed(
+        CausalSelfAttention(CausalSelfAttentionOptions(kE, kH, kMaxLength).dropout(dropout)));
     attention->train();
     // Sentence 0 is padded on the left, so its first queries see no key at all.
     auto padding = torch::ones({kB, kT}, torch::kBool);

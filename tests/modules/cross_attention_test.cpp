@@ -57,10 +57,10 @@ TEST_P(CrossAttentionOn, AgreesWithTheOracle) {
     const auto weights = oracle::weights_of(*attention);
     const auto x = randn({kB, kT, kQueryDim}), memory = randn({kB, kS, kKeyDim});
     const auto allowed = (torch::rand({kB, 1, 1, kS}) < 0.7).to(options().device());
-    const auto expected = oracle::attention(oracle::linear(x, weights, "q_proj").unsqueeze(1),
-                                            oracle::linear(memory, weights, "k_proj").unsqueeze(1),
-                                            oracle::linear(memory, weights, "v_proj").unsqueeze(1),
-                                            {allowed, {}});
+    const auto expected =
+        oracle::attention(oracle::linear(x, weights, "q_proj").unsqueeze(1),
+                          oracle::linear(memory, weights, "k_proj").unsqueeze(1),
+                          oracle::linear(memory, weights, "v_proj").unsqueeze(1), {allowed, {}});
     const auto result = attention(x, memory, AttentionMask(allowed), WeightsRequest::kPerHead);
     EXPECT_TENSOR_NEAR(result.output, expected.output.squeeze(1), tolerance());
     EXPECT_TENSOR_NEAR(result.weights, expected.weights.squeeze(1), tolerance());
@@ -97,7 +97,8 @@ TEST(CrossAttention, PaddedMemoryIsAsGoodAsNone) {
   auto attention = randomised(sizes());
   const auto x = torch::randn({kB, kT, kQueryDim}, torch::kDouble);
   const auto memory = torch::randn({kB, kS, kKeyDim}, torch::kDouble);
-  const auto longer = torch::cat({memory, 100.0 * torch::randn({kB, 2, kKeyDim}, torch::kDouble)}, 1);
+  const auto longer =
+      torch::cat({memory, 100.0 * torch::randn({kB, 2, kKeyDim}, torch::kDouble)}, 1);
   EXPECT_TENSOR_NEAR(
       attention(x, longer, AttentionMask::key_lengths(torch::tensor({kS, kS}))).output,
       attention(x, memory).output, 1e-12);
@@ -134,8 +135,8 @@ TEST(CrossAttention, GradientsMatchDifferences) {
   auto leaves = parameters_of(*attention);
   leaves.push_back({"x", x});
   leaves.push_back({"memory", memory});
-  testing_support::expect_gradients_match_differences(
-      [&] { return attention(x, memory).output; }, leaves);
+  testing_support::expect_gradients_match_differences([&] { return attention(x, memory).output; },
+                                                      leaves);
 }
 
 TEST(CrossAttention, ACloneIsEqualAndSeparate) {
@@ -156,8 +157,9 @@ TEST(CrossAttention, ErrorsNameWhatWasExpectedAndGot) {
   const auto x = torch::zeros({kB, kT, kQueryDim}), memory = torch::zeros({kB, kS, kKeyDim});
   EXPECT_THROW_MESSAGE(attention(x, memory[0]), c10::Error,
                        "CrossAttention: expected memory with 3 dimensions, got [5, 8]");
-  EXPECT_THROW_MESSAGE(attention(x, torch::Tensor()), c10::Error,
-                       "CrossAttention: expected memory with 3 dimensions, got an undefined tensor");
+  EXPECT_THROW_MESSAGE(
+      attention(x, torch::Tensor()), c10::Error,
+      "CrossAttention: expected memory with 3 dimensions, got an undefined tensor");
   EXPECT_THROW_MESSAGE(attention(x, x), c10::Error,
                        "CrossAttention: expected an input whose last size is 8, got [2, 3, 6]");
   EXPECT_THROW_MESSAGE(attention(x.narrow(0, 0, 1), memory), c10::Error,

@@ -84,8 +84,7 @@ TEST_P(EncoderDecoderAttentionOn, EmptySentencesGiveFiniteGradients) {
       layer->train();
       const auto target = randn({kB, kT, kE}).requires_grad_();
       const auto memory = randn({kB, kS, kE}).requires_grad_();
-      const auto lengths =
-          AttentionMask::key_lengths(torch::tensor({0, 2}).to(options().device()));
+      const auto lengths = AttentionMask::key_lengths(torch::tensor({0, 2}).to(options().device()));
       const auto result = layer(target, memory, lengths, lengths, WeightsRequest::kPerHead);
       EXPECT_TRUE(result.output.isfinite().all().item<bool>());
       EXPECT_EQ(result.self_weights[0].abs().sum().item<double>(), 0.0);
@@ -132,7 +131,8 @@ TEST(EncoderDecoderAttention, WeightsSumToOneAndDoNotChangeTheOutput) {
   const auto alone = layer(target, memory);
   EXPECT_FALSE(alone.self_weights.defined());
   EXPECT_FALSE(alone.cross_weights.defined());
-  const auto with = layer(target, memory, AttentionMask(), AttentionMask(), WeightsRequest::kPerHead);
+  const auto with =
+      layer(target, memory, AttentionMask(), AttentionMask(), WeightsRequest::kPerHead);
   EXPECT_TENSOR_EQUAL(with.output, alone.output);
   EXPECT_EQ(with.self_weights.sizes(), (std::vector<int64_t>{kB, kH, kT, kT}));
   EXPECT_EQ(with.cross_weights.sizes(), (std::vector<int64_t>{kB, kH, kT, kS}));
@@ -144,9 +144,8 @@ TEST(EncoderDecoderAttention, UnbatchedInputIsTheBatchedOneSqueezed) {
   for (const auto order : kOrders) {
     auto layer = randomised(sizes(order));
     const auto target = input(kT), memory = input(kS);
-    const auto batched =
-        layer(target.narrow(0, 1, 1), memory.narrow(0, 1, 1), AttentionMask(), AttentionMask(),
-              WeightsRequest::kMean);
+    const auto batched = layer(target.narrow(0, 1, 1), memory.narrow(0, 1, 1), AttentionMask(),
+                               AttentionMask(), WeightsRequest::kMean);
     const auto single =
         layer(target[1], memory[1], AttentionMask(), AttentionMask(), WeightsRequest::kMean);
     EXPECT_TENSOR_NEAR(single.output, batched.output[0], 1e-13);
@@ -156,11 +155,9 @@ TEST(EncoderDecoderAttention, UnbatchedInputIsTheBatchedOneSqueezed) {
 
 TEST(EncoderDecoderAttention, GradientsMatchDifferences) {
   for (const auto order : kOrders) {
-    auto layer = randomised(TransformerLayerOptions(6, 2)
-                                .feed_forward_dim(8)
-                                .dropout(0.0)
-                                .norm_order(order)
-                                .activation(Activation::kSwish));
+    auto layer = randomised(
+        TransformerLayerOptions(6, 2).feed_forward_dim(8).dropout(0.0).norm_order(order).activation(
+            Activation::kSwish));
     const auto target = torch::randn({kB, kT, 6}, torch::kDouble).requires_grad_();
     const auto memory = torch::randn({kB, kS, 6}, torch::kDouble).requires_grad_();
     auto leaves = parameters_of(*layer);
@@ -233,8 +230,9 @@ TEST(EncoderDecoderAttention, AnErrorLeavesTheCacheAsItWas) {
   for (int64_t t = 0; t < 2; ++t) {
     const auto next = target.narrow(1, t, 1);
     // The self-attention has run when the mask of the memory turns out to be wrong.
-    EXPECT_THROW_MESSAGE(layer->step(next, cache, wrong), c10::Error,
-                         "scaled_dot_product_attention: expected key lengths of shape [2], got [3]");
+    EXPECT_THROW_MESSAGE(
+        layer->step(next, cache, wrong), c10::Error,
+        "scaled_dot_product_attention: expected key lengths of shape [2], got [3]");
     EXPECT_EQ(cache.self.length(), t);
     EXPECT_TENSOR_NEAR(layer->step(next, cache).output, full.narrow(1, t, 1), 1e-12);
   }
@@ -284,9 +282,10 @@ TEST(EncoderDecoderAttention, ErrorsNameWhatWasExpectedAndGot) {
     EXPECT_THROW_MESSAGE(layer(torch::zeros({kB, kT, 8}), memory), c10::Error,
                          "EncoderDecoderAttention: expected target with a last size of 24, got "
                          "[2, 3, 8]");
-    EXPECT_THROW_MESSAGE(layer(target.to(torch::kDouble), memory), c10::Error,
-                         "EncoderDecoderAttention: expected target of dtype Float like the weights, "
-                         "got Double");
+    EXPECT_THROW_MESSAGE(
+        layer(target.to(torch::kDouble), memory), c10::Error,
+        "EncoderDecoderAttention: expected target of dtype Float like the weights, "
+        "got Double");
     EXPECT_THROW_MESSAGE(layer(target, memory[0]), c10::Error,
                          "MultiHeadCrossAttention: expected memory with 3 dimensions, got [5, 24]");
     EXPECT_THROW_MESSAGE(layer(target, torch::zeros({kB, kS, 8})), c10::Error,

@@ -144,7 +144,8 @@ TEST(KeyValueCache, AppendingConstantsToGradientsKeepsTheGradients) {
     for (int i = 0; i < 3; ++i) {
       const auto held = cache.append(positions(1));
       loss = loss + ((on_key ? held.key : held.value).narrow(2, 0, 3) *
-                     (on_key ? held.key : held.value).narrow(2, 0, 3)).sum();
+                     (on_key ? held.key : held.value).narrow(2, 0, 3))
+                        .sum();
     }
     loss.backward();
     EXPECT_TENSOR_NEAR(leaf.grad(), 6.0 * leaf.detach(), 1e-5);

@@ -21,7 +21,8 @@ using testing_support::parameters_of;
 using testing_support::randomise;
 
 // All sizes differ, so that a transposed axis cannot go unnoticed.
-constexpr int64_t kB = 2, kT = 3, kS = 5, kH = 4, kE = 24, kQueryDim = 7, kKeyDim = 9, kValueDim = 11;
+constexpr int64_t kB = 2, kT = 3, kS = 5, kH = 4, kE = 24, kQueryDim = 7, kKeyDim = 9,
+                  kValueDim = 11;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
 MultiHeadAttentionOptions sizes() {
@@ -61,10 +62,10 @@ TEST(MultiHeadAttention, IsTheWeightedMeanByHandInEveryHead) {
   // Head 1 scores 0 and ln 3, head 2 scores ln 4 and 0.
   const auto key = torch::tensor({{{0.0, std::log(4.0)}, {std::log(3.0), 0.0}}}, torch::kDouble);
   const auto value = torch::tensor({{{4.0, 10.0}, {8.0, 20.0}}}, torch::kDouble);
-  const auto [output, weights] = attention(query, key, value, AttentionMask(),
-                                           WeightsRequest::kPerHead);
-  EXPECT_TENSOR_NEAR(
-      weights, torch::tensor({{{{0.25, 0.75}}, {{0.8, 0.2}}}}, torch::kDouble), 1e-15);
+  const auto [output, weights] =
+      attention(query, key, value, AttentionMask(), WeightsRequest::kPerHead);
+  EXPECT_TENSOR_NEAR(weights, torch::tensor({{{{0.25, 0.75}}, {{0.8, 0.2}}}}, torch::kDouble),
+                     1e-15);
   EXPECT_TENSOR_NEAR(output, torch::tensor({{{-12.0, 7.0}}}, torch::kDouble), 1e-14);
 }
 
@@ -85,8 +86,7 @@ TEST_P(MultiHeadAttentionOn, AgreesWithTheOracle) {
         {allowed, {allowed, {}}},
         {AttentionMask::causal(), {oracle::causal(kT, kS), {}}}};
     for (const auto& [mask, meaning] : cases) {
-      const auto expected =
-          oracle::multi_head_attention(query, key, value, weights, kH, meaning);
+      const auto expected = oracle::multi_head_attention(query, key, value, weights, kH, meaning);
       const auto per_head = module(query, key, value, mask, WeightsRequest::kPerHead);
       const auto mean = module(query, key, value, mask, WeightsRequest::kMean);
       EXPECT_TENSOR_NEAR(per_head.output, expected.output, 2.0 * tolerance());
@@ -116,8 +116,8 @@ TEST_P(MultiHeadAttentionOn, AQueryWithoutAKeyGetsTheBiasOfTheOutputAndFiniteGra
       const auto query = randn({kB, kT, kQueryDim}).requires_grad_();
       const auto key = randn({kB, kS, kKeyDim}).requires_grad_();
       const auto value = randn({kB, kS, kValueDim}).requires_grad_();
-      const auto [output, weights] = attention(query, key, value, masks[i],
-                                               WeightsRequest::kPerHead);
+      const auto [output, weights] =
+          attention(query, key, value, masks[i], WeightsRequest::kPerHead);
       // Zero attention: what remains is the output projection of zero.
       const auto row = i < 2 ? output.select(1, 1) : output.select(0, 0);
       EXPECT_TENSOR_NEAR(row, attention->out_proj->bias.expand_as(row), 0.0);
@@ -160,7 +160,8 @@ TEST(MultiHeadAttention, DropoutIsForTrainingOnly) {
   auto attention = randomised(sizes().dropout(0.5));
   const auto [query, key, value] = inputs();
   attention->train();
-  const auto first = attention(query, key, value).output, second = attention(query, key, value).output;
+  const auto first = attention(query, key, value).output,
+             second = attention(query, key, value).output;
   EXPECT_GT((first - second).abs().max().item<double>(), 1e-3);
   attention->eval();
   EXPECT_TENSOR_EQUAL(attention(query, key, value).output, attention(query, key, value).output);
@@ -237,8 +238,7 @@ TEST(MultiHeadAttention, ProjectedMemoryGivesTheSameResult) {
 }
 
 TEST(MultiHeadAttention, GradientsMatchDifferences) {
-  auto attention =
-      randomised(MultiHeadAttentionOptions(6, 2).query_dim(4).key_dim(5).value_dim(7));
+  auto attention = randomised(MultiHeadAttentionOptions(6, 2).query_dim(4).key_dim(5).value_dim(7));
   const auto query = torch::randn({kB, kT, 4}, torch::kDouble).requires_grad_();
   const auto key = torch::randn({kB, kS, 5}, torch::kDouble).requires_grad_();
   const auto value = torch::randn({kB, kS, 7}, torch::kDouble).requires_grad_();
@@ -288,8 +288,7 @@ TEST(MultiHeadAttention, ACloneIsEqualAndSeparate) {
   for (const auto dtype : {torch::kFloat, torch::kDouble}) {
     auto attention = randomised(sizes().bias(false).dropout(0.5), dtype);
     attention->eval();
-    const auto clone =
-        std::dynamic_pointer_cast<MultiHeadAttentionImpl>(attention->clone());
+    const auto clone = std::dynamic_pointer_cast<MultiHeadAttentionImpl>(attention->clone());
     testing_support::expect_clone_is_equal_and_separate(*attention, *clone);
     const auto [query, key, value] = inputs(dtype);
     EXPECT_TENSOR_EQUAL(clone->forward(query, key, value).output,
@@ -332,9 +331,10 @@ TEST(MultiHeadAttention, InputErrorsNameWhatWasExpectedAndGot) {
   const auto &q = given.query, &k = given.key, &v = given.value;
   EXPECT_THROW_MESSAGE(attention(q[0][0], k, v), c10::Error,
                        "MultiHeadAttention: expected query with 2 to 3 dimensions, got [7]");
-  EXPECT_THROW_MESSAGE(attention(torch::Tensor(), k, v), c10::Error,
-                       "MultiHeadAttention: expected query with 2 to 3 dimensions, got an undefined "
-                       "tensor");
+  EXPECT_THROW_MESSAGE(
+      attention(torch::Tensor(), k, v), c10::Error,
+      "MultiHeadAttention: expected query with 2 to 3 dimensions, got an undefined "
+      "tensor");
   EXPECT_THROW_MESSAGE(attention(q, k[0], v), c10::Error,
                        "MultiHeadAttention: expected key with 3 dimensions, got [5, 9]");
   EXPECT_THROW_MESSAGE(attention(q[0], k[0], v), c10::Error,

@@ -94,8 +94,7 @@ TEST(MultiHeadCrossAttention, StepsOnAMemoryProjectedOnceAreTheFullPass) {
   const auto full = attention(x, memory, AttentionMask(), WeightsRequest::kPerHead);
   const auto projected = attention->project_key_value(memory, memory);
   for (int64_t t = 0; t < kT; ++t) {
-    const auto step =
-        attention->attend(x.narrow(1, t, 1), projected, {}, WeightsRequest::kPerHead);
+    const auto step = attention->attend(x.narrow(1, t, 1), projected, {}, WeightsRequest::kPerHead);
     EXPECT_TENSOR_NEAR(step.output, full.output.narrow(1, t, 1), 1e-12);
     EXPECT_TENSOR_NEAR(step.weights, full.weights.narrow(2, t, 1), 1e-12);
   }
@@ -146,8 +145,8 @@ TEST(MultiHeadCrossAttention, GradientsMatchDifferences) {
   auto leaves = parameters_of(*attention);
   leaves.push_back({"x", x});
   leaves.push_back({"memory", memory});
-  testing_support::expect_gradients_match_differences(
-      [&] { return attention(x, memory).output; }, leaves);
+  testing_support::expect_gradients_match_differences([&] { return attention(x, memory).output; },
+                                                      leaves);
 }
 
 TEST(MultiHeadCrossAttention, ACloneIsEqualAndSeparate) {

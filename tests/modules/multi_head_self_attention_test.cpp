@@ -116,8 +116,7 @@ TEST(MultiHeadSelfAttention, GradientsFlowThroughTheCache) {
   for (int64_t t = 0; t < kT; ++t) {
     outputs.push_back(attention->step(x.narrow(1, t, 1), cache, AttentionMask::causal()).output);
   }
-  const auto actual =
-      torch::autograd::grad({(torch::cat(outputs, 1) * weights).sum()}, {x})[0];
+  const auto actual = torch::autograd::grad({(torch::cat(outputs, 1) * weights).sum()}, {x})[0];
   EXPECT_TENSOR_NEAR(actual, expected, 1e-12);
 }
 
@@ -158,9 +157,9 @@ TEST(MultiHeadSelfAttention, PaddingLeavesTheRealPositionsUnchanged) {
   auto attention = randomised();
   const auto x = input();
   const auto longer = torch::cat({x, 100.0 * input(2)}, 1);
-  EXPECT_TENSOR_NEAR(
-      attention(longer, AttentionMask::key_lengths(torch::tensor({kT, kT}))).output.narrow(1, 0, kT),
-      attention(x).output, 1e-12);
+  EXPECT_TENSOR_NEAR(attention(longer, AttentionMask::key_lengths(torch::tensor({kT, kT})))
+                         .output.narrow(1, 0, kT),
+                     attention(x).output, 1e-12);
 }
 
 TEST(MultiHeadSelfAttention, PermutingTheSequencePermutesTheOutput) {

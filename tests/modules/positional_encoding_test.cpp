@@ -21,11 +21,10 @@ PositionalEncoding encoding(PositionKind kind) {
 
 // The table in float64.
 torch::Tensor sinusoids(PositionKind kind) {
-  return functional::sinusoidal_positions(kMaxLength, kE,
-                                          kind == PositionKind::kSinusoidal
-                                              ? SinusoidLayout::kInterleaved
-                                              : SinusoidLayout::kHalves,
-                                          torch::kDouble);
+  return functional::sinusoidal_positions(
+      kMaxLength, kE,
+      kind == PositionKind::kSinusoidal ? SinusoidLayout::kInterleaved : SinusoidLayout::kHalves,
+      torch::kDouble);
 }
 
 constexpr auto kSinusoidalKinds = {PositionKind::kSinusoidal, PositionKind::kSinusoidalHalves};
@@ -114,8 +113,8 @@ TEST(PositionalEncoding, ALearnedTableIsTrained) {
   auto module = encoding(PositionKind::kLearned);
   module->to(torch::kDouble);
   const auto x = torch::randn({kB, kT, kE}, torch::kDouble).requires_grad_();
-  testing_support::expect_gradients_match_differences(
-      [&] { return module(x, 2); }, {{"x", x}, {"weight", module->weight}});
+  testing_support::expect_gradients_match_differences([&] { return module(x, 2); },
+                                                      {{"x", x}, {"weight", module->weight}});
 }
 
 TEST(PositionalEncoding, ACloneKeepsDtypeValuesAndMode) {

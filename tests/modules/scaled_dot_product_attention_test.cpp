@@ -21,8 +21,8 @@ TEST(ScaledDotProductAttention, IsTheWeightedMeanByHand) {
   ScaledDotProductAttention attention;
   const auto query = torch::tensor({{{2.0, 0.0, 0.0, 0.0}}}, torch::kDouble);
   // Scores 0 and 2 ln 3 / sqrt(4) = ln 3: weights 1/4 and 3/4.
-  const auto key = torch::tensor({{{0.0, 1.0, 2.0, 3.0}, {std::log(3.0), 9.0, 9.0, 9.0}}},
-                                 torch::kDouble);
+  const auto key =
+      torch::tensor({{{0.0, 1.0, 2.0, 3.0}, {std::log(3.0), 9.0, 9.0, 9.0}}}, torch::kDouble);
   const auto value = torch::tensor({{{4.0}, {8.0}}}, torch::kDouble);
   const auto [output, weights] =
       attention(query, key, value, AttentionMask(), WeightsRequest::kPerHead);
@@ -34,8 +34,8 @@ class ScaledDotProductAttentionOn : public DeviceTest {};
 ATTEND_INSTANTIATE_ON_DEVICES(ScaledDotProductAttentionOn);
 
 TEST_P(ScaledDotProductAttentionOn, AgreesWithTheOracle) {
-  auto attention = placed(
-      ScaledDotProductAttention(ScaledDotProductAttentionOptions().scale(0.7).dropout(0.5)));
+  auto attention =
+      placed(ScaledDotProductAttention(ScaledDotProductAttentionOptions().scale(0.7).dropout(0.5)));
   const auto query = randn({kB, kT, kD}), key = randn({kB, kS, kD}), value = randn({kB, kS, kDv});
   const auto allowed = (torch::rand({kT, kS}) < 0.7).to(options().device());
   const auto [output, weights] =
@@ -48,10 +48,11 @@ TEST_P(ScaledDotProductAttentionOn, AgreesWithTheOracle) {
 
 TEST_P(ScaledDotProductAttentionOn, AQueryWithoutAKeyGetsZeros) {
   for (const double dropout : {0.0, 0.5}) {
-    auto attention = placed(
-        ScaledDotProductAttention(ScaledDotProductAttentionOptions().dropout(dropout)));
+    auto attention =
+        placed(ScaledDotProductAttention(ScaledDotProductAttentionOptions().dropout(dropout)));
     attention->train();
-    const auto query = randn({kB, kT, kD}).requires_grad_(), key = randn({kB, 2, kD}).requires_grad_();
+    const auto query = randn({kB, kT, kD}).requires_grad_(),
+               key = randn({kB, 2, kD}).requires_grad_();
     const auto [output, weights] =
         attention(query, key, key, AttentionMask::causal(), WeightsRequest::kPerHead);  // T > S
     EXPECT_EQ(output.select(1, 0).abs().sum().item<double>(), 0.0);
@@ -83,17 +84,16 @@ TEST(ScaledDotProductAttention, TakesInputWithHeadsAndWithoutABatch) {
 TEST(ScaledDotProductAttention, ACloneKeepsItsOptions) {
   ScaledDotProductAttention attention(ScaledDotProductAttentionOptions().scale(0.7).dropout(0.5));
   attention->eval();
-  const auto clone =
-      std::dynamic_pointer_cast<ScaledDotProductAttentionImpl>(attention->clone());
+  const auto clone = std::dynamic_pointer_cast<ScaledDotProductAttentionImpl>(attention->clone());
   EXPECT_EQ(clone->options.scale(), 0.7);
   EXPECT_EQ(clone->options.dropout(), 0.5);
   EXPECT_FALSE(clone->is_training());
 }
 
 TEST(ScaledDotProductAttention, ErrorsNameWhatWasExpectedAndGot) {
-  EXPECT_THROW_MESSAGE(
-      ScaledDotProductAttention(ScaledDotProductAttentionOptions().dropout(1.0)), c10::ValueError,
-      "ScaledDotProductAttention: expected 0 <= dropout < 1, got 1");
+  EXPECT_THROW_MESSAGE(ScaledDotProductAttention(ScaledDotProductAttentionOptions().dropout(1.0)),
+                       c10::ValueError,
+                       "ScaledDotProductAttention: expected 0 <= dropout < 1, got 1");
   ScaledDotProductAttention attention;
   const auto x = torch::randn({kB, kT, kD});
   EXPECT_THROW_MESSAGE(attention(x, x.narrow(2, 0, 4), x), c10::Error,

@@ -37,8 +37,8 @@ oracle::Result expected(const torch::Tensor& x, const oracle::Weights& weights,
   const auto projected = [&](const char* name) {
     return oracle::linear(x, weights, name).unsqueeze(1);
   };
-  const auto [output, attention] = oracle::attention(projected("q_proj"), projected("k_proj"),
-                                                     projected("v_proj"), mask);
+  const auto [output, attention] =
+      oracle::attention(projected("q_proj"), projected("k_proj"), projected("v_proj"), mask);
   return {output.squeeze(1), attention.squeeze(1)};
 }
 
@@ -112,9 +112,9 @@ TEST(SelfAttention, PaddingLeavesTheRealPositionsUnchanged) {
   auto attention = randomised(sizes());
   const auto x = torch::randn({kB, kT, kE}, torch::kDouble);
   const auto longer = torch::cat({x, 100.0 * torch::randn({kB, 2, kE}, torch::kDouble)}, 1);
-  EXPECT_TENSOR_NEAR(
-      attention(longer, AttentionMask::key_lengths(torch::tensor({kT, kT}))).output.narrow(1, 0, kT),
-      attention(x).output, 1e-12);
+  EXPECT_TENSOR_NEAR(attention(longer, AttentionMask::key_lengths(torch::tensor({kT, kT})))
+                         .output.narrow(1, 0, kT),
+                     attention(x).output, 1e-12);
 }
 
 TEST(SelfAttention, WeightsSumToOneAndTheOutputDoesNotDependOnTheRequest) {

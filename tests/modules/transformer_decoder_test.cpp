@@ -34,7 +34,8 @@ TransformerDecoder randomised(const TransformerDecoderOptions& options,
 torch::Tensor input(int64_t length) { return torch::randn({kB, length, kE}, torch::kDouble); }
 
 TEST(TransformerDecoder, OfNoLayersIsTheFinalNormByHand) {
-  TransformerDecoder decoder(TransformerDecoderOptions(sizes().layer_norm_eps(0.0), 0).final_norm(true));
+  TransformerDecoder decoder(
+      TransformerDecoderOptions(sizes().layer_norm_eps(0.0), 0).final_norm(true));
   const auto x = torch::arange(kE).remainder(2).mul(2.0).sub(1.0).view({1, 1, kE});  // -1, 1, ...
   EXPECT_TENSOR_NEAR(decoder(3.0 * x, x).output, x, 1e-6);
 }
@@ -151,10 +152,9 @@ TEST(TransformerDecoder, UnbatchedInputIsTheBatchedOneSqueezed) {
 }
 
 TEST(TransformerDecoder, GradientsMatchDifferences) {
-  auto decoder =
-      randomised({TransformerLayerOptions(6, 2).feed_forward_dim(8).dropout(0.0).activation(
-                      Activation::kGelu),
-                  2});
+  auto decoder = randomised(
+      {TransformerLayerOptions(6, 2).feed_forward_dim(8).dropout(0.0).activation(Activation::kGelu),
+       2});
   const auto target = torch::randn({kB, kT, 6}, torch::kDouble).requires_grad_();
   const auto memory = torch::randn({kB, kS, 6}, torch::kDouble).requires_grad_();
   auto leaves = parameters_of(*decoder);

@@ -50,11 +50,9 @@ TEST(TransformerEncoderLayer, WithZeroSublayersItIsTheNormOfItsInputByHand) {
     layer->final_layer_norm->bias.fill_(0.5);
     layer->final_layer_norm->weight.fill_(3.0);
     // Post-norm: [1, -1] is normalised already, then 3 x + 0.5. Pre-norm: the input itself.
-    EXPECT_TENSOR_NEAR(layer(x).output,
-                       order == NormOrder::kPost
-                           ? torch::tensor({{{3.5, -2.5}}}, torch::kDouble)
-                           : x,
-                       1e-15);
+    EXPECT_TENSOR_NEAR(
+        layer(x).output,
+        order == NormOrder::kPost ? torch::tensor({{{3.5, -2.5}}}, torch::kDouble) : x, 1e-15);
   }
 }
 
@@ -68,13 +66,12 @@ TEST_P(TransformerEncoderOn, ALayerAgreesWithTheOracle) {
       {Activation::kSwish, oracle::Activation::kSwish}};
   for (const auto order : kOrders) {
     for (const auto& [activation, meaning] : activations) {
-      auto layer =
-          placed(TransformerEncoderLayer(sizes(order, activation).layer_norm_eps(1e-3)));
+      auto layer = placed(TransformerEncoderLayer(sizes(order, activation).layer_norm_eps(1e-3)));
       const auto x = randn({kB, kS, kE});
       const auto may_attend = (torch::rand({kB, kS}) < 0.7).to(options().device());
-      const auto expected = oracle::encoder_layer(
-          x, oracle::weights_of(*layer), {kH, order == NormOrder::kPre, meaning, 1e-3},
-          {may_attend.view({kB, 1, 1, kS}), {}});
+      const auto expected = oracle::encoder_layer(x, oracle::weights_of(*layer),
+                                                  {kH, order == NormOrder::kPre, meaning, 1e-3},
+                                                  {may_attend.view({kB, 1, 1, kS}), {}});
       // Two norms and three products round one after another.
       EXPECT_TENSOR_NEAR(layer(x, AttentionMask::padding(may_attend)).output, expected,
                          2.0 * tolerance());
@@ -124,10 +121,10 @@ TEST(TransformerEncoder, WeightsAreThoseOfEveryLayerAndDoNotChangeTheOutput) {
     EXPECT_TENSOR_EQUAL(with.output, alone.output);
     ASSERT_EQ(with.weights.size(), 3u);
     for (const auto& weights : with.weights) {
-      EXPECT_TENSOR_NEAR(weights.sum(-1),
-                         request == WeightsRequest::kMean ? torch::ones({kB, kS})
-                                                          : torch::ones({kB, kH, kS}),
-                         1e-12);
+      EXPECT_TENSOR_NEAR(
+          weights.sum(-1),
+          request == WeightsRequest::kMean ? torch::ones({kB, kS}) : torch::ones({kB, kH, kS}),
+          1e-12);
     }
   }
 }
@@ -137,9 +134,9 @@ TEST(TransformerEncoder, PaddingLeavesTheRealPositionsUnchanged) {
     auto encoder = randomised(TransformerEncoder(sizes(order), 2));
     const auto x = input();
     const auto longer = torch::cat({x, 100.0 * input(2)}, 1);
-    EXPECT_TENSOR_NEAR(
-        encoder(longer, AttentionMask::key_lengths(torch::tensor({kS, kS}))).output.narrow(1, 0, kS),
-        encoder(x).output, 1e-11);
+    EXPECT_TENSOR_NEAR(encoder(longer, AttentionMask::key_lengths(torch::tensor({kS, kS})))
+                           .output.narrow(1, 0, kS),
+                       encoder(x).output, 1e-11);
   }
 }
 
@@ -193,14 +190,14 @@ TEST(TransformerEncoder, LayersStartWithWeightsOfTheirOwn) {
 }
 
 TEST(TransformerEncoder, ParameterNamesAreThoseOfHuggingFace) {
-  EXPECT_EQ(TransformerEncoderLayer(sizes())->named_parameters().keys(),
-            (std::vector<std::string>{
-                "self_attn.k_proj.weight", "self_attn.k_proj.bias", "self_attn.v_proj.weight",
-                "self_attn.v_proj.bias", "self_attn.q_proj.weight", "self_attn.q_proj.bias",
-                "self_attn.out_proj.weight", "self_attn.out_proj.bias",
-                "self_attn_layer_norm.weight", "self_attn_layer_norm.bias", "fc1.weight",
-                "fc1.bias", "fc2.weight", "fc2.bias", "final_layer_norm.weight",
-                "final_layer_norm.bias"}));
+  EXPECT_EQ(
+      TransformerEncoderLayer(sizes())->named_parameters().keys(),
+      (std::vector<std::string>{
+          "self_attn.k_proj.weight", "self_attn.k_proj.bias", "self_attn.v_proj.weight",
+          "self_attn.v_proj.bias", "self_attn.q_proj.weight", "self_attn.q_proj.bias",
+          "self_attn.out_proj.weight", "self_attn.out_proj.bias", "self_attn_layer_norm.weight",
+          "self_attn_layer_norm.bias", "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias",
+          "final_layer_norm.weight", "final_layer_norm.bias"}));
   EXPECT_FALSE(TransformerEncoder(sizes(), 1)->named_parameters().contains("layer_norm.weight"));
   EXPECT_TRUE(TransformerEncoder(sizes(NormOrder::kPre), 1)
                   ->named_parameters()

@@ -4,7 +4,7 @@
 usage: check_tokenizer.py FOLDER FILE
 
 FOLDER is a model folder with tokenizer files; FILE holds JSON Lines made from it by
-`tokenizer_dump encode` (tests/text/tokenizer_dump.cpp), each an object with the keys text,
+`tokenizer_dump encode` (tests/python/tokenizer_dump.cpp), each an object with the keys text,
 source_ids, target_ids, target_text (the decoded target_ids) and reversed_text (the decoded
 target_ids in reverse order). Prints every mismatch; exits with 1 if there is any, else with 0.
 

@@ -67,10 +67,10 @@ inline std::string case_name(const testing::TestParamInfo<DeviceCase>& info) {
 }  // namespace attend::testing_support
 
 /// The instances are Cpu/Suite.Test/Float32, Cuda/Suite.Test/Float32, ...
-#define ATTEND_INSTANTIATE_ON_DEVICES(suite)                                                   \
-  INSTANTIATE_TEST_SUITE_P(                                                                    \
-      Cpu, suite, ::testing::ValuesIn(::attend::testing_support::cases_on(torch::kCPU)),       \
-      ::attend::testing_support::case_name);                                                   \
-  INSTANTIATE_TEST_SUITE_P(                                                                    \
-      Cuda, suite, ::testing::ValuesIn(::attend::testing_support::cases_on(torch::kCUDA)),     \
-      ::attend::testing_support::case_name)
+#define ATTEND_INSTANTIATE_ON_DEVICES(suite)                                                       \
+  INSTANTIATE_TEST_SUITE_P(Cpu, suite,                                                             \
+                           ::testing::ValuesIn(::attend::testing_support::cases_on(torch::kCPU)),  \
+                           ::attend::testing_support::case_name);                                  \
+  INSTANTIATE_TEST_SUITE_P(Cuda, suite,                                                            \
+                           ::testing::ValuesIn(::attend::testing_support::cases_on(torch::kCUDA)), \
+                           ::attend::testing_support::case_name)

@@ -32,8 +32,9 @@ Result attend(int64_t batch, int64_t heads, int64_t target, const torch::Tensor&
   const auto allowed = mask.allowed.defined()
                            ? mask.allowed.to(torch::kCPU).expand({batch, heads, target, source})
                            : torch::ones({batch, heads, target, source}, torch::kBool);
-  const auto bias = mask.bias.defined() ? doubles(mask.bias).expand({batch, heads, target, source})
-                                        : torch::zeros({batch, heads, target, source}, torch::kDouble);
+  const auto bias = mask.bias.defined()
+                        ? doubles(mask.bias).expand({batch, heads, target, source})
+                        : torch::zeros({batch, heads, target, source}, torch::kDouble);
   const auto may = allowed.accessor<bool, 4>();
   const auto add = bias.accessor<double, 4>();
   Result result{torch::zeros({batch, heads, target, size}, torch::kDouble),
@@ -169,10 +170,10 @@ torch::Tensor layer_norm(const torch::Tensor& x, const Weights& weights, const s
 Result multi_head_attention(const torch::Tensor& query, const torch::Tensor& key,
                             const torch::Tensor& value, const Weights& weights, int64_t num_heads,
                             const Mask& mask) {
-  const auto [heads, attention_weights] = attention(
-      heads_of(linear(query, weights, "q_proj"), num_heads),
-      heads_of(linear(key, weights, "k_proj"), num_heads),
-      heads_of(linear(value, weights, "v_proj"), num_heads), mask);
+  const auto [heads, attention_weights] =
+      attention(heads_of(linear(query, weights, "q_proj"), num_heads),
+                heads_of(linear(key, weights, "k_proj"), num_heads),
+                heads_of(linear(value, weights, "v_proj"), num_heads), mask);
   std::vector<torch::Tensor> joined;
   for (int64_t h = 0; h < num_heads; ++h) joined.push_back(heads.select(1, h));
   return {linear(torch::cat(joined, -1), weights, "out_proj"), attention_weights};

@@ -50,8 +50,8 @@ testing::AssertionResult tensor_near(const char* actual_text, const char* expect
   message.precision(10);
   message << actual_text << " differs from " << expected_text << " in " << count << " of "
           << a.numel() << " elements, most at " << index_string(worst, a.sizes()) << ": got "
-          << a.flatten()[worst].item<double>() << ", expected "
-          << b.flatten()[worst].item<double>() << ", tolerance " << tolerance;
+          << a.flatten()[worst].item<double>() << ", expected " << b.flatten()[worst].item<double>()
+          << ", tolerance " << tolerance;
   return testing::AssertionFailure() << message.str();
 }
 

@@ -45,7 +45,7 @@ std::string unmet_throw(const Call& call, const std::string& message) {
   EXPECT_PRED_FORMAT2(::attend::testing_support::tensor_equal, actual, expected)
 
 /// `exception` is c10::Error or c10::ValueError itself, no base of what is thrown.
-#define EXPECT_THROW_MESSAGE(statement, exception, message)                                   \
-  EXPECT_EQ("", ::attend::testing_support::unmet_throw<exception>([&] { (void)(statement); }, \
-                                                                  message))                   \
+#define EXPECT_THROW_MESSAGE(statement, exception, message)                                       \
+  EXPECT_EQ(                                                                                      \
+      "", ::attend::testing_support::unmet_throw<exception>([&] { (void)(statement); }, message)) \
       << #statement

@@ -16,8 +16,8 @@ namespace attend {
 /// made if need be. Each file is replaced whole or not at all.
 ///
 /// A post-norm `Seq2Seq` with Marian's sinusoids is written as `model_type: marian`, exactly what
-/// transformers' MarianMTModel.from_pretrained reads. What no Hugging Face class reads is written in
-/// the same form as `attend_seq2seq` or `attend_recurrent_seq2seq`, never as `marian`.
+/// transformers' MarianMTModel.from_pretrained reads. What no Hugging Face class reads is written
+/// in the same form as `attend_seq2seq` or `attend_recurrent_seq2seq`, never as `marian`.
 ///
 /// Throws: FileError with the path if the system refuses.
 ATTEND_API void save_model(const std::filesystem::path& folder, Seq2SeqImpl& model);

@@ -20,19 +20,19 @@ struct Hypothesis {
 
 /// How to search.
 struct BeamSearchOptions {
-  int64_t beam_size = 1;          // hypotheses kept; 1 is greedy search
-  int64_t n_best = 1;             // returned for each sentence; at most beam_size
-  double length_penalty = 1.0;    // 0: plain sum, 1: mean over tokens; Wu et al., 2016, section 7
+  int64_t beam_size = 1;           // hypotheses kept; 1 is greedy search
+  int64_t n_best = 1;              // returned for each sentence; at most beam_size
+  double length_penalty = 1.0;     // 0: plain sum, 1: mean over tokens; Wu et al., 2016, section 7
   double max_length_factor = 3.0;  // tokens allowed for each source token...
-  int64_t max_length_extra = 10;  // ...and beyond that
-  bool attention = false;         // record the attention to the source
+  int64_t max_length_extra = 10;   // ...and beyond that
+  bool attention = false;          // record the attention to the source
 };
 
 /// Beam search over a batch, the N best hypotheses of each sentence, best first.
 ///
 /// Every step keeps the beam_size best unfinished continuations; a sentence is done when beam_size
-/// hypotheses have ended, and leaves the batch. At the length limit the end token is forced. The pad
-/// and start tokens are never chosen. With beam_size 1 this is greedy search.
+/// hypotheses have ended, and leaves the batch. At the length limit the end token is forced. The
+/// pad and start tokens are never chosen. With beam_size 1 this is greedy search.
 ///
 /// Source: Graves, 2012, arXiv:1211.3711; the length penalty divides by length^alpha, the end token
 ///         counted, as in Marian and fairseq.

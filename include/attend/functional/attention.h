@@ -37,9 +37,10 @@ struct AttentionParameters {
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, equation 1.
 /// Shapes: query [B, H, T, D], key [B, H, S, D], value [B, H, S, Dv] -> output [B, H, T, Dv];
 ///         or without heads [B, T, D], or without heads and batch [T, D].
-/// Returns: the output by the fused kernel, the same bits with and without a request; on request the
-///         weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S]; [B, T, S]
-///         or [T, S] for input without heads. Both are differentiable.
+/// Returns: the output by the fused kernel, the same bits with and without a request; on request
+/// the
+///         weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S]; [B, T,
+///         S] or [T, S] for input without heads. Both are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
 ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
@@ -55,10 +56,12 @@ ATTEND_API AttentionOutput scaled_dot_product_attention(
 ///         weights [B, T, S]; or all of them without B.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
 /// Note:   AttentionParameters::scale multiplies the scores; its default here is 1.
-ATTEND_API AttentionOutput additive_attention(
-    const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& scale_vector,
-    const torch::Tensor& value, const AttentionMask& mask = {},
-    WeightsRequest weights = WeightsRequest::kNone, const AttentionParameters& parameters = {});
+ATTEND_API AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                              const torch::Tensor& scale_vector,
+                                              const torch::Tensor& value,
+                                              const AttentionMask& mask = {},
+                                              WeightsRequest weights = WeightsRequest::kNone,
+                                              const AttentionParameters& parameters = {});
 
 }  // namespace functional
 }  // namespace attend

@@ -45,10 +45,10 @@ class ATTEND_API AttentionMask {
   bool is_none() const;
 
   bool is_causal() const { return causal_; }
-  const std::vector<torch::Tensor>& lengths() const { return lengths_; }  // each [B]
+  const std::vector<torch::Tensor>& lengths() const { return lengths_; }    // each [B]
   const std::vector<torch::Tensor>& paddings() const { return paddings_; }  // each bool [B, S]
-  const std::vector<torch::Tensor>& allowed() const { return allowed_; }  // bool, broadcastable
-  const std::vector<torch::Tensor>& biases() const { return biases_; }    // float, broadcastable
+  const std::vector<torch::Tensor>& allowed() const { return allowed_; }    // bool, broadcastable
+  const std::vector<torch::Tensor>& biases() const { return biases_; }      // float, broadcastable
 
   friend ATTEND_API AttentionMask operator&(const AttentionMask& a, const AttentionMask& b);
 

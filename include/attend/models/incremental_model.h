@@ -16,8 +16,8 @@ struct SpecialTokenIds {
   int64_t pad_id;    // fills up rows; never chosen
 };
 
-/// What a model remembers between the steps of N sequences that grow one token at a time. The N rows
-/// belong to B sentences, N / B consecutive rows to each: the hypotheses of a beam.
+/// What a model remembers between the steps of N sequences that grow one token at a time. The N
+/// rows belong to B sentences, N / B consecutive rows to each: the hypotheses of a beam.
 class ATTEND_API DecoderState {
  public:
   virtual ~DecoderState() = default;

@@ -68,7 +68,7 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
                   bool want_alignment = false) override;
 
   RecurrentSeq2SeqOptions options;
-  torch::nn::Embedding shared{nullptr};                              // shared embeddings, or
+  torch::nn::Embedding shared{nullptr};                               // shared embeddings, or
   torch::nn::Embedding embed_source{nullptr}, embed_target{nullptr};  // separate ones
   torch::nn::GRU encoder_forward{nullptr}, encoder_backward{nullptr};
   torch::nn::Linear bridge{nullptr};  // the encoder's last states -> the decoder's first

@@ -33,14 +33,14 @@ struct ATTEND_API Seq2SeqOptions {
   TORCH_ARG(Activation, activation) = Activation::kRelu;
   TORCH_ARG(NormOrder, norm_order) = NormOrder::kPost;
   TORCH_ARG(PositionKind, positions) = PositionKind::kSinusoidalHalves;  // Marian's
-  TORCH_ARG(int64_t, max_length) = 512;       // positions, of source and target alike
-  TORCH_ARG(bool, share_embeddings);          // one matrix for both sides; default if vocabularies
-                                              // have one size
-  TORCH_ARG(bool, tie_output) = true;         // the target embeddings are the output layer too
-  TORCH_ARG(bool, scale_embedding) = true;    // embeddings times sqrt(E): Vaswani, section 3.4
-  TORCH_ARG(int64_t, eos_id) = 0;             // ends a sentence
-  TORCH_ARG(int64_t, pad_id);                 // default: the last id that both vocabularies have
-  TORCH_ARG(int64_t, start_id);               // fed first to the decoder; default pad_id (Marian)
+  TORCH_ARG(int64_t, max_length) = 512;     // positions, of source and target alike
+  TORCH_ARG(bool, share_embeddings);        // one matrix for both sides; default if vocabularies
+                                            // have one size
+  TORCH_ARG(bool, tie_output) = true;       // the target embeddings are the output layer too
+  TORCH_ARG(bool, scale_embedding) = true;  // embeddings times sqrt(E): Vaswani, section 3.4
+  TORCH_ARG(int64_t, eos_id) = 0;           // ends a sentence
+  TORCH_ARG(int64_t, pad_id);               // default: the last id that both vocabularies have
+  TORCH_ARG(int64_t, start_id);             // fed first to the decoder; default pad_id (Marian)
 };
 
 /// What `Seq2Seq::run` returns: logits, and the attention of every layer if requested.
@@ -51,8 +51,8 @@ struct Seq2SeqOutput {
   std::vector<torch::Tensor> cross_weights;    // a layer each: [B, H, T, S] or [B, T, S]
 };
 
-/// The encoder or decoder of a `Seq2Seq`: embeddings (unless they are shared), positions and layers,
-/// registered under the names of Hugging Face's Marian and BART.
+/// The encoder or decoder of a `Seq2Seq`: embeddings (unless they are shared), positions and
+/// layers, registered under the names of Hugging Face's Marian and BART.
 template <typename Stack>
 class ATTEND_API Seq2SeqSideImpl : public torch::nn::Cloneable<Seq2SeqSideImpl<Stack>> {
  public:

@@ -11,11 +11,11 @@ namespace attend {
 struct ATTEND_API FeedForwardOptions {
   FeedForwardOptions(int64_t embed_dim, int64_t feed_forward_dim);
 
-  TORCH_ARG(int64_t, embed_dim);                            // E
-  TORCH_ARG(int64_t, feed_forward_dim);                     // F, the hidden size
+  TORCH_ARG(int64_t, embed_dim);                          // E
+  TORCH_ARG(int64_t, feed_forward_dim);                   // F, the hidden size
   TORCH_ARG(Activation, activation) = Activation::kRelu;  // of the hidden layer
-  TORCH_ARG(double, dropout) = 0.0;                         // on the hidden layer, in training; [0, 1)
-  TORCH_ARG(bool, bias) = true;                             // on both layers
+  TORCH_ARG(double, dropout) = 0.0;  // on the hidden layer, in training; [0, 1)
+  TORCH_ARG(bool, bias) = true;      // on both layers
 };
 
 /// The position-wise feed-forward block: y = activation(x W_1 + b_1) W_2 + b_2.

@@ -21,7 +21,8 @@ struct KeyValue {
 /// A copy has buffers of its own.
 ///
 /// Shapes: key and value [B, H, S, D], S growing.
-/// Throws: c10::Error if what is appended has another batch size, head count, size, device or dtype.
+/// Throws: c10::Error if what is appended has another batch size, head count, size, device or
+/// dtype.
 class ATTEND_API KeyValueCache {
  public:
   KeyValueCache() = default;

@@ -21,10 +21,10 @@ enum class PositionKind {
 struct ATTEND_API PositionalEncodingOptions {
   PositionalEncodingOptions(int64_t embed_dim, int64_t max_length);
 
-  TORCH_ARG(int64_t, embed_dim);                               // E
-  TORCH_ARG(int64_t, max_length);                              // the longest sequence
+  TORCH_ARG(int64_t, embed_dim);   // E
+  TORCH_ARG(int64_t, max_length);  // the longest sequence
   TORCH_ARG(PositionKind, kind) = PositionKind::kSinusoidal;
-  TORCH_ARG(double, dropout) = 0.0;                            // on the sum, in training; [0, 1)
+  TORCH_ARG(double, dropout) = 0.0;  // on the sum, in training; [0, 1)
 };
 
 /// Adds to each position a vector that tells it apart.

@@ -68,8 +68,8 @@ ATTEND_API TransformerDecoder from_torch(const torch::nn::TransformerDecoder& fr
 ATTEND_API TransformerStacks from_torch(const torch::nn::Transformer& from);
 
 /// As `from_torch`, for a module that is used on one sequence.
-ATTEND_API MultiHeadSelfAttention self_attention_from_torch(
-    const torch::nn::MultiheadAttention& from);
+ATTEND_API MultiHeadSelfAttention
+self_attention_from_torch(const torch::nn::MultiheadAttention& from);
 
 ATTEND_API torch::nn::MultiheadAttention to_torch(const MultiHeadAttention& from);
 ATTEND_API torch::nn::MultiheadAttention to_torch(const MultiHeadSelfAttention& from);

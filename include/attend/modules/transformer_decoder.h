@@ -53,7 +53,8 @@ class ATTEND_API TransformerDecoderImpl : public torch::nn::Cloneable<Transforme
   /// are those of the layers from `first_weights_layer` on.
   DecoderOutput step(const torch::Tensor& target, DecoderCache& cache,
                      const AttentionMask& memory_mask = {},
-                     WeightsRequest weights = WeightsRequest::kNone, size_t first_weights_layer = 0);
+                     WeightsRequest weights = WeightsRequest::kNone,
+                     size_t first_weights_layer = 0);
 
   TransformerDecoderOptions options;
   torch::nn::ModuleList layers{nullptr};     // of TransformerDecoderLayer

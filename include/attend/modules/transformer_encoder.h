@@ -20,16 +20,16 @@ enum class NormOrder {
 struct ATTEND_API TransformerLayerOptions {
   TransformerLayerOptions(int64_t embed_dim, int64_t num_heads);
 
-  TORCH_ARG(int64_t, embed_dim);                            // E, a multiple of num_heads
-  TORCH_ARG(int64_t, num_heads);                            // H
-  TORCH_ARG(int64_t, feed_forward_dim);                     // F; default 4 E
-  TORCH_ARG(double, dropout) = 0.1;                         // on each sublayer's output; [0, 1)
-  TORCH_ARG(double, attention_dropout) = 0.0;               // on attention weights; [0, 1)
-  TORCH_ARG(double, activation_dropout) = 0.0;              // on the hidden layer; [0, 1)
+  TORCH_ARG(int64_t, embed_dim);                          // E, a multiple of num_heads
+  TORCH_ARG(int64_t, num_heads);                          // H
+  TORCH_ARG(int64_t, feed_forward_dim);                   // F; default 4 E
+  TORCH_ARG(double, dropout) = 0.1;                       // on each sublayer's output; [0, 1)
+  TORCH_ARG(double, attention_dropout) = 0.0;             // on attention weights; [0, 1)
+  TORCH_ARG(double, activation_dropout) = 0.0;            // on the hidden layer; [0, 1)
   TORCH_ARG(Activation, activation) = Activation::kRelu;  // of the feed-forward block
   TORCH_ARG(NormOrder, norm_order) = NormOrder::kPost;
-  TORCH_ARG(double, layer_norm_eps) = 1e-5;                 // added to the variance
-  TORCH_ARG(bool, bias) = true;                             // on every projection
+  TORCH_ARG(double, layer_norm_eps) = 1e-5;  // added to the variance
+  TORCH_ARG(bool, bias) = true;              // on every projection
 };
 
 /// One layer of an encoder: self-attention and a feed-forward block, each with a residual.

@@ -35,8 +35,9 @@ struct SubwordTokenizerOptions {
 ///
 /// Contract: decode_target(encode_target(x)) == normalize_target(x) for every text x without
 /// unknown pieces, and normalising a second time changes nothing. Normalisation is the model's own
-/// (attend trains with nmt_nfkc: NFKC, control characters removed, runs of whitespace made one space,
-/// the ends trimmed, U+2581 taken for a space). Bytes that are not UTF-8 count as unknown characters.
+/// (attend trains with nmt_nfkc: NFKC, control characters removed, runs of whitespace made one
+/// space, the ends trimmed, U+2581 taken for a space). Bytes that are not UTF-8 count as unknown
+/// characters.
 ///
 /// The object is immutable: copies share their state, and any number of threads may use it.
 ///

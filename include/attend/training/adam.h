@@ -41,7 +41,8 @@ class ATTEND_TOOLKIT_API Adam {
   /// Moments and step counts by the parameters' names, for a snapshot.
   std::map<std::string, torch::Tensor> state() const;
 
-  /// The reverse of `state`. Throws c10::Error unless names and shapes fit; nothing is changed then.
+  /// The reverse of `state`. Throws c10::Error unless names and shapes fit; nothing is changed
+  /// then.
   void load_state(const std::map<std::string, torch::Tensor>& state);
 
  private:

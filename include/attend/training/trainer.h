@@ -33,24 +33,24 @@ struct ATTEND_TOOLKIT_API Duration {
 
 /// What a run of `Trainer` does.
 struct ATTEND_TOOLKIT_API TrainerOptions {
-  Duration after{20, Duration::Unit::kEpochs};            // stop then
-  Duration valid_freq{1, Duration::Unit::kEpochs};        // validate and save that often
-  Duration disp_freq{100, Duration::Unit::kUpdates};      // report that often
-  int64_t batch_tokens = 4096;     // tokens of a batch on its longer side, padding counted
-  int64_t max_length = 200;        // training pairs with a longer side, in tokens, are left out
-  double label_smoothing = 0.1;    // [0, 1)
-  double clip_norm = 1.0;          // the largest norm of a gradient; 0: no limit
+  Duration after{20, Duration::Unit::kEpochs};        // stop then
+  Duration valid_freq{1, Duration::Unit::kEpochs};    // validate and save that often
+  Duration disp_freq{100, Duration::Unit::kUpdates};  // report that often
+  int64_t batch_tokens = 4096;         // tokens of a batch on its longer side, padding counted
+  int64_t max_length = 200;            // training pairs with a longer side, in tokens, are left out
+  double label_smoothing = 0.1;        // [0, 1)
+  double clip_norm = 1.0;              // the largest norm of a gradient; 0: no limit
   double exponential_smoothing = 0.0;  // > 0: average the weights, each update with this part; the
                                        // average is what is validated and saved as the model
   Schedule schedule;
   AdamOptions adam;
-  int64_t early_stopping = 0;      // stop after that many validations without a better score of the
-                                   // last metric; 0: never
+  int64_t early_stopping = 0;  // stop after that many validations without a better score of the
+                               // last metric; 0: never
   std::vector<std::string> valid_metrics{"cross-entropy", "bleu"};  // also chrf
   BleuTokenizer bleu_tokenizer = BleuTokenizer::k13a;  // kNone where the text is tokenized already
-  int64_t valid_beam_size = 1;     // for the metrics that translate; 1 is greedy search
-  uint64_t seed = 1;               // of initial weights, order and dropout
-  bool reload = true;              // go on from the folder's snapshot if it has one
+  int64_t valid_beam_size = 1;  // for the metrics that translate; 1 is greedy search
+  uint64_t seed = 1;            // of initial weights, order and dropout
+  bool reload = true;           // go on from the folder's snapshot if it has one
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;
@@ -58,34 +58,34 @@ struct ATTEND_TOOLKIT_API TrainerOptions {
 
 /// One line of a run's log: what happened since the last one.
 struct TrainingReport {
-  int64_t epoch = 0;            // 1 for the first
-  int64_t update = 0;           // updates so far
-  int64_t sentences = 0;        // of this epoch so far
-  double cost = 0;              // label-smoothed cross-entropy a target token, in nats
+  int64_t epoch = 0;             // 1 for the first
+  int64_t update = 0;            // updates so far
+  int64_t sentences = 0;         // of this epoch so far
+  double cost = 0;               // label-smoothed cross-entropy a target token, in nats
   double tokens_per_second = 0;  // real tokens, source and target together
-  double gradient_norm = 0;     // mean, before clipping
-  double learning_rate = 0;     // of the last update
-  double progress = 0;          // part of the run that is done, [0, 1]
-  double elapsed = 0;           // seconds of training, interruptions not counted
-  double time_left = 0;         // seconds, estimated
+  double gradient_norm = 0;      // mean, before clipping
+  double learning_rate = 0;      // of the last update
+  double progress = 0;           // part of the run that is done, [0, 1]
+  double elapsed = 0;            // seconds of training, interruptions not counted
+  double time_left = 0;          // seconds, estimated
 };
 
 /// The scores of a validation.
 struct ValidationReport {
   int64_t epoch = 0;
   int64_t update = 0;
-  double elapsed = 0;                                        // seconds of training so far
-  std::vector<std::pair<std::string, double>> scores;        // in the order of valid_metrics
-  std::vector<std::string> improved;                         // metrics at their best so far
+  double elapsed = 0;                                  // seconds of training so far
+  std::vector<std::pair<std::string, double>> scores;  // in the order of valid_metrics
+  std::vector<std::string> improved;                   // metrics at their best so far
 };
 
 /// Where a run tells what happens; each may be empty.
 struct TrainerCallbacks {
-  std::function<void(const TrainingReport&)> progress;       // after every update
-  std::function<void(const TrainingReport&)> report;         // every disp_freq
-  std::function<void(const ValidationReport&)> validation;   // after every validation
-  std::function<void(const std::string&)> note;              // anything else worth a line
-  std::function<bool()> stop_requested;                      // true: save and return
+  std::function<void(const TrainingReport&)> progress;      // after every update
+  std::function<void(const TrainingReport&)> report;        // every disp_freq
+  std::function<void(const ValidationReport&)> validation;  // after every validation
+  std::function<void(const std::string&)> note;             // anything else worth a line
+  std::function<bool()> stop_requested;                     // true: save and return
 };
 
 /// How a run ended.
@@ -102,8 +102,8 @@ struct TrainingResult {
 /// each metric in `best-<metric>/`, a log of one JSON object a line in `metrics.jsonl`, and the one
 /// file that resuming reads, `training.safetensors`: weights, optimiser, schedule, counters and
 /// random states. Each file is replaced whole or not at all, the snapshot last, so a kill or a full
-/// disk at any moment leaves a folder to go on from. Batch k of epoch e is a pure function of (seed,
-/// e, k, corpus), so a resumed run does what the uninterrupted one would have done.
+/// disk at any moment leaves a folder to go on from. Batch k of epoch e is a pure function of
+/// (seed, e, k, corpus), so a resumed run does what the uninterrupted one would have done.
 ///
 /// Throws: c10::ValueError for options, FileError for files, c10::Error if the folder's snapshot
 ///         belongs to another corpus or model.

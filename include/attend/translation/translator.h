@@ -28,9 +28,9 @@ struct TranslatorOptions {
 /// One translation of a text.
 struct Translation {
   std::string text;
-  double log_probability = 0;       // in nats, over all target tokens and the end token
-  double score = 0;                 // log_probability / length^length_penalty; what is ranked
-  torch::Tensor attention;          // [target words, source words], rows sum to about 1, if requested
+  double log_probability = 0;  // in nats, over all target tokens and the end token
+  double score = 0;            // log_probability / length^length_penalty; what is ranked
+  torch::Tensor attention;     // [target words, source words], rows sum to about 1, if requested
   std::vector<WordLink> alignment;  // each target word with the source word it attends to most
 };
 

@@ -1,0 +1,185 @@
+#include "attend/models/seq2seq.h"
+
+#include <gtest/gtest.h>
+
+#include "attend/models/recurrent_seq2seq.h"
+#include "support/tensor_assert.h"
+
+namespace attend {
+namespace {
+
+constexpr int64_t kVocab = 11, kPad = 10, kEos = 0;
+
+Seq2SeqOptions small() { return Seq2SeqOptions(kVocab, kVocab, 12, 3, 2).decoder_layers(1); }
+
+// Two sources of 5 and 3 real tokens, and targets of 4.
+torch::Tensor sources() {
+  return torch::tensor({{2, 3, 4, 5, kEos}, {6, 7, kEos, kPad, kPad}}, torch::kLong);
+}
+
+torch::Tensor targets() { return torch::tensor({{kPad, 2, 9, 8}, {kPad, 7, 7, 3}}, torch::kLong); }
+
+template <typename Model>
+Model in_float64(Model model) {
+  torch::manual_seed(3);
+  for (auto& parameter : model->parameters()) {
+    const torch::NoGradGuard no_grad;
+    parameter.normal_(0.0, 0.4);
+  }
+  model->to(torch::kDouble);
+  model->eval();
+  return model;
+}
+
+std::vector<std::pair<std::string, std::shared_ptr<TranslationModel>>> models() {
+  return {
+      {"post-norm", in_float64(Seq2Seq(small())).ptr()},
+      {"pre-norm", in_float64(Seq2Seq(small().norm_order(NormOrder::kPre))).ptr()},
+      {"separate embeddings, own output layer",
+       in_float64(Seq2Seq(small().tgt_vocab(13).share_embeddings(false).tie_output(false))).ptr()},
+      {"learned positions",
+       in_float64(Seq2Seq(small().positions(PositionKind::kLearned).max_length(9))).ptr()},
+      {"recurrent", in_float64(RecurrentSeq2Seq(kVocab, kVocab, 6)).ptr()},
+      {"recurrent, separate embeddings",
+       in_float64(RecurrentSeq2Seq(RecurrentSeq2SeqOptions(kVocab, 13, 6).tie_output(false)))
+           .ptr()},
+  };
+}
+
+TEST(TranslationModel, CachedStepsEqualTheFullPass) {
+  for (const auto& [name, model] : models()) {
+    const torch::NoGradGuard no_grad;
+    const auto full = model->forward(sources(), targets());
+    const auto state = model->start(sources());
+    for (int64_t t = 0; t < targets().size(1); ++t) {
+      const auto step = model->step(targets().select(1, t), *state);
+      EXPECT_TENSOR_NEAR(step.logits, full.select(1, t), 1e-12) << name << ", step " << t;
+    }
+    EXPECT_EQ(state->position(), targets().size(1)) << name;
+  }
+}
+
+TEST(TranslationModel, PaddingChangesNothing) {
+  for (const auto& [name, model] : models()) {
+    const torch::NoGradGuard no_grad;
+    const auto together = model->forward(sources(), targets());
+    const auto alone =
+        model->forward(sources().narrow(0, 1, 1).narrow(1, 0, 3), targets().narrow(0, 1, 1));
+    EXPECT_TENSOR_NEAR(together.narrow(0, 1, 1), alone, 1e-12) << name;
+    // An explicit mask says what the pad id says.
+    const auto mask = AttentionMask::padding(functional::padding_mask(sources(), kPad));
+    EXPECT_TENSOR_EQUAL(model->forward(sources(), targets(), mask), together) << name;
+  }
+}
+
+TEST(TranslationModel, ALaterTargetTokenChangesNoEarlierPrediction) {
+  for (const auto& [name, model] : models()) {
+    const torch::NoGradGuard no_grad;
+    auto changed = targets();
+    changed.select(1, 3).fill_(5);
+    const auto before = model->forward(sources(), targets());
+    const auto after = model->forward(sources(), changed);
+    EXPECT_TENSOR_NEAR(before.narrow(1, 0, 3), after.narrow(1, 0, 3), 1e-12) << name;
+    EXPECT_GT((before - after).abs().max().item<double>(), 1e-6) << name;
+  }
+}
+
+TEST(TranslationModel, ReorderedRowsGoOnFromTheirOldPlaces) {
+  for (const auto& [name, model] : models()) {
+    const torch::NoGradGuard no_grad;
+    // Each sentence with two rows, then the second sentence alone with its rows exchanged.
+    const auto state = model->start(sources());
+    model->step(torch::tensor({kPad, kPad}, torch::kLong), *state);
+    state->reorder(torch::tensor({0, 0, 1, 1}, torch::kLong));
+    model->step(torch::tensor({1, 2, 3, 4}, torch::kLong), *state);
+    state->reorder(torch::tensor({3, 2}, torch::kLong), torch::tensor({1}, torch::kLong));
+    const auto step =
+        model->step(torch::tensor({5, 6}, torch::kLong), *state, /*want_alignment=*/true);
+
+    const auto source = sources().narrow(0, 1, 1);
+    const auto first = model->forward(source, torch::tensor({{kPad, 4L, 5L}}));
+    const auto second = model->forward(source, torch::tensor({{kPad, 3L, 6L}}));
+    EXPECT_TENSOR_NEAR(step.logits[0], first[0][2], 1e-12) << name;
+    EXPECT_TENSOR_NEAR(step.logits[1], second[0][2], 1e-12) << name;
+    EXPECT_TENSOR_NEAR(step.alignment.sum(1), torch::ones({2}), 1e-6) << name;
+    EXPECT_TENSOR_EQUAL(step.alignment.narrow(1, 3, 2),
+                        torch::zeros_like(step.alignment.narrow(1, 3, 2)))
+        << name << ": padding is attended to";
+  }
+}
+
+TEST(TranslationModel, CloneSharesNothingAndComputesTheSame) {
+  const auto model = in_float64(Seq2Seq(small().norm_order(NormOrder::kPre)));
+  const auto copy = std::dynamic_pointer_cast<Seq2SeqImpl>(model->clone());
+  const torch::NoGradGuard no_grad;
+  EXPECT_TENSOR_EQUAL(copy->forward(sources(), targets()), model->forward(sources(), targets()));
+  const auto before = model->forward(sources(), targets());
+  for (auto& parameter : copy->parameters()) parameter.zero_();
+  EXPECT_TENSOR_EQUAL(model->forward(sources(), targets()), before);
+  EXPECT_NE((copy->forward(sources(), targets()) - before).abs().max().item<double>(), 0.0);
+}
+
+TEST(Seq2Seq, WeightsOfEveryLayerAreThoseOfTheSteps) {
+  const auto model = in_float64(Seq2Seq(small()));
+  const torch::NoGradGuard no_grad;
+  const auto output = model->run(sources(), targets(), {}, {}, WeightsRequest::kPerHead);
+  ASSERT_EQ(output.encoder_weights.size(), 2U);
+  ASSERT_EQ(output.cross_weights.size(), 1U);
+  EXPECT_EQ(output.encoder_weights[0].sizes(), (std::vector<int64_t>{2, 3, 5, 5}));
+  EXPECT_EQ(output.decoder_weights[0].sizes(), (std::vector<int64_t>{2, 3, 4, 4}));
+  EXPECT_TENSOR_EQUAL(output.logits, model->forward(sources(), targets()));
+  const auto state = model->start(sources());
+  for (int64_t t = 0; t < 4; ++t) {
+    const auto step = model->step(targets().select(1, t), *state, /*want_alignment=*/true);
+    EXPECT_TENSOR_NEAR(step.alignment, output.cross_weights[0].mean(1).select(1, t), 1e-12);
+  }
+}
+
+TEST(Seq2Seq, ParameterNamesAreMarians) {
+  const Seq2Seq model(small());
+  std::vector<std::string> names;
+  for (const auto& item : model->named_parameters()) names.push_back(item.key());
+  for (const auto* name :
+       {"final_logits_bias", "model.shared.weight", "model.encoder.layers.1.self_attn.q_proj.bias",
+        "model.encoder.layers.0.final_layer_norm.weight", "model.decoder.layers.0.fc2.weight",
+        "model.decoder.layers.0.encoder_attn.out_proj.weight",
+        "model.decoder.layers.0.encoder_attn_layer_norm.bias"}) {
+    EXPECT_NE(std::ranges::find(names, name), names.end()) << name;
+  }
+  // 16 tensors an encoder layer, 26 a decoder layer, the embeddings and the output bias.
+  EXPECT_EQ(names.size(), 2U * 16 + 26 + 2);
+}
+
+TEST(Seq2Seq, EveryParameterLearns) {
+  for (const auto& [name, model] : models()) {
+    model->module().train();
+    torch::nn::functional::cross_entropy(model->forward(sources(), targets()).flatten(0, 1),
+                                         targets().flatten())
+        .backward();
+    for (const auto& item : model->module().named_parameters()) {
+      ASSERT_TRUE(item.value().grad().defined()) << name << ": " << item.key();
+      EXPECT_TRUE(item.value().grad().isfinite().all().item<bool>()) << name << ": " << item.key();
+    }
+  }
+}
+
+TEST(Seq2Seq, ErrorsNameBothSides) {
+  EXPECT_THROW_MESSAGE(
+      Seq2Seq(Seq2SeqOptions(11, 13, 12, 3, 1).share_embeddings(true)), c10::ValueError,
+      "Seq2Seq: expected vocabularies of one size for share_embeddings, got 11 and 13");
+  EXPECT_THROW_MESSAGE(Seq2Seq(small().pad_id(11)), c10::ValueError,
+                       "Seq2Seq: expected pad_id in [0, 11), got 11");
+  EXPECT_THROW_MESSAGE(Seq2Seq(11, 11, 12, 5, 1), c10::ValueError,
+                       "TransformerEncoderLayer: expected embed_dim divisible by num_heads, got "
+                       "embed_dim 12 and num_heads 5");
+  Seq2Seq model(small().max_length(4));
+  EXPECT_THROW_MESSAGE(model(sources(), targets()), c10::ValueError,
+                       "PositionalEncoding: expected positions within max_length 4, got 0 + 5");
+  EXPECT_THROW_MESSAGE(model(sources().to(torch::kFloat), targets()), c10::Error,
+                       "Seq2Seq: expected source of dtype Long or Int, got Float");
+  EXPECT_THROW_MESSAGE(model(sources(), targets().narrow(0, 0, 1)), c10::Error,
+                       "Seq2Seq: expected target of shape [2, -1] (-1 = any), got [1, 4]");
+}
+
+}  // namespace
+}  // namespace attend
