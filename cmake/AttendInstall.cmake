@@ -42,15 +42,15 @@ install(TARGETS ${_attend_libraries}
   FILE_SET generated DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT attendTargets NAMESPACE attend:: DESTINATION "${_attend_package_dir}")
 
-# The apps keep the run path to LibTorch, which lies outside the prefix.
+# The apps keep the run path to LibTorch, which lies outside the prefix. It is named here because
+# INSTALL_RPATH_USE_LINK_PATH passes over what lies in the source tree, as build/env does.
 if(ATTEND_BUILD_APPS AND TARGET attend_toolkit)
   _attend_programs("${PROJECT_SOURCE_DIR}/apps" _attend_apps)
   if(_attend_apps)
     file(RELATIVE_PATH _attend_to_libraries
       "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
     set_target_properties(${_attend_apps} PROPERTIES
-      INSTALL_RPATH "$ORIGIN/${_attend_to_libraries}"
-      INSTALL_RPATH_USE_LINK_PATH ON)
+      INSTALL_RPATH "$ORIGIN/${_attend_to_libraries};${ATTEND_TORCH_PREFIX}/lib")
     install(TARGETS ${_attend_apps} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
   endif()
 endif()

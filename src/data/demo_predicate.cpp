@@ -190,6 +190,7 @@ bool Sentence::may_be_said(const Adjective& adjective, const Subject& subject) c
 void Sentence::write_predicate_adjective(const Subject& subject, const Adjective& adjective,
                                          int unit) {
   for (const Noun* const noun : subject.nouns) note_pair(*noun, adjective);
+  used_adjectives_.push_back(&adjective);
   draft_.target(adjective_form(adjective, subject.feminine, subject.plural), unit);
 }
 

@@ -14,7 +14,7 @@ torch::nn::Linear layer() {
   return linear;
 }
 
-void backward(const torch::nn::Linear& linear, double scale) {
+void backward(torch::nn::Linear linear, double scale) {
   linear->zero_grad();
   (linear->forward(torch::ones({4, 3}, torch::kDouble)).pow(2).sum() * scale).backward();
 }
