@@ -52,8 +52,12 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
   detail::check_rank(kName, "value", value, rank, rank);
   const auto q = with_heads(query), k = with_heads(key), v = with_heads(value);
   const auto batch = q.size(0), heads = q.size(1);
-  detail::check_shape(kName, "key", k, {batch, heads, -1, q.size(3)});
-  detail::check_shape(kName, "value", v, {batch, heads, k.size(2), -1});
+  at::DimVector expected(query.sizes());  // of the rank that was given, for the message
+  expected[rank - 2] = -1;
+  detail::check_shape(kName, "key", key, expected);
+  expected[rank - 2] = key.size(-2);
+  expected[rank - 1] = -1;
+  detail::check_shape(kName, "value", value, expected);
   detail::check_same_kind(kName, "key", key, "query", query);
   detail::check_same_kind(kName, "value", value, "query", query);
   detail::check_probability(kName, "dropout_p", parameters.dropout_p);

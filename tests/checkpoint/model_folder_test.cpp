@@ -60,7 +60,7 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
     model->final_logits_bias.normal_();
     model->eval();
     save_model(folder.path(), *model);
-    const auto loaded = load_seq2seq(folder.path());
+    auto loaded = load_seq2seq(folder.path());
     EXPECT_TENSOR_EQUAL(loaded(source(), target()), model(source(), target()));
     EXPECT_FALSE(loaded->is_training());
     EXPECT_EQ(loaded->options.dropout(), options.dropout());
@@ -70,7 +70,7 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
   RecurrentSeq2Seq recurrent(RecurrentSeq2SeqOptions(11, 13, 6).attention_dim(5));
   recurrent->eval();
   save_model(folder.path(), *recurrent);
-  const auto loaded = load_recurrent_seq2seq(folder.path());
+  auto loaded = load_recurrent_seq2seq(folder.path());
   EXPECT_TENSOR_EQUAL(loaded(source(), target()), recurrent(source(), target()));
 }
 

@@ -109,7 +109,7 @@ TEST(TranslationModel, ReorderedRowsGoOnFromTheirOldPlaces) {
 }
 
 TEST(TranslationModel, CloneSharesNothingAndComputesTheSame) {
-  const auto model = in_float64(Seq2Seq(small().norm_order(NormOrder::kPre)));
+  auto model = in_float64(Seq2Seq(small().norm_order(NormOrder::kPre)));
   const auto copy = std::dynamic_pointer_cast<Seq2SeqImpl>(model->clone());
   const torch::NoGradGuard no_grad;
   EXPECT_TENSOR_EQUAL(copy->forward(sources(), targets()), model->forward(sources(), targets()));
@@ -120,7 +120,7 @@ TEST(TranslationModel, CloneSharesNothingAndComputesTheSame) {
 }
 
 TEST(Seq2Seq, WeightsOfEveryLayerAreThoseOfTheSteps) {
-  const auto model = in_float64(Seq2Seq(small()));
+  auto model = in_float64(Seq2Seq(small()));
   const torch::NoGradGuard no_grad;
   const auto output = model->run(sources(), targets(), {}, {}, WeightsRequest::kPerHead);
   ASSERT_EQ(output.encoder_weights.size(), 2U);

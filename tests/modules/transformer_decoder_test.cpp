@@ -135,7 +135,7 @@ TEST(TransformerDecoder, AnErrorLeavesEveryCacheAsItWas) {
   decoder->step(target.narrow(1, 0, 1), cache);
   // The first layer has run when the second one fails.
   const auto whole = cache[1].memory;
-  cache[1].memory.value = {};
+  cache[1].memory.value = torch::Tensor();
   EXPECT_ANY_THROW(decoder->step(target.narrow(1, 1, 1), cache));
   EXPECT_EQ(cache[0].self.length(), 1);
   EXPECT_EQ(cache[1].self.length(), 1);

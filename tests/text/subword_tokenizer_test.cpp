@@ -127,7 +127,9 @@ TEST(SubwordTokenizer, NoTextCrashesItAndNormalisingTwiceChangesNothing) {
     const auto ids = tokenizer.encode_target(text);
     const auto normal = tokenizer.normalize_target(text);
     const bool is_utf8 = text.find('\xFF') == std::string::npos;
-    if (is_utf8) EXPECT_EQ(tokenizer.normalize_target(normal), normal) << text.substr(0, 50);
+    if (is_utf8) {
+      EXPECT_EQ(tokenizer.normalize_target(normal), normal) << text.substr(0, 50);
+    }
     if (std::find(ids.begin(), ids.end(), tokenizer.unk_id()) == ids.end()) {
       EXPECT_EQ(tokenizer.decode_target(ids), normal) << text.substr(0, 50);
     }

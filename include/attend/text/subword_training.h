@@ -34,7 +34,7 @@ struct SubwordTrainingOptions {
   Normalization normalization = Normalization::kNmtNfkc;
   int64_t max_sentence_length =
       4192;                           // bytes; longer sentences are left out of the training; >= 10
-  SubwordTokenizerOptions tokenizer;  // what the tokenizer's folder says
+  SubwordTokenizerOptions tokenizer = {};  // what the tokenizer's folder says
 };
 
 /// Trains one SentencePiece model for both languages.
