@@ -8,16 +8,16 @@
 namespace attend {
 namespace {
 
-constexpr int64_t kVocab = 11, kPad = 10, kEos = 0;
+constexpr int kVocab = 11, kPad = 10, kEos = 0;
 
 Seq2SeqOptions small() { return Seq2SeqOptions(kVocab, kVocab, 12, 3, 2).decoder_layers(1); }
 
 // Two sources of 5 and 3 real tokens, and targets of 4.
 torch::Tensor sources() {
-  return torch::tensor({{2, 3, 4, 5, kEos}, {6, 7, kEos, kPad, kPad}}, torch::kLong);
+  return torch::tensor({{2L, 3L, 4L, 5L, kEos}, {6L, 7L, kEos, kPad, kPad}});
 }
 
-torch::Tensor targets() { return torch::tensor({{kPad, 2, 9, 8}, {kPad, 7, 7, 3}}, torch::kLong); }
+torch::Tensor targets() { return torch::tensor({{kPad, 2L, 9L, 8L}, {kPad, 7L, 7L, 3L}}); }
 
 template <typename Model>
 Model in_float64(Model model) {
@@ -97,8 +97,8 @@ TEST(TranslationModel, ReorderedRowsGoOnFromTheirOldPlaces) {
         model->step(torch::tensor({5, 6}, torch::kLong), *state, /*want_alignment=*/true);
 
     const auto source = sources().narrow(0, 1, 1);
-    const auto first = model->forward(source, torch::tensor({{kPad, 4L, 5L}}));
-    const auto second = model->forward(source, torch::tensor({{kPad, 3L, 6L}}));
+    const auto first = model->forward(source, torch::tensor({{kPad, 4, 5}}, torch::kLong));
+    const auto second = model->forward(source, torch::tensor({{kPad, 3, 6}}, torch::kLong));
     EXPECT_TENSOR_NEAR(step.logits[0], first[0][2], 1e-12) << name;
     EXPECT_TENSOR_NEAR(step.logits[1], second[0][2], 1e-12) << name;
     EXPECT_TENSOR_NEAR(step.alignment.sum(1), torch::ones({2}), 1e-6) << name;
