@@ -14,10 +14,10 @@ Seq2SeqOptions small() { return Seq2SeqOptions(kVocab, kVocab, 12, 3, 2).decoder
 
 // Two sources of 5 and 3 real tokens, and targets of 4.
 torch::Tensor sources() {
-  return torch::tensor({{2L, 3L, 4L, 5L, kEos}, {6L, 7L, kEos, kPad, kPad}});
+  return torch::tensor({{2, 3, 4, 5, 0}, {6, 7, 0, 10, 10}}, torch::kLong);
 }
 
-torch::Tensor targets() { return torch::tensor({{kPad, 2L, 9L, 8L}, {kPad, 7L, 7L, 3L}}); }
+torch::Tensor targets() { return torch::tensor({{10, 2, 9, 8}, {10, 7, 7, 3}}, torch::kLong); }
 
 template <typename Model>
 Model in_float64(Model model) {
@@ -89,7 +89,7 @@ TEST(TranslationModel, ReorderedRowsGoOnFromTheirOldPlaces) {
     const torch::NoGradGuard no_grad;
     // Each sentence with two rows, then the second sentence alone with its rows exchanged.
     const auto state = model->start(sources());
-    model->step(torch::tensor({kPad, kPad}, torch::kLong), *state);
+    model->step(torch::tensor({10, 10}, torch::kLong), *state);
     state->reorder(torch::tensor({0, 0, 1, 1}, torch::kLong));
     model->step(torch::tensor({1, 2, 3, 4}, torch::kLong), *state);
     state->reorder(torch::tensor({3, 2}, torch::kLong), torch::tensor({1}, torch::kLong));
@@ -97,8 +97,8 @@ TEST(TranslationModel, ReorderedRowsGoOnFromTheirOldPlaces) {
         model->step(torch::tensor({5, 6}, torch::kLong), *state, /*want_alignment=*/true);
 
     const auto source = sources().narrow(0, 1, 1);
-    const auto first = model->forward(source, torch::tensor({{kPad, 4, 5}}, torch::kLong));
-    const auto second = model->forward(source, torch::tensor({{kPad, 3, 6}}, torch::kLong));
+    const auto first = model->forward(source, torch::tensor({{10, 4, 5}}, torch::kLong));
+    const auto second = model->forward(source, torch::tensor({{10, 3, 6}}, torch::kLong));
     EXPECT_TENSOR_NEAR(step.logits[0], first[0][2], 1e-12) << name;
     EXPECT_TENSOR_NEAR(step.logits[1], second[0][2], 1e-12) << name;
     EXPECT_TENSOR_NEAR(step.alignment.sum(1), torch::ones({2}), 1e-6) << name;

@@ -61,7 +61,8 @@ TEST(Translator, ATextLongerThanTheModelIsTranslatedInParts) {
 
 TEST(Translator, AlignmentCountsTheWordsOfBothTexts) {
   const auto translator = random_translator({.beam_size = 3, .n_best = 3, .attention = true});
-  for (const auto& translation : translator.translate(texts()).at(2)) {
+  const auto translations = translator.translate(texts());
+  for (const auto& translation : translations.at(2)) {
     const auto words = static_cast<int64_t>(split_words(translation.text).size());
     EXPECT_EQ(translation.attention.sizes(), (std::vector<int64_t>{words, 6}));
     EXPECT_EQ(static_cast<int64_t>(translation.alignment.size()), words);
