@@ -33,7 +33,7 @@ struct SubwordTrainingOptions {
                                     // alphabets, 0.9995 for Chinese or Japanese
   Normalization normalization = Normalization::kNmtNfkc;
   int64_t max_sentence_length =
-      4192;                           // bytes; longer sentences are left out of the training; >= 10
+      4192;  // bytes; longer sentences are left out of the training; >= 10
   SubwordTokenizerOptions tokenizer = {};  // what the tokenizer's folder says
 };
 
