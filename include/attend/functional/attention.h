@@ -38,9 +38,8 @@ struct AttentionParameters {
 /// Shapes: query [B, H, T, D], key [B, H, S, D], value [B, H, S, Dv] -> output [B, H, T, Dv];
 ///         or without heads [B, T, D], or without heads and batch [T, D].
 /// Returns: the output by the fused kernel, the same bits with and without a request; on request
-/// the
-///         weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S]; [B, T,
-///         S] or [T, S] for input without heads. Both are differentiable.
+///         the weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S];
+///         [B, T, S] or [T, S] for input without heads. Both are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
 ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,

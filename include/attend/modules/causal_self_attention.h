@@ -18,8 +18,8 @@ struct ATTEND_API CausalSelfAttentionOptions {
 /// Multi-head self-attention in which no position sees a later one, as in GPT.
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.2.3; Radford et al., 2018,
-/// section 3.1. Shapes: x [B, T, E] -> output [B, T, E], weights [B, H, T, T] or [B, T, T]; or
-/// without B.
+///         section 3.1.
+/// Shapes: x [B, T, E] -> output [B, T, E], weights [B, H, T, T] or [B, T, T]; or without B.
 ///         With a cache of P positions the keys are S = P + T.
 /// Throws: c10::ValueError for options and if P + T > max_length, c10::Error for shapes.
 /// Note:   no mask is registered as a buffer, because none is needed: causality reaches the kernel

@@ -62,9 +62,9 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
 ///   head_h = softmax(q_h k_h^T / sqrt(D)) v_h,   output = [head_1 .. head_H] W_O
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.2.2.
-/// Shapes: query [B, T, query_dim], key [B, S, key_dim], value [B, S, value_dim] -> output [B, T,
-/// E],
-///         weights [B, H, T, S] or their mean [B, T, S]; the mask broadcasts to [B, H, T, S].
+/// Shapes: query [B, T, query_dim], key [B, S, key_dim], value [B, S, value_dim]
+///         -> output [B, T, E], weights [B, H, T, S] or their mean [B, T, S]; the mask broadcasts
+///         to [B, H, T, S].
 ///         Unbatched [T, query_dim], ... -> [T, E], weights [H, T, S] or [T, S].
 /// Throws: c10::ValueError for options, c10::Error for shapes, devices and dtypes.
 /// Note:   batch first and mask true = attend, unlike torch::nn::MultiheadAttention.

@@ -22,8 +22,8 @@ struct ATTEND_API ScaledDotProductAttentionOptions {
 ///   output = softmax(query key^T * scale + mask) value
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, equation 1.
-/// Shapes: query [B, T, D], key [B, S, D], value [B, S, Dv] -> output [B, T, Dv], weights [B, T,
-/// S];
+/// Shapes: query [B, T, D], key [B, S, D], value [B, S, Dv]
+///         -> output [B, T, Dv], weights [B, T, S];
 ///         also unbatched [T, D] and with heads [B, H, T, D], weights [B, H, T, S].
 /// Throws: c10::ValueError for options, c10::Error for shapes.
 class ATTEND_API ScaledDotProductAttentionImpl

@@ -28,8 +28,8 @@ struct ATTEND_API SingleHeadAttentionOptions {
 ///   output = softmax((x W_Q) (memory W_K)^T / sqrt(hidden_dim)) (memory W_V)
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.2.1.
-/// Shapes: x [B, T, query_dim], memory [B, S, key_dim] -> output [B, T, output_dim], weights [B, T,
-/// S].
+/// Shapes: x [B, T, query_dim], memory [B, S, key_dim]
+///         -> output [B, T, output_dim], weights [B, T, S].
 template <typename Derived>
 class ATTEND_API SingleHeadAttentionBase : public torch::nn::Cloneable<Derived> {
  public:

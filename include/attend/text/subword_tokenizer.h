@@ -31,7 +31,8 @@ struct SubwordTokenizerOptions {
 /// The folder is the one that transformers' MarianTokenizer reads and writes: `source.spm` and
 /// `target.spm` cut a text into pieces, `vocab.json` gives the pieces their ids
 /// (`target_vocab.json` those of the target, where `separate_vocabs` of `tokenizer_config.json` is
-/// true). A piece that is not in the vocabulary becomes <unk>. Every encoded text ends with </s>.
+/// true). A piece that is not in the vocabulary becomes `<unk>`. Every encoded text ends
+/// with `</s>`.
 ///
 /// Contract: decode_target(encode_target(x)) == normalize_target(x) for every text x without
 /// unknown pieces, and normalising a second time changes nothing. Normalisation is the model's own
@@ -42,7 +43,7 @@ struct SubwordTokenizerOptions {
 /// The object is immutable: copies share their state, and any number of threads may use it.
 ///
 /// Source: Kudo and Richardson, 2018, arXiv:1808.06226.
-/// Note:   Text never makes a special token: "</s>" in a text is encoded as the characters that it
+/// Note:   Text never makes a special token: `</s>` in a text is encoded as the characters that it
 ///         is, as Marian does (transformers: `split_special_tokens=True`). A language code such as
 ///         ">>fra<<" at the start of a text is one token, as in transformers.
 class ATTEND_TOOLKIT_API SubwordTokenizer {
@@ -53,9 +54,9 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   static SubwordTokenizer load(const std::filesystem::path& folder);
 
   /// A tokenizer whose two sides share one SentencePiece model, given as the bytes of its file.
-  /// The ids are those of the model, with <pad> after the last one (Marian's convention).
+  /// The ids are those of the model, with `<pad>` after the last one (Marian's convention).
   ///
-  /// Throws: c10::ValueError where the bytes are no SentencePiece model with </s> and <unk>.
+  /// Throws: c10::ValueError where the bytes are no SentencePiece model with `</s>` and `<unk>`.
   static SubwordTokenizer from_joint_model(std::string model,
                                            const SubwordTokenizerOptions& options = {});
 
@@ -65,20 +66,20 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   /// Throws: FileError.
   void save(const std::filesystem::path& folder) const;
 
-  /// The ids of a text, </s> last.
+  /// The ids of a text, `</s>` last.
   std::vector<int64_t> encode_source(std::string_view text) const;
   std::vector<int64_t> encode_target(std::string_view text) const;
 
   /// The same ids with the piece and the word of each. Words are those of `text` cut at ASCII
   /// whitespace. A lone "▁" belongs to the word after it, or to the last word where none follows;
-  /// </s> belongs to none.
+  /// `</s>` belongs to none.
   std::vector<Subword> source_subwords(std::string_view text) const;
   std::vector<Subword> target_subwords(std::string_view text) const;
 
   /// The subwords of decoded ids; `word` counts the words of the decoded text. See word_indices().
   std::vector<Subword> decoded_subwords(const std::vector<int64_t>& ids) const;
 
-  /// The text of target ids; special tokens, <unk> too, are left out.
+  /// The text of target ids; special tokens, `<unk>` too, are left out.
   ///
   /// Throws: c10::ValueError for an id outside the vocabulary.
   /// Note:   a config with `clean_up_tokenization_spaces: true` is obeyed as transformers does:
@@ -111,7 +112,7 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
 ///
 /// A piece that starts with "▁" begins a word. A lone "▁" belongs to the word after it and begins
 /// none by itself, so "▁", "chat" is one word; with no word after it, it belongs to the last one.
-/// <unk>, </s> and <pad> belong to none (-1): they leave no text.
+/// `<unk>`, `</s>` and `<pad>` belong to none (-1): they leave no text.
 ATTEND_TOOLKIT_API std::vector<int64_t> word_indices(const std::vector<std::string>& pieces,
                                                      const SpecialTokens& special = {});
 

@@ -39,8 +39,8 @@ struct SubwordTrainingOptions {
 
 /// Trains one SentencePiece model for both languages.
 ///
-/// `sentences` holds both sides of the corpus. The ids are Marian's: </s> 0, <unk> 1, then the
-/// pieces, <pad> last. The result depends on the sentences and options alone: not on a seed, the
+/// `sentences` holds both sides of the corpus. The ids are Marian's: `</s>` 0, `<unk>` 1, then the
+/// pieces, `<pad>` last. The result depends on the sentences and options alone: not on a seed, the
 /// machine or its number of cores.
 ///
 /// Throws: c10::ValueError where an option is out of range, a sentence is not UTF-8, the sentences
