@@ -1,8 +1,9 @@
-# Everything attend needs besides LibTorch. The core needs two header-only libraries; the toolkit needs
-# SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig (pictures); the apps need
+# Everything attend needs besides LibTorch. The core needs two header-only libraries and
+# Highway (SIMD); the toolkit needs SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig (pictures); the apps need
 # CLI11; the tests need GoogleTest.
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
+find_package(hwy REQUIRED)
 
 set(ATTEND_TOOLKIT_MISSING "")
 if(ATTEND_TOOLKIT)

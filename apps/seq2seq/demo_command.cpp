@@ -22,9 +22,9 @@ namespace fs = std::filesystem;
 struct DemoOptions {
   fs::path model_dir = "attend-demo";
   std::string model = "transformer";
-  DemoCorpusOptions corpus;
+  DemoCorpusOptions corpus{.train = 80000};
   int64_t vocab_size = 900;
-  int64_t updates = 3200;
+  int64_t updates = 2000;
   bool quick = false;
   bool reload = true;
   MachineOptions machine;
@@ -37,6 +37,7 @@ ModelChoice demo_model(const DemoOptions& o) {
   choice.embed_dim = o.model == "recurrent" ? 192 : 128;
   choice.encoder_layers = choice.decoder_layers = 2;
   choice.ffn_dim = 512;
+  choice.dropout = 0.0;  // the grammar's pairs hold no noise to overfit, and it learns faster so
   choice.max_positions = 128;
   return choice;
 }

@@ -2,6 +2,7 @@
 
 // Everything of attend::attend in one include.
 #include "attend/functional/attention.h"
+#include "attend/functional/dropout.h"
 #include "attend/functional/feed_forward.h"
 #include "attend/functional/heads.h"
 #include "attend/functional/linear.h"

@@ -4,8 +4,10 @@
 
 #include <cmath>
 
+#include "attend/functional/dropout.h"
 #include "detail/check.h"
 #include "functional/lowered_mask.h"
+#include "functional/short_attention.h"
 
 namespace attend::functional {
 namespace {
@@ -69,7 +71,12 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
   const double scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));
 
   AttentionOutput result;
-  if (shape.source == 0) {
+  if (short_attention_takes(q, k, v, lowered, parameters.dropout_p)) {
+    const auto wanted = weights != WeightsRequest::kNone;
+    auto [output, all_weights] = short_attention(q, k, v, lowered, scale, wanted);
+    result.output = std::move(output);
+    if (wanted) result.weights = std::move(all_weights);
+  } else if (shape.source == 0) {
     // No key at all: every row is empty. Products over no element are zero, and so are their
     // gradients.
     result.output = torch::matmul(torch::matmul(q, k.transpose(-2, -1)), v);
@@ -79,7 +86,7 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
         parameters.dropout_p, lowered.is_causal, scale);  // [B, H, T, Dv]
   }
   if (weights != WeightsRequest::kNone) {
-    result.weights = attention_weights(q, k, lowered, scale);
+    if (!result.weights.defined()) result.weights = attention_weights(q, k, lowered, scale);
     if (weights == WeightsRequest::kMean || rank < 4) result.weights = result.weights.mean(1);
   }
   if (rank < 4) result.output = result.output.squeeze(1);
@@ -119,9 +126,8 @@ AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tens
   auto scores = torch::matmul(hidden, scale_vector).unsqueeze(1);    // [B, 1, T, S]
   if (parameters.scale) scores = scores * *parameters.scale;
   const auto all_weights = softmax_or_zero(lowered.apply(at_least_float32(scores))).squeeze(1);
-  const auto dropped = parameters.dropout_p > 0.0
-                           ? torch::dropout(all_weights, parameters.dropout_p, /*train=*/true)
-                           : all_weights;
+  const auto dropped =
+      parameters.dropout_p > 0.0 ? dropout(all_weights, parameters.dropout_p) : all_weights;
 
   AttentionOutput result;
   result.output = torch::matmul(dropped.to(v.scalar_type()), v);  // [B, T, Dv]

@@ -1,5 +1,6 @@
 #include "attend/functional/feed_forward.h"
 
+#include "attend/functional/dropout.h"
 #include "attend/functional/linear.h"
 
 namespace attend::functional {
@@ -20,7 +21,7 @@ torch::Tensor feed_forward(const torch::Tensor& x, const torch::nn::Linear& fc1,
                            const torch::nn::Linear& fc2, Activation activation, double dropout_p,
                            const char* who) {
   auto hidden = activate(linear(x, fc1, who), activation);
-  if (dropout_p > 0.0) hidden = torch::dropout(hidden, dropout_p, /*train=*/true);
+  if (dropout_p > 0.0) hidden = dropout(hidden, dropout_p);
   return linear(hidden, fc2, who);
 }
 

@@ -38,7 +38,7 @@ void BasicAttentionImpl::pretty_print(std::ostream& stream) const {
 
 AttentionOutput BasicAttentionImpl::forward(const torch::Tensor& query, const torch::Tensor& key,
                                             const torch::Tensor& value, const AttentionMask& mask,
-                                            WeightsRequest weights) const {
+                                            WeightsRequest weights) {
   return attend(query, project_key(key), value, mask, weights);
 }
 

@@ -28,7 +28,7 @@ void FeedForwardImpl::pretty_print(std::ostream& stream) const {
          << ", feed_forward_dim=" << options.feed_forward_dim() << ")";
 }
 
-torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) const {
+torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {
   return functional::feed_forward(x, fc1, fc2, options.activation(),
                                   is_training() ? options.dropout() : 0.0, "FeedForward");
 }

@@ -164,8 +164,7 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const MultiHeadAttentionOptions& 
 AttentionOutput MultiHeadAttentionImpl::forward(const torch::Tensor& query,
                                                 const torch::Tensor& key,
                                                 const torch::Tensor& value,
-                                                const AttentionMask& mask,
-                                                WeightsRequest weights) const {
+                                                const AttentionMask& mask, WeightsRequest weights) {
   return attend_to(query, key, value, mask, weights);
 }
 
@@ -174,7 +173,7 @@ MultiHeadSelfAttentionImpl::MultiHeadSelfAttentionImpl(const MultiHeadAttentionO
 
 AttentionOutput MultiHeadSelfAttentionImpl::forward(const torch::Tensor& x,
                                                     const AttentionMask& mask,
-                                                    WeightsRequest weights) const {
+                                                    WeightsRequest weights) {
   return attend_to(x, x, x, mask, weights);
 }
 
@@ -201,7 +200,7 @@ MultiHeadCrossAttentionImpl::MultiHeadCrossAttentionImpl(const MultiHeadAttentio
 AttentionOutput MultiHeadCrossAttentionImpl::forward(const torch::Tensor& x,
                                                      const torch::Tensor& memory,
                                                      const AttentionMask& mask,
-                                                     WeightsRequest weights) const {
+                                                     WeightsRequest weights) {
   return attend_to(x, memory, memory, mask, weights);
 }
 
@@ -218,7 +217,7 @@ CausalSelfAttentionImpl::CausalSelfAttentionImpl(const CausalSelfAttentionOption
 }
 
 AttentionOutput CausalSelfAttentionImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
-                                                 WeightsRequest weights) const {
+                                                 WeightsRequest weights) {
   detail::check_rank("CausalSelfAttention", "x", x, 2, 3);
   TORCH_CHECK_VALUE(x.size(-2) <= max_length,
                     "CausalSelfAttention: expected a sequence of at most max_length ", max_length,

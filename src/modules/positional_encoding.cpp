@@ -70,7 +70,7 @@ void PositionalEncodingImpl::to(torch::Device device, bool non_blocking) {
   if (options.kind() != PositionKind::kLearned) weight = weight.to(device, non_blocking);
 }
 
-torch::Tensor PositionalEncodingImpl::forward(const torch::Tensor& x, int64_t offset) const {
+torch::Tensor PositionalEncodingImpl::forward(const torch::Tensor& x, int64_t offset) {
   constexpr auto kName = "PositionalEncoding";
   detail::check_layer_input(kName, "x", x, weight);
   TORCH_CHECK_VALUE(offset >= 0 && offset <= options.max_length() - x.size(-2), kName,

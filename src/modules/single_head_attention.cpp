@@ -82,7 +82,7 @@ SelfAttentionImpl::SelfAttentionImpl(const SingleHeadAttentionOptions& options_)
 }
 
 AttentionOutput SelfAttentionImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
-                                           WeightsRequest weights) const {
+                                           WeightsRequest weights) {
   return attend(x, x, mask, weights);
 }
 
@@ -90,8 +90,7 @@ CrossAttentionImpl::CrossAttentionImpl(const SingleHeadAttentionOptions& options
     : SingleHeadAttentionBase(options_) {}
 
 AttentionOutput CrossAttentionImpl::forward(const torch::Tensor& x, const torch::Tensor& memory,
-                                            const AttentionMask& mask,
-                                            WeightsRequest weights) const {
+                                            const AttentionMask& mask, WeightsRequest weights) {
   return attend(x, memory, mask, weights);
 }
 

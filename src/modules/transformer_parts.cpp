@@ -1,5 +1,6 @@
 #include "modules/transformer_parts.h"
 
+#include "attend/functional/dropout.h"
 #include "attend/modules/transformer_encoder.h"
 #include "detail/check.h"
 
@@ -32,7 +33,7 @@ void check_layer_options(const char* who, const TransformerLayerOptions& options
 }
 
 torch::Tensor apply_dropout(const torch::Tensor& x, double p, bool training) {
-  return training && p > 0.0 ? torch::dropout(x, p, /*train=*/true) : x;
+  return training && p > 0.0 ? functional::dropout(x, p) : x;
 }
 
 ResidualRule::ResidualRule(const TransformerLayerOptions& options, bool training)

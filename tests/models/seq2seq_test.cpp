@@ -8,7 +8,7 @@
 namespace attend {
 namespace {
 
-constexpr int kVocab = 11, kPad = 10, kEos = 0;
+constexpr int kVocab = 11, kPad = 10;
 
 Seq2SeqOptions small() { return Seq2SeqOptions(kVocab, kVocab, 12, 3, 2).decoder_layers(1); }
 

@@ -78,6 +78,10 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
   torch::nn::Linear lm_head{nullptr};  // only without tie_output
   torch::Tensor final_logits_bias;     // [1, V]
 
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(AttentionMask())},
+                           {3, torch::nn::AnyValue(AttentionMask())})
+
  private:
   struct Memory;
   struct Decoded;

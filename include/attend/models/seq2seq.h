@@ -118,6 +118,10 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
   torch::Tensor final_logits_bias;     // [1, V]
   torch::nn::Linear lm_head{nullptr};  // only without tie_output; no bias of its own
 
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(AttentionMask())},
+                           {3, torch::nn::AnyValue(AttentionMask())})
+
  private:
   torch::Tensor embed_source(const torch::Tensor& source);
   torch::Tensor embed_target(const torch::Tensor& target, int64_t offset);

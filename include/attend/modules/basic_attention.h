@@ -37,7 +37,7 @@ class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttention
 
   AttentionOutput forward(const torch::Tensor& query, const torch::Tensor& key,
                           const torch::Tensor& value, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone) const;
+                          WeightsRequest weights = WeightsRequest::kNone);
 
   /// W_k k, which a decoder computes once and hands to `attend` at every step. [B, S, hidden_dim].
   torch::Tensor project_key(const torch::Tensor& key) const;
@@ -50,6 +50,10 @@ class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttention
   BasicAttentionOptions options;
   torch::nn::Linear q_proj{nullptr}, k_proj{nullptr};
   torch::Tensor v;  // [hidden_dim]
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({3, torch::nn::AnyValue(AttentionMask())},
+                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
 };
 TORCH_MODULE(BasicAttention);
 

@@ -33,7 +33,7 @@ class ATTEND_API CausalSelfAttentionImpl : public MultiHeadAttentionBase<CausalS
   explicit CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_);
 
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone) const;
+                          WeightsRequest weights = WeightsRequest::kNone);
 
   /// The new positions x [B, T, E] attend to the cached ones and causally to each other; they join
   /// the cache.
@@ -41,6 +41,10 @@ class ATTEND_API CausalSelfAttentionImpl : public MultiHeadAttentionBase<CausalS
                        WeightsRequest weights = WeightsRequest::kNone) const;
 
   int64_t max_length;
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
+                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
 };
 TORCH_MODULE(CausalSelfAttention);
 

@@ -62,6 +62,11 @@ class ATTEND_API EncoderDecoderAttentionImpl
   torch::nn::Linear fc1{nullptr}, fc2{nullptr};
   torch::nn::LayerNorm final_layer_norm{nullptr};
 
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(AttentionMask())},
+                           {3, torch::nn::AnyValue(AttentionMask())},
+                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
+
  private:
   template <typename SelfAttention, typename CrossAttention>
   DecoderLayerOutput run(const torch::Tensor& target, const SelfAttention& attend_to_self,

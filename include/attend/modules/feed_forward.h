@@ -30,7 +30,7 @@ class ATTEND_API FeedForwardImpl : public torch::nn::Cloneable<FeedForwardImpl> 
   explicit FeedForwardImpl(const FeedForwardOptions& options_);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
-  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor forward(const torch::Tensor& x);
 
   FeedForwardOptions options;
   torch::nn::Linear fc1{nullptr}, fc2{nullptr};

@@ -76,7 +76,11 @@ class ATTEND_API MultiHeadAttentionImpl : public MultiHeadAttentionBase<MultiHea
 
   AttentionOutput forward(const torch::Tensor& query, const torch::Tensor& key,
                           const torch::Tensor& value, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone) const;
+                          WeightsRequest weights = WeightsRequest::kNone);
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({3, torch::nn::AnyValue(AttentionMask())},
+                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
 };
 TORCH_MODULE(MultiHeadAttention);
 

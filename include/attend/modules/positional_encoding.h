@@ -50,10 +50,13 @@ class ATTEND_API PositionalEncodingImpl : public torch::nn::Cloneable<Positional
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<torch::Device>& device = std::nullopt) const override;
 
-  torch::Tensor forward(const torch::Tensor& x, int64_t offset = 0) const;
+  torch::Tensor forward(const torch::Tensor& x, int64_t offset = 0);
 
   PositionalEncodingOptions options;
   torch::Tensor weight;  // [max_length, E]
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(int64_t{0})})
 
  private:
   torch::Tensor derived_table(const torch::TensorOptions& like) const;

@@ -60,6 +60,11 @@ class ATTEND_API TransformerDecoderImpl : public torch::nn::Cloneable<Transforme
   torch::nn::ModuleList layers{nullptr};     // of TransformerDecoderLayer
   torch::nn::LayerNorm layer_norm{nullptr};  // only with final_norm
 
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(AttentionMask())},
+                           {3, torch::nn::AnyValue(AttentionMask())},
+                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
+
  private:
   DecoderOutput run_step(const torch::Tensor& target, DecoderCache& cache,
                          const AttentionMask& memory_mask, WeightsRequest weights,

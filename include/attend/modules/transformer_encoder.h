@@ -53,6 +53,10 @@ class ATTEND_API TransformerEncoderLayerImpl
   torch::nn::LayerNorm self_attn_layer_norm{nullptr};
   torch::nn::Linear fc1{nullptr}, fc2{nullptr};
   torch::nn::LayerNorm final_layer_norm{nullptr};
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
+                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
 };
 TORCH_MODULE(TransformerEncoderLayer);
 
@@ -89,6 +93,10 @@ class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<Transforme
   TransformerEncoderOptions options;
   torch::nn::ModuleList layers{nullptr};     // of TransformerEncoderLayer
   torch::nn::LayerNorm layer_norm{nullptr};  // only with final_norm
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
+                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
 };
 TORCH_MODULE(TransformerEncoder);
 

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "attend/export.h"
+
+namespace attend::functional {
+
+/// Each element is zero with probability p, and divided by 1 - p otherwise.
+///
+/// Source: Srivastava et al., 2014, JMLR 15.
+/// Shapes: any -> the same.
+/// Throws: c10::ValueError unless 0 <= p < 1.
+/// Note:   torch::dropout in all but speed on the CPU, where LibTorch draws on one thread and
+///         remembers the mask: here each call takes one number from LibTorch's generator, from which
+///         a counter-based generator (Philox) makes the mask, once forward and again backward. So
+///         torch::manual_seed decides it, whatever the number of threads.
+ATTEND_API torch::Tensor dropout(const torch::Tensor& x, double p);
+
+}  // namespace attend::functional

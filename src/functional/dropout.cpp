@@ -1,0 +1,74 @@
+#include "attend/functional/dropout.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <cmath>
+
+#include "detail/check.h"
+#include "detail/parallel.h"
+#include "kernels/cpu/dropout.h"
+
+namespace attend::functional {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Blocks of elements that are worth a thread of their own.
+constexpr int64_t kBlocksOfThread = 8;
+
+uint64_t draw_seed() {
+  auto generator = at::detail::getDefaultCPUGenerator();
+  const std::scoped_lock lock(generator.mutex());
+  return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
+}
+
+torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
+  constexpr double kTwoTo32 = 4294967296.0;
+  const auto threshold = static_cast<uint32_t>(std::min(std::round(p * kTwoTo32), kTwoTo32 - 1));
+  const double scale = 1.0 / (1.0 - p);
+  const auto from = x.contiguous();
+  auto out = at::empty_like(from);
+  const auto size = from.numel();
+  AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "dropout", [&] {
+    const auto* in = from.const_data_ptr<scalar_t>();
+    auto* to = out.mutable_data_ptr<scalar_t>();
+    const auto blocks = (size + kernels::kDropoutBlock - 1) / kernels::kDropoutBlock;
+    detail::parallel_for(blocks, kBlocksOfThread, [&](int64_t first, int64_t last) {
+      kernels::dropout(in, to, size, threshold, static_cast<scalar_t>(scale), seed, first, last);
+    });
+  });
+  return out;
+}
+
+// Linear in x, so its derivative is itself with the same mask.
+class Dropout : public torch::autograd::Function<Dropout> {
+ public:
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x, double p,
+                               int64_t seed) {
+    context->saved_data["p"] = p;
+    context->saved_data["seed"] = seed;
+    return compute(x, p, static_cast<uint64_t>(seed));
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    return {apply(gradients[0], context->saved_data["p"].toDouble(),
+                  context->saved_data["seed"].toInt()),
+            {},
+            {}};
+  }
+};
+
+}  // namespace
+
+torch::Tensor dropout(const torch::Tensor& x, double p) {
+  detail::check_probability("dropout", "p", p);
+  if (p == 0.0) return x;
+  const auto type = x.scalar_type();
+  if (!x.is_cpu() || x.layout() != torch::kStrided ||
+      (type != torch::kFloat && type != torch::kDouble)) {
+    return torch::dropout(x, p, /*train=*/true);
+  }
+  return Dropout::apply(x, p, static_cast<int64_t>(draw_seed()));
+}
+
+}  // namespace attend::functional

@@ -1,0 +1,216 @@
+#include "functional/short_attention.h"
+
+#include "detail/check.h"
+#include "detail/parallel.h"
+#include "kernels/cpu/attention.h"
+
+namespace attend::functional {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Above these lengths LibTorch's blockwise kernel is as fast, and its memory is linear in S
+// (benchmarks/attention_benchmark.cpp).
+constexpr int64_t kLongestTarget = 128, kLongestSource = 128;
+constexpr int64_t kWidestHead = 256;
+
+// So many multiply-adds are worth a thread of their own.
+constexpr int64_t kWorkOfThread = 32768;
+
+torch::Tensor with_contiguous_rows(const torch::Tensor& x) {
+  return x.stride(3) == 1 || x.size(3) == 1 ? x : x.contiguous();
+}
+
+template <typename T>
+kernels::HeadRows<const T> rows(const torch::Tensor& x) {
+  return {x.const_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+template <typename T>
+kernels::HeadRows<T> mutable_rows(const torch::Tensor& x) {
+  return {x.mutable_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+// An empty [B, H, L, D] in the memory order of [B, L, H, D], so that joining the heads is a view.
+torch::Tensor empty_heads(const torch::Tensor& like, int64_t batch, int64_t heads, int64_t length,
+                          int64_t dim) {
+  return at::empty({batch, length, heads, dim}, like.options()).transpose(1, 2);
+}
+
+template <typename T>
+kernels::MaskView<T> mask_view(const torch::Tensor& mask) {
+  return {mask.const_data_ptr<T>(), mask.size(0) == 1 ? 0 : mask.stride(0),
+          mask.size(1) == 1 ? 0 : mask.stride(1), mask.size(2) == 1 ? 0 : mask.stride(2),
+          mask.size(3) == 1 ? 0 : mask.stride(3)};
+}
+
+template <typename T>
+kernels::Attention<T> described(const torch::Tensor& query, const torch::Tensor& key,
+                                const torch::Tensor& value, const torch::Tensor& mask,
+                                bool is_causal, double scale) {
+  kernels::Attention<T> attention{.heads = query.size(1),
+                                  .target = query.size(2),
+                                  .source = key.size(2),
+                                  .head_dim = query.size(3),
+                                  .value_dim = value.size(3),
+                                  .query = rows<T>(query),
+                                  .key = rows<T>(key),
+                                  .value = rows<T>(value),
+                                  .bias = {},
+                                  .allowed = {},
+                                  .is_causal = is_causal,
+                                  .scale = static_cast<T>(scale)};
+  if (mask.defined()) {
+    if (mask.scalar_type() == torch::kBool) {
+      attention.allowed = mask_view<bool>(mask);
+    } else {
+      attention.bias = mask_view<T>(mask);
+    }
+  }
+  return attention;
+}
+
+template <typename T>
+int64_t heads_of_thread(const kernels::Attention<T>& a) {
+  return 1 + kWorkOfThread / (1 + a.target * a.source * (a.head_dim + a.value_dim));
+}
+
+// `weights` may be undefined.
+void compute_forward(const torch::Tensor& query, const torch::Tensor& key,
+                     const torch::Tensor& value, const torch::Tensor& mask, bool is_causal,
+                     double scale, const torch::Tensor& output, const torch::Tensor& weights) {
+  AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "short_attention", [&] {
+    const auto attention = described<scalar_t>(query, key, value, mask, is_causal, scale);
+    const auto out = mutable_rows<scalar_t>(output);
+    auto* w = weights.defined() ? weights.mutable_data_ptr<scalar_t>() : nullptr;
+    detail::parallel_for(query.size(0) * query.size(1), heads_of_thread(attention),
+                         [&](int64_t first, int64_t last) {
+                           kernels::attention_forward(attention, out, w, first, last);
+                         });
+  });
+}
+
+torch::Tensor empty_weights(const torch::Tensor& query, const torch::Tensor& key) {
+  return at::empty({query.size(0), query.size(1), query.size(2), key.size(2)}, query.options());
+}
+
+torch::Tensor empty_output(const torch::Tensor& query, const torch::Tensor& value) {
+  return empty_heads(query, query.size(0), query.size(1), query.size(2), value.size(3));
+}
+
+class ShortAttention : public torch::autograd::Function<ShortAttention> {
+ public:
+  static variable_list forward(AutogradContext* context, const torch::Tensor& query,
+                               const torch::Tensor& key, const torch::Tensor& value,
+                               const std::optional<torch::Tensor>& given_mask, bool is_causal,
+                               double scale) {
+    const auto mask = given_mask.value_or(torch::Tensor());
+    const auto q = with_contiguous_rows(query), k = with_contiguous_rows(key),
+               v = with_contiguous_rows(value);
+    auto output = empty_output(q, v), weights = empty_weights(q, k);
+    compute_forward(q, k, v, mask, is_causal, scale, output, weights);
+    context->save_for_backward({q, k, v, mask, weights});
+    context->saved_data["is_causal"] = is_causal;
+    context->saved_data["scale"] = scale;
+    context->set_materialize_grads(false);
+    return {output, weights};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto &q = saved[0], &k = saved[1], &v = saved[2], &mask = saved[3], &weights = saved[4];
+    const auto is_causal = context->saved_data["is_causal"].toBool();
+    const auto scale = context->saved_data["scale"].toDouble();
+    if (torch::GradMode::is_enabled()) {
+      return differentiable(q, k, v, {is_causal, mask}, scale, gradients);
+    }
+
+    auto output_gradient = gradients[0];
+    if (!output_gradient.defined()) output_gradient = at::zeros_like(empty_output(q, v));
+    output_gradient = with_contiguous_rows(output_gradient);
+    const auto weights_gradient =
+        gradients[1].defined() ? gradients[1].contiguous() : torch::Tensor();
+    const auto empty_like = [](const torch::Tensor& x) {
+      return empty_heads(x, x.size(0), x.size(1), x.size(2), x.size(3));
+    };
+    const auto dq = empty_like(q), dk = empty_like(k), dv = empty_like(v);
+    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "short_attention_backward", [&] {
+      const auto attention = described<scalar_t>(q, k, v, mask, is_causal, scale);
+      const kernels::AttentionGradients<scalar_t> out{
+          mutable_rows<scalar_t>(dq), mutable_rows<scalar_t>(dk), mutable_rows<scalar_t>(dv)};
+      const auto* w = weights.const_data_ptr<scalar_t>();
+      const auto* dw =
+          weights_gradient.defined() ? weights_gradient.const_data_ptr<scalar_t>() : nullptr;
+      detail::parallel_for(
+          q.size(0) * q.size(1), heads_of_thread(attention), [&](int64_t first, int64_t last) {
+            kernels::attention_backward(attention, w, rows<scalar_t>(output_gradient), dw, out,
+                                        first, last);
+          });
+    });
+    return {dq, dk, dv, {}, {}, {}};
+  }
+
+ private:
+  // The gradients by operations that can be differentiated again.
+  static variable_list differentiable(const torch::Tensor& q, const torch::Tensor& k,
+                                      const torch::Tensor& v, const LoweredMask& mask, double scale,
+                                      const variable_list& gradients) {
+    const auto weights =
+        at::_safe_softmax(mask.apply(torch::matmul(q * scale, k.transpose(-2, -1))), -1);
+    variable_list outputs, given;
+    if (gradients[0].defined()) {
+      outputs.push_back(torch::matmul(weights, v));
+      given.push_back(gradients[0]);
+    }
+    if (gradients[1].defined()) {
+      outputs.push_back(weights);
+      given.push_back(gradients[1]);
+    }
+    variable_list inputs;
+    for (const auto& x : {q, k, v}) {
+      if (x.requires_grad()) inputs.push_back(x);
+    }
+    auto found = torch::autograd::grad(outputs, inputs, given, /*retain_graph=*/true,
+                                       /*create_graph=*/true, /*allow_unused=*/true);
+    variable_list result(6);
+    for (size_t i = 0, next = 0; i < 3; ++i) {
+      if ((i == 0 ? q : i == 1 ? k : v).requires_grad()) result[i] = found[next++];
+    }
+    return result;
+  }
+};
+
+}  // namespace
+
+bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
+                           const torch::Tensor& value, const LoweredMask& mask, double dropout_p) {
+  const auto type = query.scalar_type();
+  return query.is_cpu() && query.layout() == torch::kStrided &&
+         (type == torch::kFloat || type == torch::kDouble) && dropout_p == 0.0 &&
+         query.size(2) <= kLongestTarget && key.size(2) <= kLongestSource &&
+         query.size(3) <= kWidestHead && value.size(3) <= kWidestHead &&
+         !(mask.tensor.defined() && mask.tensor.requires_grad()) &&
+         !detail::autocast_is_enabled(query);
+}
+
+ShortAttentionOutput short_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                     const torch::Tensor& value, const LoweredMask& mask,
+                                     double scale, bool want_weights) {
+  const bool records = torch::GradMode::is_enabled() &&
+                       (query.requires_grad() || key.requires_grad() || value.requires_grad());
+  if (records) {
+    // An input of a function may be left out, but not be an undefined tensor.
+    const auto given = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
+    auto results = ShortAttention::apply(query, key, value, given, mask.is_causal, scale);
+    return {std::move(results[0]), std::move(results[1])};
+  }
+  const auto q = with_contiguous_rows(query), k = with_contiguous_rows(key),
+             v = with_contiguous_rows(value);
+  ShortAttentionOutput result{empty_output(q, v), {}};
+  if (want_weights) result.weights = empty_weights(q, k);
+  compute_forward(q, k, v, mask.tensor, mask.is_causal, scale, result.output, result.weights);
+  return result;
+}
+
+}  // namespace attend::functional

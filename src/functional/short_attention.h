@@ -1,0 +1,26 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "functional/lowered_mask.h"
+
+namespace attend::functional {
+
+/// Whether `short_attention` takes this attention: on the CPU, in float32 or float64, and short
+/// enough that it is faster than LibTorch's kernel.
+bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
+                           const torch::Tensor& value, const LoweredMask& mask, double dropout_p);
+
+/// Scaled dot-product attention of short sequences on the CPU. A head's [T, S] scores are held as a
+/// whole: nothing is packed, and no general matrix product is called for each of B * H small ones.
+///
+/// Shapes: query [B, H, T, D], key [B, H, S, D], value [B, H, S, Dv] -> output [B, H, T, Dv],
+///         weights [B, H, T, S] if wanted, both differentiable, any number of times.
+struct ShortAttentionOutput {
+  torch::Tensor output, weights;
+};
+ShortAttentionOutput short_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                     const torch::Tensor& value, const LoweredMask& mask,
+                                     double scale, bool want_weights);
+
+}  // namespace attend::functional

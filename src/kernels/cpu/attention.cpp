@@ -1,0 +1,337 @@
+#include "kernels/cpu/attention.h"
+
+#include <limits>
+
+// Compiled once for each instruction set that Highway knows; the best is taken at run time. The
+// sets without a fixed vector size cannot keep vectors in arrays.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// After highway.h, since it is compiled once for each set too.
+#include <hwy/contrib/math/math-inl.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace attend::kernels::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A matrix whose elements are read one by one.
+template <typename T>
+struct Scalars {
+  const T* data;
+  int64_t row_stride, column_stride;
+};
+
+// A matrix of contiguous rows.
+template <typename Element>
+struct Rows {
+  Element* data;
+  int64_t stride;
+};
+
+constexpr int kRowsAtOnce = 4;
+
+template <typename T>
+constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
+
+// kRows rows of c = alpha * a b, columns [column, column + kVectors vectors), the last one partial
+// if kPartial. As many sums stay in registers as the two multiply-add units need to be kept busy.
+template <int kRows, int kVectors, bool kPartial, class D, typename T = hn::TFromD<D>>
+HWY_INLINE void product_block(D d, const Scalars<T> a, const Rows<const T> b, const Rows<T> c,
+                              int64_t row, int64_t column, int64_t inner, int64_t rest, T alpha) {
+  using Vector = hn::Vec<D>;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto mask = hn::FirstN(d, static_cast<size_t>(rest));
+  Vector sums[kRows][kVectors];
+  for (auto& sums_of_row : sums) {
+    for (auto& sum : sums_of_row) sum = hn::Zero(d);
+  }
+  const T* from = a.data + row * a.row_stride;
+  for (int64_t k = 0; k < inner; ++k) {
+    Vector values[kVectors];
+    const T* line = b.data + k * b.stride + column;
+    for (int v = 0; v < kVectors; ++v) {
+      values[v] = kPartial && v == kVectors - 1 ? hn::MaskedLoad(mask, d, line + v * lanes)
+                                                : hn::LoadU(d, line + v * lanes);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const auto factor = hn::Set(d, from[r * a.row_stride + k * a.column_stride]);
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(factor, values[v], sums[r][v]);
+    }
+  }
+  const auto factor = hn::Set(d, alpha);
+  for (int r = 0; r < kRows; ++r) {
+    T* line = c.data + (row + r) * c.stride + column;
+    for (int v = 0; v < kVectors; ++v) {
+      const auto value = hn::Mul(factor, sums[r][v]);
+      if (kPartial && v == kVectors - 1) {
+        hn::BlendedStore(value, mask, d, line + v * lanes);
+      } else {
+        hn::StoreU(value, d, line + v * lanes);
+      }
+    }
+  }
+}
+
+template <int kVectors, bool kPartial, class D, typename T = hn::TFromD<D>>
+HWY_INLINE void product_columns(D d, const Scalars<T> a, const Rows<const T> b, const Rows<T> c,
+                                int64_t rows, int64_t column, int64_t inner, int64_t rest,
+                                T alpha) {
+  int64_t row = 0;
+  for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) {
+    product_block<kRowsAtOnce, kVectors, kPartial>(d, a, b, c, row, column, inner, rest, alpha);
+  }
+  for (; row < rows; ++row) {
+    product_block<1, kVectors, kPartial>(d, a, b, c, row, column, inner, rest, alpha);
+  }
+}
+
+// c [rows, columns] = alpha * a [rows, inner] b [inner, columns].
+template <typename T>
+HWY_INLINE void product(const Scalars<T> a, const Rows<const T> b, const Rows<T> c, int64_t rows,
+                        int64_t inner, int64_t columns, T alpha) {
+  const hn::ScalableTag<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t column = 0;
+  for (; column + 2 * lanes <= columns; column += 2 * lanes) {
+    product_columns<2, false>(d, a, b, c, rows, column, inner, lanes, alpha);
+  }
+  const auto rest = columns - column;
+  if (rest > lanes) {
+    product_columns<2, true>(d, a, b, c, rows, column, inner, rest - lanes, alpha);
+  } else if (rest > 0) {
+    product_columns<1, true>(d, a, b, c, rows, column, inner, rest, alpha);
+  }
+}
+
+// Not std::fill: a template of the standard library, instantiated here, would be compiled for this
+// instruction set and might be the copy that the linker keeps for the whole program.
+template <typename T>
+HWY_INLINE void set_zero(T* begin, const T* end) {
+  for (; begin != end; ++begin) *begin = T{0};
+}
+
+template <typename T>
+HWY_INLINE void transpose(const Rows<const T> from, int64_t rows, int64_t columns, T* to) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* line = from.data + i * from.stride;
+    for (int64_t j = 0; j < columns; ++j) to[j * rows + i] = line[j];
+  }
+}
+
+// Adds the mask of row t, then makes the scores weights in place.
+template <typename T>
+HWY_INLINE void softmax_row(const Attention<T>& a, int64_t batch, int64_t head, int64_t t,
+                            T* scores) {
+  constexpr T kForbidden = kMinusInfinity<T>;
+  if (a.bias.data != nullptr) {
+    const T* bias = a.bias.data + batch * a.bias.batch_stride + head * a.bias.head_stride +
+                    t * a.bias.target_stride;
+    for (int64_t s = 0; s < a.source; ++s) scores[s] += bias[s * a.bias.source_stride];
+  }
+  if (a.allowed.data != nullptr) {
+    const bool* allowed = a.allowed.data + batch * a.allowed.batch_stride +
+                          head * a.allowed.head_stride + t * a.allowed.target_stride;
+    for (int64_t s = 0; s < a.source; ++s) {
+      if (!allowed[s * a.allowed.source_stride]) scores[s] = kForbidden;
+    }
+  }
+  // Keys that causality forbids come last: they are zeros, and nobody looks at them.
+  const auto before = a.is_causal ? t + 1 + a.source - a.target : a.source;
+  const auto seen = before < 0 ? 0 : (before < a.source ? before : a.source);
+  set_zero(scores + seen, scores + a.source);
+
+  const hn::ScalableTag<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto forbidden = hn::Set(d, kForbidden);
+  const auto tail = hn::FirstN(d, static_cast<size_t>(seen % lanes));
+  const auto whole = seen - seen % lanes;
+  auto most = forbidden;
+  for (int64_t s = 0; s < whole; s += lanes) most = hn::Max(most, hn::LoadU(d, scores + s));
+  if (whole < seen) {
+    most = hn::Max(most, hn::IfThenElse(tail, hn::MaskedLoad(tail, d, scores + whole), forbidden));
+  }
+  const T largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  if (largest == kForbidden) {  // nothing to attend to
+    set_zero(scores, scores + seen);
+    return;
+  }
+  const auto shift = hn::Set(d, largest);
+  auto sums = hn::Zero(d);
+  for (int64_t s = 0; s < whole; s += lanes) {
+    const auto value = hn::Exp(d, hn::Sub(hn::LoadU(d, scores + s), shift));
+    sums = hn::Add(sums, value);
+    hn::StoreU(value, d, scores + s);
+  }
+  if (whole < seen) {
+    const auto value = hn::IfThenElseZero(
+        tail, hn::Exp(d, hn::Sub(hn::MaskedLoad(tail, d, scores + whole), shift)));
+    sums = hn::Add(sums, value);
+    hn::BlendedStore(value, tail, d, scores + whole);
+  }
+  const auto inverse = hn::Set(d, T{1} / hn::GetLane(hn::SumOfLanes(d, sums)));
+  for (int64_t s = 0; s < whole; s += lanes) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, scores + s), inverse), d, scores + s);
+  }
+  if (whole < seen) {
+    hn::BlendedStore(hn::Mul(hn::MaskedLoad(tail, d, scores + whole), inverse), tail, d,
+                     scores + whole);
+  }
+}
+
+// The gradient of a row's scores, from that of its weights, in place: w (g - sum of w g) scale.
+template <typename T>
+HWY_INLINE void softmax_row_backward(const T* weights, T* gradient, int64_t source, T scale) {
+  const hn::ScalableTag<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto tail = hn::FirstN(d, static_cast<size_t>(source % lanes));
+  const auto whole = source - source % lanes;
+  auto sums = hn::Zero(d);
+  for (int64_t s = 0; s < whole; s += lanes) {
+    sums = hn::MulAdd(hn::LoadU(d, weights + s), hn::LoadU(d, gradient + s), sums);
+  }
+  if (whole < source) {
+    sums = hn::MulAdd(hn::MaskedLoad(tail, d, weights + whole),
+                      hn::MaskedLoad(tail, d, gradient + whole), sums);
+  }
+  const auto sum = hn::Set(d, hn::GetLane(hn::SumOfLanes(d, sums)));
+  const auto factor = hn::Set(d, scale);
+  for (int64_t s = 0; s < whole; s += lanes) {
+    const auto centred = hn::Sub(hn::LoadU(d, gradient + s), sum);
+    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, weights + s), factor), centred), d, gradient + s);
+  }
+  if (whole < source) {
+    const auto centred = hn::Sub(hn::MaskedLoad(tail, d, gradient + whole), sum);
+    hn::BlendedStore(hn::Mul(hn::Mul(hn::MaskedLoad(tail, d, weights + whole), factor), centred),
+                     tail, d, gradient + whole);
+  }
+}
+
+template <typename T>
+void forward(const Attention<T>& a, HeadRows<T> output, T* weights, int64_t first, int64_t last,
+             T* scratch) {
+  T* const transposed = scratch;  // [D, S]
+  for (int64_t task = first; task < last; ++task) {
+    const auto batch = task / a.heads, head = task % a.heads;
+    T* const scores = weights == nullptr ? scratch + a.head_dim * a.source
+                                         : weights + task * a.target * a.source;  // [T, S]
+    transpose<T>({a.key.at(batch, head), a.key.row_stride}, a.source, a.head_dim, transposed);
+    product<T>({a.query.at(batch, head), a.query.row_stride, 1}, {transposed, a.source},
+               {scores, a.source}, a.target, a.head_dim, a.source, a.scale);
+    for (int64_t t = 0; t < a.target; ++t) softmax_row(a, batch, head, t, scores + t * a.source);
+    product<T>({scores, a.source, 1}, {a.value.at(batch, head), a.value.row_stride},
+               {output.at(batch, head), output.row_stride}, a.target, a.source, a.value_dim, T{1});
+  }
+}
+
+template <typename T>
+void backward(const Attention<T>& a, const T* weights, HeadRows<const T> output_gradient,
+              const T* weights_gradient, const AttentionGradients<T>& gradients, int64_t first,
+              int64_t last, T* scratch) {
+  T* const transposed = scratch;                       // [Dv, S]
+  T* const scores = scratch + a.value_dim * a.source;  // [T, S]
+  for (int64_t task = first; task < last; ++task) {
+    const auto batch = task / a.heads, head = task % a.heads;
+    const T* w = weights + task * a.target * a.source;
+    const T* out = output_gradient.at(batch, head);
+    const auto gradient_of = [&](const HeadRows<T>& rows) {
+      return Rows<T>{rows.at(batch, head), rows.row_stride};
+    };
+    transpose<T>({a.value.at(batch, head), a.value.row_stride}, a.source, a.value_dim, transposed);
+    product<T>({out, output_gradient.row_stride, 1}, {transposed, a.source}, {scores, a.source},
+               a.target, a.value_dim, a.source, T{1});
+    if (weights_gradient != nullptr) {
+      const T* more = weights_gradient + task * a.target * a.source;
+      for (int64_t i = 0; i < a.target * a.source; ++i) scores[i] += more[i];
+    }
+    for (int64_t t = 0; t < a.target; ++t) {
+      softmax_row_backward(w + t * a.source, scores + t * a.source, a.source, a.scale);
+    }
+    product<T>({w, 1, a.source}, {out, output_gradient.row_stride}, gradient_of(gradients.value),
+               a.source, a.target, a.value_dim, T{1});
+    product<T>({scores, a.source, 1}, {a.key.at(batch, head), a.key.row_stride},
+               gradient_of(gradients.query), a.target, a.source, a.head_dim, T{1});
+    product<T>({scores, 1, a.source}, {a.query.at(batch, head), a.query.row_stride},
+               gradient_of(gradients.key), a.source, a.target, a.head_dim, T{1});
+  }
+}
+
+// Highway's tables hold functions, not templates.
+void forward_float(const Attention<float>& a, HeadRows<float> output, float* weights, int64_t first,
+                   int64_t last, float* scratch) {
+  forward(a, output, weights, first, last, scratch);
+}
+void forward_double(const Attention<double>& a, HeadRows<double> output, double* weights,
+                    int64_t first, int64_t last, double* scratch) {
+  forward(a, output, weights, first, last, scratch);
+}
+void backward_float(const Attention<float>& a, const float* weights,
+                    HeadRows<const float> output_gradient, const float* weights_gradient,
+                    const AttentionGradients<float>& gradients, int64_t first, int64_t last,
+                    float* scratch) {
+  backward(a, weights, output_gradient, weights_gradient, gradients, first, last, scratch);
+}
+void backward_double(const Attention<double>& a, const double* weights,
+                     HeadRows<const double> output_gradient, const double* weights_gradient,
+                     const AttentionGradients<double>& gradients, int64_t first, int64_t last,
+                     double* scratch) {
+  backward(a, weights, output_gradient, weights_gradient, gradients, first, last, scratch);
+}
+
+}  // namespace
+}  // namespace attend::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include <vector>
+
+namespace attend::kernels {
+namespace {
+
+HWY_EXPORT(forward_float);
+HWY_EXPORT(forward_double);
+HWY_EXPORT(backward_float);
+HWY_EXPORT(backward_double);
+
+// One head's transposed keys or values and its scores, made once for all heads of a call.
+template <typename T>
+std::vector<T> scratch_of(const Attention<T>& a, int64_t transposed_dim) {
+  return std::vector<T>(static_cast<size_t>((transposed_dim + a.target) * a.source));
+}
+
+}  // namespace
+
+template <>
+void attention_forward(const Attention<float>& attention, HeadRows<float> output, float* weights,
+                       int64_t first, int64_t last) {
+  auto scratch = scratch_of(attention, attention.head_dim);
+  HWY_DYNAMIC_DISPATCH(forward_float)(attention, output, weights, first, last, scratch.data());
+}
+template <>
+void attention_forward(const Attention<double>& attention, HeadRows<double> output, double* weights,
+                       int64_t first, int64_t last) {
+  auto scratch = scratch_of(attention, attention.head_dim);
+  HWY_DYNAMIC_DISPATCH(forward_double)(attention, output, weights, first, last, scratch.data());
+}
+template <>
+void attention_backward(const Attention<float>& attention, const float* weights,
+                        HeadRows<const float> output_gradient, const float* weights_gradient,
+                        const AttentionGradients<float>& gradients, int64_t first, int64_t last) {
+  auto scratch = scratch_of(attention, attention.value_dim);
+  HWY_DYNAMIC_DISPATCH(backward_float)
+  (attention, weights, output_gradient, weights_gradient, gradients, first, last, scratch.data());
+}
+template <>
+void attention_backward(const Attention<double>& attention, const double* weights,
+                        HeadRows<const double> output_gradient, const double* weights_gradient,
+                        const AttentionGradients<double>& gradients, int64_t first, int64_t last) {
+  auto scratch = scratch_of(attention, attention.value_dim);
+  HWY_DYNAMIC_DISPATCH(backward_double)
+  (attention, weights, output_gradient, weights_gradient, gradients, first, last, scratch.data());
+}
+
+}  // namespace attend::kernels
+#endif  // HWY_ONCE
