@@ -24,7 +24,7 @@ struct DemoOptions {
   std::string model = "transformer";
   DemoCorpusOptions corpus{.train = 80000};
   int64_t vocab_size = 900;
-  int64_t updates = 2000;
+  int64_t updates = 2200;
   bool quick = false;
   bool reload = true;
   MachineOptions machine;
@@ -106,7 +106,7 @@ Translator trained(const DemoOptions& o, const DemoCorpus& corpus, torch::Device
               result.updates);
   std::cout << fmt::format("Trained {} updates in {} with {} threads.\n", result.updates,
                            clock_time(result.elapsed), torch::get_num_threads());
-  return Translator::load(o.model_dir, {}, device);
+  return Translator::load(o.model_dir, {.beam_size = 1}, device);
 }
 
 double exact_match(const Translator& translator, const std::vector<DemoPair>& pairs) {
