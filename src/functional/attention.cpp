@@ -2,7 +2,10 @@
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "attend/functional/dropout.h"
 #include "detail/check.h"
@@ -25,15 +28,138 @@ torch::Tensor at_least_float32(const torch::Tensor& x) {
   return type == torch::kFloat || type == torch::kDouble ? x : x.to(torch::kFloat);
 }
 
-// The weights of [B, H, T, D] queries, recomputed beside the fused output.
-torch::Tensor attention_weights(const torch::Tensor& query, const torch::Tensor& key,
-                                const LoweredMask& mask, double scale) {
+// One attention of [B, H, T, D] queries, as every path below takes it.
+struct Inputs {
+  torch::Tensor query, key, value;
+  LoweredMask mask;
+  double scale;
+  AttentionParameters parameters;
+
+  int64_t kv_heads() const { return key.size(1); }
+  int64_t group() const { return query.size(1) / key.size(1); }
+  AttentionShape shape() const {
+    return {query.size(0), query.size(1), query.size(2), key.size(2)};
+  }
+};
+
+// x [B, H, T, D] y [B, Hkv, D, S]: the query heads of a group are rows of one product, so that
+// nothing is copied for each of them.
+torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y) {
+  if (x.size(1) == y.size(1)) return torch::matmul(x, y);
+  const auto rows = x.reshape({x.size(0), y.size(1), -1, x.size(3)});  // [B, Hkv, G T, D]
+  return torch::matmul(rows, y).view({x.size(0), x.size(1), x.size(2), y.size(3)});
+}
+
+// The weights from the scores as a whole: what the fused kernels cannot do, and their reference.
+torch::Tensor weights_of(const Inputs& in) {
   // Autocast would round the scores to 16 bits.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   // The smaller factor is scaled, as the fused kernel does, instead of the [T, S] scores.
-  const auto scores =
-      torch::matmul(at_least_float32(query) * scale, at_least_float32(key).transpose(-2, -1));
-  return softmax_or_zero(mask.apply(scores));  // [B, H, T, S]
+  auto scores = grouped_matmul(at_least_float32(in.query) * in.scale,
+                               at_least_float32(in.key).transpose(-2, -1));  // [B, H, T, S]
+  const double cap = in.parameters.soft_cap;
+  if (cap > 0.0) scores = torch::tanh(scores / cap) * cap;
+  scores = in.mask.apply(scores);
+  const auto& sinks = in.parameters.sinks;
+  if (!sinks.defined()) return softmax_or_zero(scores);
+  const auto [batch, heads, target, source] = in.shape();
+  const auto column =
+      sinks.to(scores.scalar_type()).view({1, heads, 1, 1}).expand({batch, heads, target, 1});
+  return softmax_or_zero(torch::cat({scores, column}, -1)).narrow(3, 0, source);
+}
+
+// The mean of the weights over the heads. Where nothing is recorded, one head's at a time, so that
+// no [B, H, T, S] tensor is held.
+torch::Tensor mean_weights_of(const Inputs& in) {
+  const bool records = torch::GradMode::is_enabled() &&
+                       (in.query.requires_grad() || in.key.requires_grad() ||
+                        (in.mask.bias.defined() && in.mask.bias.requires_grad()) ||
+                        (in.parameters.sinks.defined() && in.parameters.sinks.requires_grad()));
+  if (records) return weights_of(in).mean(1);
+  const auto head_of = [](const torch::Tensor& x, int64_t head) {
+    return !x.defined() || x.size(1) == 1 ? x : x.narrow(1, head, 1);
+  };
+  torch::Tensor sum;
+  for (int64_t head = 0; head < in.query.size(1); ++head) {
+    Inputs one = in;
+    one.query = in.query.narrow(1, head, 1);
+    one.key = in.key.narrow(1, head / in.group(), 1);
+    one.mask.allowed = head_of(in.mask.allowed, head);
+    one.mask.bias = head_of(in.mask.bias, head);
+    if (in.parameters.sinks.defined())
+      one.parameters.sinks = in.parameters.sinks.narrow(0, head, 1);
+    const auto weights = weights_of(one).squeeze(1);
+    if (sum.defined()) {
+      sum += weights;
+    } else {
+      sum = weights;
+    }
+  }
+  return sum / static_cast<double>(in.query.size(1));
+}
+
+torch::Tensor output_from_scores(const Inputs& in) {
+  const auto weights = dropout(weights_of(in), in.parameters.dropout_p);
+  return grouped_matmul(weights.to(in.value.scalar_type()), in.value);
+}
+
+// LibTorch's kernel for the whole of the inputs.
+torch::Tensor fused_output(const Inputs& in) {
+  const auto mask = kernel_mask(in.mask, in.shape(), in.query.device());
+  const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
+  const auto run = [&](const torch::Tensor& query, const torch::Tensor& key,
+                       const torch::Tensor& value, bool grouped) {
+    return at::scaled_dot_product_attention(query, key, value, tensor, in.parameters.dropout_p,
+                                            mask.is_causal, in.scale, grouped);
+  };
+  if (in.group() == 1) return run(in.query, in.key, in.value, false);
+  if (in.query.is_cuda()) return run(in.query, in.key, in.value, true);
+  const bool rows_alike =
+      !mask.is_causal && (!tensor || (tensor->size(1) == 1 && tensor->size(2) == 1));
+  if (rows_alike) {  // the query heads of a group are more queries of one head
+    const auto rows = in.query.reshape({in.query.size(0), in.kv_heads(), -1, in.query.size(3)});
+    return run(rows, in.key, in.value, false)
+        .view({in.query.size(0), in.query.size(1), in.query.size(2), in.value.size(3)});
+  }
+  return run(in.query, in.key.repeat_interleave(in.group(), 1),
+             in.value.repeat_interleave(in.group(), 1), false);
+}
+
+// Queries that are taken together where the mask is a window: each block reads only the keys that
+// some query of it may see.
+constexpr int64_t kWindowBlock = 256;
+
+bool is_narrow_window(const Inputs& in) {
+  constexpr auto kAll = AttentionMask::Band::kAll;
+  const auto& band = in.mask.band;
+  const auto shape = in.shape();
+  if (band.left == kAll || shape.target <= kWindowBlock) return false;
+  const auto right = band.right == kAll ? shape.source : band.right;
+  return 2 * (band.left + right + kWindowBlock) <= shape.source;
+}
+
+torch::Tensor output_by_blocks(const Inputs& in) {
+  const auto shape = in.shape();
+  const auto offset = shape.source - shape.target;
+  const auto& band = in.mask.band;
+  std::vector<torch::Tensor> blocks;
+  for (int64_t begin = 0; begin < shape.target; begin += kWindowBlock) {
+    const auto end = std::min(begin + kWindowBlock, shape.target);
+    const auto first = std::clamp<int64_t>(begin + offset - band.left, 0, shape.source);
+    const auto last = std::clamp<int64_t>(end + offset + band.right, first, shape.source);
+    Inputs block = in;
+    block.query = in.query.narrow(2, begin, end - begin);
+    block.key = in.key.narrow(2, first, last - first);
+    block.value = in.value.narrow(2, first, last - first);
+    if (first == last) {
+      blocks.push_back(
+          grouped_matmul(grouped_matmul(block.query, block.key.transpose(-2, -1)), block.value));
+      continue;
+    }
+    block.mask = in.mask.part(shape, begin, end - begin, first, last - first, in.query.device());
+    blocks.push_back(fused_output(block));
+  }
+  return torch::cat(blocks, 2);
 }
 
 // Adds the axes that [B, T, D] or [T, D] lacks: -> [B, 1, T, D].
@@ -53,8 +179,12 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
   detail::check_rank(kName, "key", key, rank, rank);
   detail::check_rank(kName, "value", value, rank, rank);
   const auto q = with_heads(query), k = with_heads(key), v = with_heads(value);
-  const auto batch = q.size(0), heads = q.size(1);
+  const auto batch = q.size(0), heads = q.size(1), kv_heads = k.size(1);
+  TORCH_CHECK(kv_heads == heads || (kv_heads > 0 && heads % kv_heads == 0), kName,
+              ": expected heads of key that divide those of query, got query ",
+              detail::shape_string(query.sizes()), " and key ", detail::shape_string(key.sizes()));
   at::DimVector expected(query.sizes());  // of the rank that was given, for the message
+  if (rank == 4) expected[1] = kv_heads;
   expected[rank - 2] = -1;
   detail::check_shape(kName, "key", key, expected);
   expected[rank - 2] = key.size(-2);
@@ -63,31 +193,47 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
   detail::check_same_kind(kName, "key", key, "query", query);
   detail::check_same_kind(kName, "value", value, "query", query);
   detail::check_probability(kName, "dropout_p", parameters.dropout_p);
+  TORCH_CHECK_VALUE(parameters.soft_cap >= 0.0, kName, ": expected soft_cap >= 0, got ",
+                    parameters.soft_cap);
+  if (parameters.sinks.defined()) detail::check_shape(kName, "sinks", parameters.sinks, {heads});
   check_floating_point(kName, query);
 
-  const AttentionShape shape{batch, heads, q.size(2), k.size(2)};
-  const auto lowered = lower_mask(kName, rank == 2 ? with_batch_axis(mask) : mask, shape,
-                                  q.device(), q.scalar_type());
-  const double scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3))));
-
+  Inputs in{.query = q,
+            .key = k,
+            .value = v,
+            .mask = {},
+            .scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3)))),
+            .parameters = parameters};
+  TORCH_CHECK_VALUE(parameters.open_keys >= 0 && parameters.open_keys <= k.size(2), kName,
+                    ": expected open_keys in [0, ", k.size(2), "], got ", parameters.open_keys);
+  const AttentionShape masked{batch, heads, q.size(2), k.size(2) - parameters.open_keys};
+  in.mask = lower_mask(kName, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
+                       q.scalar_type());
+  if (parameters.open_keys > 0 && !in.mask.is_none()) {
+    in.mask = in.mask.with_open_keys(masked, parameters.open_keys, q.device());
+  }
+  const bool wanted = weights != WeightsRequest::kNone;
   AttentionOutput result;
-  if (short_attention_takes(q, k, v, lowered, parameters.dropout_p)) {
-    const auto wanted = weights != WeightsRequest::kNone;
-    auto [output, all_weights] = short_attention(q, k, v, lowered, scale, wanted);
+  if (parameters.soft_cap > 0.0 || parameters.sinks.defined()) {
+    result.output = output_from_scores(in);
+  } else if (short_attention_takes(q, k, v, in.mask, parameters.dropout_p)) {
+    auto [output, all_weights] = short_attention(q, k, v, in.mask, in.scale, wanted);
     result.output = std::move(output);
     if (wanted) result.weights = std::move(all_weights);
-  } else if (shape.source == 0) {
+  } else if (k.size(2) == 0) {
     // No key at all: every row is empty. Products over no element are zero, and so are their
     // gradients.
-    result.output = torch::matmul(torch::matmul(q, k.transpose(-2, -1)), v);
+    result.output = grouped_matmul(grouped_matmul(q, k.transpose(-2, -1)), v);
   } else {
-    result.output = at::scaled_dot_product_attention(
-        q, k, v, lowered.tensor.defined() ? std::make_optional(lowered.tensor) : std::nullopt,
-        parameters.dropout_p, lowered.is_causal, scale);  // [B, H, T, Dv]
+    result.output = is_narrow_window(in) ? output_by_blocks(in) : fused_output(in);
   }
-  if (weights != WeightsRequest::kNone) {
-    if (!result.weights.defined()) result.weights = attention_weights(q, k, lowered, scale);
-    if (weights == WeightsRequest::kMean || rank < 4) result.weights = result.weights.mean(1);
+  if (wanted) {
+    const bool mean = weights == WeightsRequest::kMean || rank < 4;
+    if (!result.weights.defined()) {
+      result.weights = mean ? mean_weights_of(in) : weights_of(in);
+    } else if (mean) {
+      result.weights = result.weights.mean(1);
+    }
   }
   if (rank < 4) result.output = result.output.squeeze(1);
   if (rank < 3) {

@@ -59,6 +59,39 @@ torch::Tensor lengths_row(std::string_view who, const torch::Tensor& lengths,
   return positions.view({1, 1, 1, -1}).lt(lengths.view({-1, 1, 1, 1}));
 }
 
+// The bounds that some query reaches: the last query's left one and the first one's right one.
+AttentionMask::Band effective(const AttentionMask::Band& band, const AttentionShape& shape) {
+  constexpr auto kAll = AttentionMask::Band::kAll;
+  return {band.left < shape.source - 1 ? band.left : kAll,
+          band.right < shape.target - 1 ? band.right : kAll};
+}
+
+torch::Tensor segments_tensor(std::string_view who, const AttentionMask::Segments& segments,
+                              const AttentionShape& shape, torch::Device device) {
+  check_device(who, segments.query, device);
+  check_device(who, segments.key, device);
+  detail::check_shape(who, "query segments", segments.query, {shape.batch, shape.target});
+  detail::check_shape(who, "key segments", segments.key, {shape.batch, shape.source});
+  return segments.query.unsqueeze(2).eq(segments.key.unsqueeze(1)).unsqueeze(1);  // [B, 1, T, S]
+}
+
+torch::Tensor alibi_bias(std::string_view who, const torch::Tensor& slopes,
+                         const AttentionShape& shape, torch::Device device,
+                         torch::ScalarType dtype) {
+  check_device(who, slopes, device);
+  detail::check_shape(who, "ALiBi slopes", slopes, {shape.heads});
+  const auto options = torch::TensorOptions().device(device).dtype(
+      dtype == torch::kDouble ? torch::kDouble : torch::kFloat);
+  const auto queries = torch::arange(shape.source - shape.target, shape.source, options);
+  const auto distance =
+      (queries.unsqueeze(1) - torch::arange(shape.source, options)).abs();  // [T, S]
+  return (distance * -slopes.to(options).view({1, shape.heads, 1, 1})).to(dtype);
+}
+
+torch::Tensor summed(const torch::Tensor& a, const torch::Tensor& b) {
+  return a.defined() ? a + b : b;
+}
+
 }  // namespace
 
 AttentionMask with_batch_axis(const AttentionMask& mask) {
@@ -66,10 +99,14 @@ AttentionMask with_batch_axis(const AttentionMask& mask) {
   if (std::ranges::none_of(mask.allowed(), is_3d) && std::ranges::none_of(mask.biases(), is_3d)) {
     return mask;
   }
-  AttentionMask result = mask.is_causal() ? AttentionMask::causal() : AttentionMask();
+  auto result = AttentionMask::window(mask.band().left, mask.band().right);
   const auto add = [&](const torch::Tensor& part) {
     result = result & AttentionMask(is_3d(part) ? part.unsqueeze(0) : part);
   };
+  for (const auto& part : mask.segments()) {
+    result = result & AttentionMask::segments(part.query, part.key);
+  }
+  for (const auto& part : mask.slopes()) result = result & AttentionMask::alibi(part);
   for (const auto& part : mask.lengths()) result = result & AttentionMask::key_lengths(part);
   for (const auto& part : mask.paddings()) result = result & AttentionMask::padding(part);
   std::ranges::for_each(mask.allowed(), add);
@@ -77,17 +114,75 @@ AttentionMask with_batch_axis(const AttentionMask& mask) {
   return result;
 }
 
+torch::Tensor LoweredMask::everything_allowed(int64_t target, int64_t source,
+                                              torch::Device device) const {
+  if (band.is_everything()) return allowed;
+  const auto tensor = window_mask(target, source, band.left, band.right, device);
+  return joined(allowed, tensor.unsqueeze(0).unsqueeze(0));
+}
+
 torch::Tensor LoweredMask::apply(const torch::Tensor& scores) const {
-  auto result = scores;
-  if (is_causal) {
-    const auto allowed = causal_mask(scores.size(-2), scores.size(-1), scores.device());
-    result = result.masked_fill(allowed.logical_not(), kMinusInfinity);
+  auto result = bias.defined() ? scores + bias : scores;
+  const auto all = everything_allowed(scores.size(-2), scores.size(-1), scores.device());
+  return all.defined() ? result.masked_fill(all.logical_not(), kMinusInfinity) : result;
+}
+
+LoweredMask LoweredMask::part(const AttentionShape& shape, int64_t target, int64_t targets,
+                              int64_t source, int64_t sources, torch::Device device) const {
+  const auto narrowed = [&](const torch::Tensor& tensor) {
+    if (!tensor.defined()) return tensor;
+    const auto rows = tensor.size(2) == 1 ? tensor : tensor.narrow(2, target, targets);
+    return rows.size(3) == 1 ? rows : rows.narrow(3, source, sources);
+  };
+  LoweredMask result{{}, narrowed(allowed), narrowed(bias)};
+  if (band.is_everything()) return result;
+  // How far the part's own bottom-right corner lies from the whole one's diagonal.
+  const auto shift = (target + targets + shape.source - shape.target) - (source + sources);
+  constexpr auto kAll = AttentionMask::Band::kAll;
+  const auto left = band.left == kAll ? kAll : band.left - shift;
+  const auto right = band.right == kAll ? kAll : band.right + shift;
+  if (left >= 0 && right >= 0) {
+    result.band = effective({left, right}, {shape.batch, shape.heads, targets, sources});
+    return result;
   }
-  if (tensor.defined()) {
-    result = tensor.scalar_type() == torch::kBool
-                 ? result.masked_fill(tensor.logical_not(), kMinusInfinity)
-                 : result + tensor;
+  const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
+  const auto distance =
+      torch::arange(source, source + sources, options) -
+      (torch::arange(target, target + targets, options) + (shape.source - shape.target))
+          .unsqueeze(1);  // j - (i + S - T)
+  auto inside = torch::ones_like(distance, torch::kBool);
+  if (band.left != kAll) inside = inside.logical_and(distance.ge(-band.left));
+  if (band.right != kAll) inside = inside.logical_and(distance.le(band.right));
+  result.allowed = joined(result.allowed, inside.unsqueeze(0).unsqueeze(0));
+  return result;
+}
+
+LoweredMask LoweredMask::with_open_keys(const AttentionShape& shape, int64_t count,
+                                        torch::Device device) const {
+  const auto padded = [&](const torch::Tensor& tensor, double value) {
+    auto wide = tensor.size(3) == 1 ? tensor.expand({-1, -1, -1, shape.source}) : tensor;
+    return torch::constant_pad_nd(wide, {0, count}, value);
+  };
+  LoweredMask result;
+  const auto all = everything_allowed(shape.target, shape.source, device);
+  if (all.defined()) result.allowed = padded(all, 1);
+  if (bias.defined()) result.bias = padded(bias, 0);
+  return result;
+}
+
+KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, torch::Device device) {
+  constexpr auto kAll = AttentionMask::Band::kAll;
+  KernelMask result;
+  if (shape.target == shape.source && mask.band.left == kAll && mask.band.right == 0 &&
+      !mask.allowed.defined() && !mask.bias.defined()) {
+    result.is_causal = true;
+    return result;
   }
+  const auto all = mask.everything_allowed(shape.target, shape.source, device);
+  result.tensor = mask.bias.defined() && all.defined()
+                      ? mask.bias.masked_fill(all.logical_not(), kMinusInfinity)
+                  : mask.bias.defined() ? mask.bias
+                                        : all;
   return result;
 }
 
@@ -95,8 +190,9 @@ LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const At
                        torch::Device device, torch::ScalarType dtype) {
   LoweredMask lowered;
   if (mask.is_none()) return lowered;
+  lowered.band = effective(mask.band(), shape);
 
-  torch::Tensor allowed;
+  auto& allowed = lowered.allowed;
   for (const auto& lengths : mask.lengths()) {
     allowed = joined(allowed, lengths_row(who, lengths, shape, device));
   }
@@ -105,30 +201,19 @@ LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const At
     detail::check_shape(who, "padding mask", padding, {shape.batch, shape.source});
     allowed = joined(allowed, padding.view({shape.batch, 1, 1, shape.source}));
   }
-  for (const auto& part : mask.allowed())
+  for (const auto& part : mask.segments()) {
+    allowed = joined(allowed, segments_tensor(who, part, shape, device));
+  }
+  for (const auto& part : mask.allowed()) {
     allowed = joined(allowed, as_4d(who, part, shape, device));
+  }
 
-  torch::Tensor bias;
+  auto& bias = lowered.bias;
   for (const auto& part : mask.biases()) {
-    const auto next = as_4d(who, part, shape, device).to(dtype);
-    bias = bias.defined() ? bias + next : next;
+    bias = summed(bias, as_4d(who, part, shape, device).to(dtype));
   }
-
-  // The last query sees every key, so a single query needs no causal mask at all.
-  if (mask.is_causal() && shape.target != 1) {
-    if (shape.target == shape.source && !allowed.defined() && !bias.defined()) {
-      lowered.is_causal = true;
-    } else {
-      const auto causal = causal_mask(shape.target, shape.source, device);
-      allowed = joined(allowed, causal.view({1, 1, shape.target, shape.source}));
-    }
-  }
-
-  if (bias.defined()) {
-    lowered.tensor =
-        allowed.defined() ? bias.masked_fill(allowed.logical_not(), kMinusInfinity) : bias;
-  } else {
-    lowered.tensor = allowed;
+  for (const auto& slopes : mask.slopes()) {
+    bias = summed(bias, alibi_bias(who, slopes, shape, device, dtype));
   }
   return lowered;
 }

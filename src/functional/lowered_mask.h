@@ -14,14 +14,37 @@ struct AttentionShape {
 /// `mask` for input whose batch axis of size 1 is being added: 3-D parts [H, T, S] -> [1, H, T, S].
 AttentionMask with_batch_axis(const AttentionMask& mask);
 
-/// A mask as a kernel takes it.
+/// A mask in its cheapest form for given sizes: what limits nothing is gone, and what is left is a
+/// band, a bool tensor and a bias, each no larger than it must be.
 struct LoweredMask {
-  bool is_causal = false;  // only where T = S, so that top-left and bottom-right are the same
-  torch::Tensor tensor;    // undefined, bool, or floating point in `dtype`; 4-D, broadcastable
+  AttentionMask::Band band;  // without the bounds that no query reaches
+  torch::Tensor allowed;     // undefined, or bool, 4-D, broadcastable to [B, H, T, S]
+  torch::Tensor bias;        // undefined, or floating point, 4-D, broadcastable to [B, H, T, S]
+
+  bool is_none() const { return band.is_everything() && !allowed.defined() && !bias.defined(); }
 
   /// The scores with this mask applied. scores: [B, H, T, S].
   torch::Tensor apply(const torch::Tensor& scores) const;
+
+  /// Everything that is not a bias as one bool tensor, undefined if there is none.
+  torch::Tensor everything_allowed(int64_t target, int64_t source, torch::Device device) const;
+
+  /// The mask of the queries [target, target + targets) and keys [source, source + sources) alone,
+  /// out of [target_length, source_length]: the band becomes a tensor where it is not the same.
+  LoweredMask part(const AttentionShape& shape, int64_t target, int64_t targets, int64_t source,
+                   int64_t sources, torch::Device device) const;
+
+  /// The mask with `count` more keys behind the others, which every query sees.
+  LoweredMask with_open_keys(const AttentionShape& shape, int64_t count,
+                             torch::Device device) const;
 };
+
+/// What at::scaled_dot_product_attention takes: its flag, which it aligns top-left, or a tensor.
+struct KernelMask {
+  bool is_causal = false;
+  torch::Tensor tensor;
+};
+KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, torch::Device device);
 
 /// Checks `mask` against the sizes and lowers it to the cheapest form that says the same.
 /// Throws: c10::Error if a part does not broadcast to [B, H, T, S] or lies on another device.

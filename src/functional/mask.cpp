@@ -1,11 +1,14 @@
 #include "attend/functional/mask.h"
 
+#include <algorithm>
+
 #include "detail/check.h"
 
 namespace attend {
 namespace {
 
-void append(std::vector<torch::Tensor>& to, const std::vector<torch::Tensor>& from) {
+template <typename Part>
+void append(std::vector<Part>& to, const std::vector<Part>& from) {
   to.insert(to.end(), from.begin(), from.end());
 }
 
@@ -25,9 +28,37 @@ AttentionMask::AttentionMask(const torch::Tensor& mask) {
   }
 }
 
-AttentionMask AttentionMask::causal() {
+AttentionMask AttentionMask::causal() { return window(Band::kAll, 0); }
+
+AttentionMask AttentionMask::window(int64_t left, int64_t right) {
+  TORCH_CHECK_VALUE(left >= 0 && right >= 0,
+                    "AttentionMask::window: expected left >= 0 and right >= 0, got ", left, " and ",
+                    right);
   AttentionMask mask;
-  mask.causal_ = true;
+  mask.band_ = {left, right};
+  return mask;
+}
+
+AttentionMask AttentionMask::segments(const torch::Tensor& query_ids,
+                                      const torch::Tensor& key_ids) {
+  constexpr auto kName = "AttentionMask::segments";
+  for (const auto& [what, ids] :
+       {std::pair{"query_ids", query_ids}, std::pair{"key_ids", key_ids}}) {
+    detail::check_rank(kName, what, ids, 2, 2);
+    detail::check_ids(kName, what, ids);
+  }
+  AttentionMask mask;
+  mask.segments_.push_back({query_ids, key_ids});
+  return mask;
+}
+
+AttentionMask AttentionMask::alibi(const torch::Tensor& slopes) {
+  detail::check_rank("AttentionMask::alibi", "slopes", slopes, 1, 1);
+  TORCH_CHECK(slopes.is_floating_point(),
+              "AttentionMask::alibi: expected floating-point slopes, got dtype ",
+              slopes.scalar_type());
+  AttentionMask mask;
+  mask.slopes_.push_back(slopes);
   return mask;
 }
 
@@ -50,12 +81,15 @@ AttentionMask AttentionMask::padding(const torch::Tensor& may_attend) {
 }
 
 bool AttentionMask::is_none() const {
-  return !causal_ && lengths_.empty() && paddings_.empty() && allowed_.empty() && biases_.empty();
+  return band_.is_everything() && segments_.empty() && slopes_.empty() && lengths_.empty() &&
+         paddings_.empty() && allowed_.empty() && biases_.empty();
 }
 
 AttentionMask operator&(const AttentionMask& a, const AttentionMask& b) {
   AttentionMask both = a;
-  both.causal_ |= b.causal_;
+  both.band_ = {std::min(a.band_.left, b.band_.left), std::min(a.band_.right, b.band_.right)};
+  append(both.segments_, b.segments_);
+  append(both.slopes_, b.slopes_);
   append(both.lengths_, b.lengths_);
   append(both.paddings_, b.paddings_);
   append(both.allowed_, b.allowed_);
@@ -74,6 +108,33 @@ torch::Tensor causal_mask(int64_t target_length, int64_t source_length, torch::D
   return torch::ones({target_length, source_length},
                      torch::TensorOptions().dtype(torch::kBool).device(device))
       .tril(source_length - target_length);
+}
+
+torch::Tensor window_mask(int64_t target_length, int64_t source_length, int64_t left, int64_t right,
+                          torch::Device device) {
+  TORCH_CHECK_VALUE(target_length >= 0 && source_length >= 0 && left >= 0 && right >= 0,
+                    "window_mask: expected lengths, left and right >= 0, got ", target_length, ", ",
+                    source_length, ", ", left, " and ", right);
+  auto mask = torch::ones({target_length, source_length},
+                          torch::TensorOptions().dtype(torch::kBool).device(device));
+  const auto offset = source_length - target_length;
+  // A bound beyond the matrix changes nothing, and adding to the largest integer would overflow.
+  if (right < target_length) mask = mask.tril(offset + right);
+  if (left < source_length) mask = mask.triu(offset - left);
+  return mask;
+}
+
+torch::Tensor alibi_slopes(int64_t num_heads, torch::Device device) {
+  detail::check_positive("alibi_slopes", "num_heads", num_heads);
+  int64_t power = 1;
+  while (power * 2 <= num_heads) power *= 2;
+  const auto geometric = [&](int64_t heads, int64_t step, int64_t count) {
+    const auto exponents = torch::arange(1, count * step + 1, step, torch::kDouble);
+    return torch::pow(2.0, exponents * (-8.0 / static_cast<double>(heads)));
+  };
+  const auto slopes =
+      torch::cat({geometric(power, 1, power), geometric(2 * power, 2, num_heads - power)});
+  return slopes.to(device, torch::kFloat);
 }
 
 torch::Tensor padding_mask(const torch::Tensor& tokens, int64_t pad_id) {

@@ -28,4 +28,33 @@ torch::Tensor sinusoidal_positions(int64_t length, int64_t embed_dim, SinusoidLa
   return table.to(options.dtype(options.dtype()));
 }
 
+torch::Tensor relative_position_buckets(int64_t target_length, int64_t source_length,
+                                        int64_t num_buckets, int64_t max_distance,
+                                        bool bidirectional, torch::Device device) {
+  constexpr auto kName = "relative_position_buckets";
+  TORCH_CHECK_VALUE(target_length >= 0 && source_length >= 0, kName,
+                    ": expected lengths >= 0, got ", target_length, " and ", source_length);
+  TORCH_CHECK_VALUE(bidirectional ? num_buckets >= 4 && num_buckets % 2 == 0 : num_buckets >= 2,
+                    kName, ": expected ",
+                    bidirectional ? "an even number of at least 4 buckets" : "at least 2 buckets",
+                    ", got ", num_buckets);
+  const auto buckets = bidirectional ? num_buckets / 2 : num_buckets;
+  const auto exact = buckets / 2;
+  TORCH_CHECK_VALUE(max_distance > exact, kName, ": expected max_distance above the ", exact,
+                    " exact buckets, got ", max_distance);
+
+  const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
+  const auto queries = torch::arange(source_length - target_length, source_length, options);
+  const auto ahead = torch::arange(source_length, options) - queries.unsqueeze(1);  // [T, S]
+  const auto distance = bidirectional ? ahead.abs() : ahead.neg().clamp_min(0);
+  // In float32, as T5 computes it: at a border between buckets, rounding decides.
+  const auto logarithm = torch::log(distance.to(torch::kFloat) / static_cast<double>(exact)) /
+                         std::log(static_cast<double>(max_distance) / static_cast<double>(exact)) *
+                         static_cast<double>(buckets - exact);
+  const auto far = (logarithm.clamp(0.0, static_cast<double>(buckets)).to(torch::kLong) + exact)
+                       .clamp_max(buckets - 1);
+  const auto result = torch::where(distance.lt(exact), distance, far);
+  return bidirectional ? result + ahead.gt(0).to(torch::kLong) * buckets : result;
+}
+
 }  // namespace attend::functional

@@ -47,27 +47,23 @@ kernels::MaskView<T> mask_view(const torch::Tensor& mask) {
 
 template <typename T>
 kernels::Attention<T> described(const torch::Tensor& query, const torch::Tensor& key,
-                                const torch::Tensor& value, const torch::Tensor& mask,
-                                bool is_causal, double scale) {
+                                const torch::Tensor& value, const LoweredMask& mask, double scale) {
   kernels::Attention<T> attention{.heads = query.size(1),
                                   .target = query.size(2),
                                   .source = key.size(2),
                                   .head_dim = query.size(3),
                                   .value_dim = value.size(3),
+                                  .group = query.size(1) / key.size(1),
                                   .query = rows<T>(query),
                                   .key = rows<T>(key),
                                   .value = rows<T>(value),
                                   .bias = {},
                                   .allowed = {},
-                                  .is_causal = is_causal,
+                                  .band_left = mask.band.left,
+                                  .band_right = mask.band.right,
                                   .scale = static_cast<T>(scale)};
-  if (mask.defined()) {
-    if (mask.scalar_type() == torch::kBool) {
-      attention.allowed = mask_view<bool>(mask);
-    } else {
-      attention.bias = mask_view<T>(mask);
-    }
-  }
+  if (mask.allowed.defined()) attention.allowed = mask_view<bool>(mask.allowed);
+  if (mask.bias.defined()) attention.bias = mask_view<T>(mask.bias);
   return attention;
 }
 
@@ -78,10 +74,10 @@ int64_t heads_of_thread(const kernels::Attention<T>& a) {
 
 // `weights` may be undefined.
 void compute_forward(const torch::Tensor& query, const torch::Tensor& key,
-                     const torch::Tensor& value, const torch::Tensor& mask, bool is_causal,
-                     double scale, const torch::Tensor& output, const torch::Tensor& weights) {
+                     const torch::Tensor& value, const LoweredMask& mask, double scale,
+                     const torch::Tensor& output, const torch::Tensor& weights) {
   AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "short_attention", [&] {
-    const auto attention = described<scalar_t>(query, key, value, mask, is_causal, scale);
+    const auto attention = described<scalar_t>(query, key, value, mask, scale);
     const auto out = mutable_rows<scalar_t>(output);
     auto* w = weights.defined() ? weights.mutable_data_ptr<scalar_t>() : nullptr;
     detail::parallel_for(query.size(0) * query.size(1), heads_of_thread(attention),
@@ -103,15 +99,14 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
  public:
   static variable_list forward(AutogradContext* context, const torch::Tensor& query,
                                const torch::Tensor& key, const torch::Tensor& value,
-                               const std::optional<torch::Tensor>& given_mask, bool is_causal,
-                               double scale) {
-    const auto mask = given_mask.value_or(torch::Tensor());
+                               const LoweredMask& mask, double scale) {
     const auto q = with_contiguous_rows(query), k = with_contiguous_rows(key),
                v = with_contiguous_rows(value);
     auto output = empty_output(q, v), weights = empty_weights(q, k);
-    compute_forward(q, k, v, mask, is_causal, scale, output, weights);
-    context->save_for_backward({q, k, v, mask, weights});
-    context->saved_data["is_causal"] = is_causal;
+    compute_forward(q, k, v, mask, scale, output, weights);
+    context->save_for_backward({q, k, v, weights, mask.allowed, mask.bias});
+    context->saved_data["band_left"] = mask.band.left;
+    context->saved_data["band_right"] = mask.band.right;
     context->saved_data["scale"] = scale;
     context->set_materialize_grads(false);
     return {output, weights};
@@ -119,11 +114,14 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const auto &q = saved[0], &k = saved[1], &v = saved[2], &mask = saved[3], &weights = saved[4];
-    const auto is_causal = context->saved_data["is_causal"].toBool();
+    const auto &q = saved[0], &k = saved[1], &v = saved[2], &weights = saved[3];
+    const LoweredMask mask{
+        {context->saved_data["band_left"].toInt(), context->saved_data["band_right"].toInt()},
+        saved[4],
+        saved[5]};
     const auto scale = context->saved_data["scale"].toDouble();
     if (torch::GradMode::is_enabled()) {
-      return differentiable(q, k, v, {is_causal, mask}, scale, gradients);
+      return differentiable(q, k, v, mask, scale, gradients);
     }
 
     auto output_gradient = gradients[0];
@@ -136,19 +134,19 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
     };
     const auto dq = empty_like(q), dk = empty_like(k), dv = empty_like(v);
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "short_attention_backward", [&] {
-      const auto attention = described<scalar_t>(q, k, v, mask, is_causal, scale);
+      const auto attention = described<scalar_t>(q, k, v, mask, scale);
       const kernels::AttentionGradients<scalar_t> out{
           mutable_rows<scalar_t>(dq), mutable_rows<scalar_t>(dk), mutable_rows<scalar_t>(dv)};
       const auto* w = weights.const_data_ptr<scalar_t>();
       const auto* dw =
           weights_gradient.defined() ? weights_gradient.const_data_ptr<scalar_t>() : nullptr;
       detail::parallel_for(
-          q.size(0) * q.size(1), heads_of_thread(attention), [&](int64_t first, int64_t last) {
+          k.size(0) * k.size(1), heads_of_thread(attention), [&](int64_t first, int64_t last) {
             kernels::attention_backward(attention, w, rows<scalar_t>(output_gradient), dw, out,
                                         first, last);
           });
     });
-    return {dq, dk, dv, {}, {}, {}};
+    return {dq, dk, dv, {}, {}};
   }
 
  private:
@@ -156,11 +154,13 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
   static variable_list differentiable(const torch::Tensor& q, const torch::Tensor& k,
                                       const torch::Tensor& v, const LoweredMask& mask, double scale,
                                       const variable_list& gradients) {
+    const auto group = q.size(1) / k.size(1);
+    const auto keys = k.repeat_interleave(group, 1), values = v.repeat_interleave(group, 1);
     const auto weights =
-        at::_safe_softmax(mask.apply(torch::matmul(q * scale, k.transpose(-2, -1))), -1);
+        at::_safe_softmax(mask.apply(torch::matmul(q * scale, keys.transpose(-2, -1))), -1);
     variable_list outputs, given;
     if (gradients[0].defined()) {
-      outputs.push_back(torch::matmul(weights, v));
+      outputs.push_back(torch::matmul(weights, values));
       given.push_back(gradients[0]);
     }
     if (gradients[1].defined()) {
@@ -173,7 +173,7 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
     }
     auto found = torch::autograd::grad(outputs, inputs, given, /*retain_graph=*/true,
                                        /*create_graph=*/true, /*allow_unused=*/true);
-    variable_list result(6);
+    variable_list result(5);
     for (size_t i = 0, next = 0; i < 3; ++i) {
       if ((i == 0 ? q : i == 1 ? k : v).requires_grad()) result[i] = found[next++];
     }
@@ -190,8 +190,7 @@ bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
          (type == torch::kFloat || type == torch::kDouble) && dropout_p == 0.0 &&
          query.size(2) <= kLongestTarget && key.size(2) <= kLongestSource &&
          query.size(3) <= kWidestHead && value.size(3) <= kWidestHead &&
-         !(mask.tensor.defined() && mask.tensor.requires_grad()) &&
-         !detail::autocast_is_enabled(query);
+         !(mask.bias.defined() && mask.bias.requires_grad()) && !detail::autocast_is_enabled(query);
 }
 
 ShortAttentionOutput short_attention(const torch::Tensor& query, const torch::Tensor& key,
@@ -200,16 +199,14 @@ ShortAttentionOutput short_attention(const torch::Tensor& query, const torch::Te
   const bool records = torch::GradMode::is_enabled() &&
                        (query.requires_grad() || key.requires_grad() || value.requires_grad());
   if (records) {
-    // An input of a function may be left out, but not be an undefined tensor.
-    const auto given = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
-    auto results = ShortAttention::apply(query, key, value, given, mask.is_causal, scale);
+    auto results = ShortAttention::apply(query, key, value, mask, scale);
     return {std::move(results[0]), std::move(results[1])};
   }
   const auto q = with_contiguous_rows(query), k = with_contiguous_rows(key),
              v = with_contiguous_rows(value);
   ShortAttentionOutput result{empty_output(q, v), {}};
   if (want_weights) result.weights = empty_weights(q, k);
-  compute_forward(q, k, v, mask.tensor, mask.is_causal, scale, result.output, result.weights);
+  compute_forward(q, k, v, mask, scale, result.output, result.weights);
   return result;
 }
 

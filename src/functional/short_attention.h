@@ -14,7 +14,7 @@ bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
 /// Scaled dot-product attention of short sequences on the CPU. A head's [T, S] scores are held as a
 /// whole: nothing is packed, and no general matrix product is called for each of B * H small ones.
 ///
-/// Shapes: query [B, H, T, D], key [B, H, S, D], value [B, H, S, Dv] -> output [B, H, T, Dv],
+/// Shapes: query [B, H, T, D], key [B, Hkv, S, D], value [B, Hkv, S, Dv] -> output [B, H, T, Dv],
 ///         weights [B, H, T, S] if wanted, both differentiable, any number of times.
 struct ShortAttentionOutput {
   torch::Tensor output, weights;

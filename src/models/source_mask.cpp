@@ -16,7 +16,8 @@ torch::Tensor memory_mask_row(const char* who, const AttentionMask& mask,
   const auto batch = memory.size(0), length = memory.size(1);
   const auto lowered = functional::lower_mask(who, mask, {batch, 1, 1, length}, memory.device(),
                                               memory.scalar_type());
-  return lowered.tensor.defined() ? lowered.tensor.expand({batch, 1, 1, length}) : torch::Tensor();
+  const auto row = functional::kernel_mask(lowered, {batch, 1, 1, length}, memory.device()).tensor;
+  return row.defined() ? row.expand({batch, 1, 1, length}) : torch::Tensor();
 }
 
 }  // namespace attend::detail

@@ -1,7 +1,10 @@
 #include "attend/modules/multi_head_attention.h"
 
+#include <vector>
+
 #include "attend/functional/heads.h"
 #include "attend/functional/linear.h"
+#include "attend/functional/position.h"
 #include "attend/modules/causal_self_attention.h"
 #include "attend/modules/multi_head_cross_attention.h"
 #include "attend/modules/multi_head_self_attention.h"
@@ -44,6 +47,26 @@ const MultiHeadAttentionOptions& one_size(const char* who, const MultiHeadAttent
   return o;
 }
 
+torch::Tensor normalised(const torch::Tensor& x, const RMSNormImpl& norm) {
+  return at::rms_norm(x, {norm.options.size()}, norm.weight, norm.options.eps());
+}
+
+template <typename Derived>
+void check_variants(const MultiHeadAttentionOptions& o) {
+  constexpr auto kName = kModuleName<Derived>;
+  detail::check_positive(kName, "num_kv_heads", o.num_kv_heads());
+  TORCH_CHECK_VALUE(o.num_heads() % o.num_kv_heads() == 0, kName,
+                    ": expected num_heads divisible by num_kv_heads, got num_heads ", o.num_heads(),
+                    " and num_kv_heads ", o.num_kv_heads());
+  TORCH_CHECK_VALUE(o.soft_cap() >= 0.0, kName, ": expected soft_cap >= 0, got ", o.soft_cap());
+  if (o.rotary()) o.rotary()->validate(o.embed_dim() / o.num_heads());
+  if (o.window()) AttentionMask::window(o.window()->left, o.window()->right);
+  if (o.relative_bias()) {
+    const auto& r = *o.relative_bias();
+    functional::relative_position_buckets(0, 0, r.num_buckets, r.max_distance, r.bidirectional);
+  }
+}
+
 }  // namespace
 
 MultiHeadAttentionOptions::MultiHeadAttentionOptions(int64_t embed_dim, int64_t num_heads)
@@ -51,7 +74,8 @@ MultiHeadAttentionOptions::MultiHeadAttentionOptions(int64_t embed_dim, int64_t 
       num_heads_(num_heads),
       query_dim_(embed_dim),
       key_dim_(embed_dim),
-      value_dim_(embed_dim) {}
+      value_dim_(embed_dim),
+      num_kv_heads_(num_heads) {}
 
 template <typename Derived>
 MultiHeadAttentionBase<Derived>::MultiHeadAttentionBase(const MultiHeadAttentionOptions& options_)
@@ -67,16 +91,36 @@ void MultiHeadAttentionBase<Derived>::reset() {
   detail::check_positive(kName, "key_dim", options.key_dim());
   detail::check_positive(kName, "value_dim", options.value_dim());
   detail::check_probability(kName, "dropout", options.dropout());
+  check_variants<Derived>(options);
 
-  const auto projection = [&](const char* name, int64_t from) {
-    return this->register_module(name,
-                                 detail::make_linear(from, options.embed_dim(), options.bias()));
+  const auto projection = [&](const char* name, int64_t from, int64_t to) {
+    return this->register_module(name, detail::make_linear(from, to, options.bias()));
   };
+  const auto head_dim = options.embed_dim() / options.num_heads();
+  const auto kv_dim = options.num_kv_heads() * head_dim;
   // In the order of Hugging Face's BartAttention.
-  k_proj = projection("k_proj", options.key_dim());
-  v_proj = projection("v_proj", options.value_dim());
-  q_proj = projection("q_proj", options.query_dim());
-  out_proj = projection("out_proj", options.embed_dim());
+  k_proj = projection("k_proj", options.key_dim(), kv_dim);
+  v_proj = projection("v_proj", options.value_dim(), kv_dim);
+  q_proj = projection("q_proj", options.query_dim(), options.embed_dim());
+  out_proj = projection("out_proj", options.embed_dim(), options.embed_dim());
+  if (options.qk_norm()) {
+    q_norm = this->register_module("q_norm", RMSNorm(head_dim));
+    k_norm = this->register_module("k_norm", RMSNorm(head_dim));
+  }
+  if (options.relative_bias()) {
+    relative_attention_bias = this->register_module(
+        "relative_attention_bias",
+        torch::nn::Embedding(options.relative_bias()->num_buckets, options.num_heads()));
+  }
+  if (options.sinks()) {
+    sinks = this->register_parameter("sinks", torch::zeros({options.num_heads()}));
+  }
+  if (options.add_bias_kv()) {
+    bias_k = this->register_parameter("bias_k", torch::empty({1, 1, kv_dim}));
+    bias_v = this->register_parameter("bias_v", torch::empty({1, 1, kv_dim}));
+    torch::nn::init::xavier_normal_(bias_k);
+    torch::nn::init::xavier_normal_(bias_v);
+  }
 }
 
 template <typename Derived>
@@ -87,13 +131,69 @@ void MultiHeadAttentionBase<Derived>::pretty_print(std::ostream& stream) const {
 
 template <typename Derived>
 KeyValue MultiHeadAttentionBase<Derived>::project_key_value(const torch::Tensor& key,
-                                                            const torch::Tensor& value) const {
+                                                            const torch::Tensor& value,
+                                                            int64_t first) const {
   constexpr auto kName = kModuleName<Derived>;
   constexpr auto kInputs = kInputNames<Derived>;
   detail::check_shape(kName, kInputs.key, key, {-1, -1, options.key_dim()});
   detail::check_shape(kName, kInputs.value, value, {key.size(0), key.size(1), options.value_dim()});
-  return {functional::split_heads(functional::linear(key, k_proj, kName), options.num_heads()),
-          functional::split_heads(functional::linear(value, v_proj, kName), options.num_heads())};
+  auto keys =
+      functional::split_heads(functional::linear(key, k_proj, kName), options.num_kv_heads());
+  if (k_norm) keys = normalised(keys, *k_norm);
+  if (options.rotary()) keys = functional::rotary(keys, *options.rotary(), first);
+  return {keys, functional::split_heads(functional::linear(value, v_proj, kName),
+                                        options.num_kv_heads())};
+}
+
+template <typename Derived>
+torch::Tensor MultiHeadAttentionBase<Derived>::project_query(const torch::Tensor& query,
+                                                             int64_t first) const {
+  auto heads = functional::split_heads(functional::linear(query, q_proj, kModuleName<Derived>),
+                                       options.num_heads());
+  if (q_norm) heads = normalised(heads, *q_norm);
+  return options.rotary() ? functional::rotary(heads, *options.rotary(), first) : heads;
+}
+
+// The caller's mask joined with what the options say.
+template <typename Derived>
+AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(const AttentionMask& mask,
+                                                             const torch::Tensor& query,
+                                                             int64_t source) const {
+  auto result = mask;
+  if (options.window()) {
+    result = result & AttentionMask::window(options.window()->left, options.window()->right);
+  }
+  if (options.alibi()) {
+    result = result &
+             AttentionMask::alibi(functional::alibi_slopes(options.num_heads(), query.device()));
+  }
+  if (options.relative_bias()) {
+    const auto& r = *options.relative_bias();
+    const auto buckets = functional::relative_position_buckets(
+        query.size(1), source, r.num_buckets, r.max_distance, r.bidirectional, query.device());
+    const auto bias = torch::embedding(relative_attention_bias->weight, buckets);  // [T, S, H]
+    result = result & AttentionMask(bias.permute({2, 0, 1}).unsqueeze(0));
+  }
+  return result;
+}
+
+// The keys and values that the module brings itself, behind those of the caller.
+template <typename Derived>
+KeyValue MultiHeadAttentionBase<Derived>::with_own_keys(const KeyValue& memory) const {
+  if (!options.add_bias_kv() && !options.add_zero_attn()) return memory;
+  std::vector<torch::Tensor> keys{memory.key}, values{memory.value};
+  const auto batch = memory.key.size(0);
+  if (options.add_bias_kv()) {
+    keys.push_back(
+        functional::split_heads(bias_k, options.num_kv_heads()).expand({batch, -1, -1, -1}));
+    values.push_back(
+        functional::split_heads(bias_v, options.num_kv_heads()).expand({batch, -1, -1, -1}));
+  }
+  if (options.add_zero_attn()) {
+    keys.push_back(torch::zeros_like(memory.key.narrow(2, 0, 1).expand({-1, -1, 1, -1})));
+    values.push_back(torch::zeros_like(memory.value.narrow(2, 0, 1).expand({-1, -1, 1, -1})));
+  }
+  return {torch::cat(keys, 2), torch::cat(values, 2)};
 }
 
 template <typename Derived>
@@ -108,11 +208,16 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& que
               kInputs.query, " and ", kInputs.key, " of one batch size, got ", kInputs.query, " ",
               detail::shape_string(query.sizes()), " and ",
               memory.key.defined() ? memory.key.size(0) : 0, " rows of ", kInputs.key);
-  const auto heads =
-      functional::split_heads(functional::linear(query, q_proj, kName), options.num_heads());
+  const auto target = query.size(1), source = memory.key.size(2);
+  const auto own = with_own_keys(memory);
   auto result = functional::scaled_dot_product_attention(
-      heads, memory.key, memory.value, mask, weights,
-      {.dropout_p = this->is_training() ? options.dropout() : 0.0, .scale = {}});
+      project_query(query, memory.first + source - target), own.key, own.value,
+      with_own_mask(mask, query, source), weights,
+      {.dropout_p = this->is_training() ? options.dropout() : 0.0,
+       .scale = options.scale(),
+       .soft_cap = options.soft_cap(),
+       .sinks = sinks,
+       .open_keys = own.key.size(2) - source});
   result.output = functional::linear(functional::merge_heads(result.output), out_proj, kName);
   return result;
 }
@@ -144,7 +249,7 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend_to_cached(const torch::T
                                                                   const AttentionMask& mask,
                                                                   WeightsRequest weights) const {
   const auto before = cache.length();
-  const auto memory = cache.append(project_key_value(x, x));
+  const auto memory = cache.append(project_key_value(x, x, before));
   try {
     return attend(x, memory, mask, weights);
   } catch (...) {
@@ -204,14 +309,12 @@ AttentionOutput MultiHeadCrossAttentionImpl::forward(const torch::Tensor& x,
   return attend_to(x, memory, memory, mask, weights);
 }
 
-CausalSelfAttentionOptions::CausalSelfAttentionOptions(int64_t embed_dim, int64_t num_heads,
+CausalSelfAttentionOptions::CausalSelfAttentionOptions(const MultiHeadAttentionOptions& attention,
                                                        int64_t max_length)
-    : embed_dim_(embed_dim), num_heads_(num_heads), max_length_(max_length) {}
+    : attention_(attention), max_length_(max_length) {}
 
 CausalSelfAttentionImpl::CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_)
-    : MultiHeadAttentionBase(MultiHeadAttentionOptions(options_.embed_dim(), options_.num_heads())
-                                 .dropout(options_.dropout())
-                                 .bias(options_.bias())),
+    : MultiHeadAttentionBase(one_size("CausalSelfAttention", options_.attention())),
       max_length(options_.max_length()) {
   detail::check_positive("CausalSelfAttention", "max_length", max_length);
 }

@@ -113,11 +113,18 @@ void pair(Pairing& pairing, const std::string& prefix, const MultiHeadAttentionB
   const auto* who = pairing.who();
   const auto& options = ours.options;
   const auto refuse = [&](bool has_it, const char* what) {
-    TORCH_CHECK_VALUE(!has_it, who, ": expected a torch::nn::MultiheadAttention without ", what,
-                      ", which attend does not have, got ", prefix, what);
+    TORCH_CHECK_VALUE(!has_it, who, ": expected a module without ", what,
+                      ", which torch::nn does not have, got ", prefix, what);
   };
-  refuse(theirs.options.add_bias_kv(), "add_bias_kv");
-  refuse(theirs.options.add_zero_attn(), "add_zero_attn");
+  refuse(options.num_kv_heads() != options.num_heads(), "num_kv_heads");
+  refuse(options.scale().has_value(), "scale");
+  refuse(options.rotary().has_value(), "rotary");
+  refuse(options.alibi(), "alibi");
+  refuse(options.relative_bias().has_value(), "relative_bias");
+  refuse(options.window().has_value(), "window");
+  refuse(options.qk_norm(), "qk_norm");
+  refuse(options.soft_cap() > 0.0, "soft_cap");
+  refuse(options.sinks(), "sinks");
   const auto embed_dim = theirs.options.embed_dim();
   pairing.require_same(prefix + "embed_dim", options.embed_dim(), embed_dim);
   pairing.require_same(prefix + "num_heads", options.num_heads(), theirs.options.num_heads());
@@ -125,6 +132,9 @@ void pair(Pairing& pairing, const std::string& prefix, const MultiHeadAttentionB
   pairing.require_same(prefix + "key_dim", options.key_dim(), theirs.options.kdim());
   pairing.require_same(prefix + "value_dim", options.value_dim(), theirs.options.vdim());
   pairing.require_same(prefix + "bias", options.bias(), theirs.options.bias());
+  pairing.require_same(prefix + "add_bias_kv", options.add_bias_kv(), theirs.options.add_bias_kv());
+  pairing.require_same(prefix + "add_zero_attn", options.add_zero_attn(),
+                       theirs.options.add_zero_attn());
 
   const auto part = [&](const torch::Tensor& packed, int64_t i) {
     return packed.detach().narrow(0, i * embed_dim, embed_dim);
@@ -146,6 +156,10 @@ void pair(Pairing& pairing, const std::string& prefix, const MultiHeadAttentionB
     pairing.add(prefix + "q_proj.bias", ours.q_proj->bias, part(packed, 0));
     pairing.add(prefix + "k_proj.bias", ours.k_proj->bias, part(packed, 1));
     pairing.add(prefix + "v_proj.bias", ours.v_proj->bias, part(packed, 2));
+  }
+  if (options.add_bias_kv()) {
+    pairing.add(prefix + "bias_k", ours.bias_k, theirs.bias_k);
+    pairing.add(prefix + "bias_v", ours.bias_v, theirs.bias_v);
   }
   pair(pairing, prefix + "out_proj", ours.out_proj, theirs.out_proj);
 }
@@ -262,7 +276,9 @@ MultiHeadAttentionOptions options_from_torch(const torch::nn::MultiheadAttention
       .key_dim(options.kdim())
       .value_dim(options.vdim())
       .dropout(options.dropout())
-      .bias(options.bias());
+      .bias(options.bias())
+      .add_bias_kv(options.add_bias_kv())
+      .add_zero_attn(options.add_zero_attn());
 }
 
 template <typename Module>
@@ -274,7 +290,9 @@ torch::nn::MultiheadAttention attention_to_torch(const Module& module) {
                       .kdim(options.key_dim())
                       .vdim(options.value_dim())
                       .dropout(options.dropout())
-                      .bias(options.bias())));
+                      .bias(options.bias())
+                      .add_bias_kv(options.add_bias_kv())
+                      .add_zero_attn(options.add_zero_attn())));
 }
 
 // torch::nn has one dropout option, but each of its submodules keeps a rate of its own.

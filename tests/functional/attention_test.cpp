@@ -382,9 +382,9 @@ TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {
   EXPECT_THROW_MESSAGE(attend(query, torch::randn({kB, kH, kS, kD + 1}), key), c10::Error,
                        "scaled_dot_product_attention: expected key of shape [2, 4, -1, 6] (-1 = "
                        "any), got [2, 4, 5, 7]");
-  EXPECT_THROW_MESSAGE(attend(query, torch::randn({kB, 1, kS, kD}), key), c10::Error,
-                       "scaled_dot_product_attention: expected key of shape [2, 4, -1, 6] (-1 = "
-                       "any), got [2, 1, 5, 6]");
+  EXPECT_THROW_MESSAGE(attend(query, torch::randn({kB, 2, kS, kD}), key), c10::Error,
+                       "scaled_dot_product_attention: expected value of shape [2, 2, 5, -1] (-1 = "
+                       "any), got [2, 4, 5, 6]");
   EXPECT_THROW_MESSAGE(attend(query, key, query), c10::Error,
                        "scaled_dot_product_attention: expected value of shape [2, 4, 5, -1] (-1 = "
                        "any), got [2, 4, 3, 6]");

@@ -42,8 +42,10 @@ def leaf(*sizes):
     return torch.randn(*sizes).requires_grad_()
 
 
-def attention(kdim=None, vdim=None, **masks):
-    module = randomised(torch.nn.MultiheadAttention(E, H, kdim=kdim, vdim=vdim, batch_first=True))
+def attention(kdim=None, vdim=None, add_bias_kv=False, add_zero_attn=False, **masks):
+    module = randomised(torch.nn.MultiheadAttention(
+        E, H, kdim=kdim, vdim=vdim, add_bias_kv=add_bias_kv, add_zero_attn=add_zero_attn,
+        batch_first=True))
     inputs = {"query": leaf(B, T, E), "key": leaf(B, S, kdim or E), "value": leaf(B, S, vdim or E)}
     output, weights = module(*inputs.values(), average_attn_weights=False, **masks)
     parameters = dict(module.named_parameters())
@@ -79,6 +81,14 @@ def decoder_layer():
                    gradients(output, inputs | parameters))
 
 
+def write(path, cases):
+    # One tensor a line.
+    lines = [f'"{case}": {{\n' + ",\n".join(
+        f'"{name}": {json.dumps(value, separators=(",", ":"))}' for name, value in named.items()
+    ) + "\n}" for case, named in cases.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def main():
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
@@ -89,12 +99,7 @@ def main():
         "causal_lower_right": causal_attention(),
         "decoder_layer_norm_first": decoder_layer(),
     }
-    path = pathlib.Path(__file__).with_name("torch_attention.json")
-    # One tensor a line.
-    lines = [f'"{case}": {{\n' + ",\n".join(
-        f'"{name}": {json.dumps(value, separators=(",", ":"))}' for name, value in named.items()
-    ) + "\n}" for case, named in cases.items()]
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    write(pathlib.Path(__file__).with_name("torch_attention.json"), cases)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ CausalSelfAttention randomised(torch::Dtype dtype = torch::kDouble) {
 torch::Tensor input(int64_t length = kT) { return torch::randn({kB, length, kE}, torch::kDouble); }
 
 TEST(CausalSelfAttention, TheFirstPositionSeesOnlyItselfByHand) {
-  CausalSelfAttention attention(CausalSelfAttentionOptions(1, 1, 2).bias(false));
+  CausalSelfAttention attention(
+      CausalSelfAttentionOptions(MultiHeadAttentionOptions(1, 1).bias(false), 2));
   attention->to(torch::kDouble);
   const torch::NoGradGuard no_grad;
   for (auto& parameter : attention->parameters()) parameter.fill_(1.0);
@@ -69,8 +70,8 @@ TEST_P(CausalSelfAttentionOn, ChangingTheFutureLeavesThePastUnchanged) {
 
 TEST_P(CausalSelfAttentionOn, LeftPaddingGivesFiniteGradients) {
   for (const double dropout : {0.0, 0.5}) {
-    auto attention = placed(
-        CausalSelfAttention(CausalSelfAttentionOptions(kE, kH, kMaxLength).dropout(dropout)));
+    auto attention = placed(CausalSelfAttention(CausalSelfAttentionOptions(
+        MultiHeadAttentionOptions(kE, kH).dropout(dropout), kMaxLength)));
     attention->train();
     // Sentence 0 is padded on the left, so its first queries see no key at all.
     auto padding = torch::ones({kB, kT}, torch::kBool);

@@ -72,6 +72,12 @@ TEST(TorchGolden, MultiheadAttentionWithBoolMasks) {
                    {kE, kH});
 }
 
+TEST(TorchGolden, MultiheadAttentionWithABiasAndAZeroAmongKeysAndValues) {
+  expect_attention(
+      testing_support::load_golden("attention_variants", "bias_and_zero"), {},
+      torch::nn::MultiheadAttentionOptions(kE, kH).add_bias_kv(true).add_zero_attn(true));
+}
+
 TEST(TorchGolden, MultiheadAttentionWithOtherKeyAndValueSizes) {
   const auto tensors = golden("other_sizes");
   expect_attention(tensors, functional::mask_from_torch(tensors.at("attn_mask")),

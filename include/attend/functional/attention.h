@@ -28,6 +28,12 @@ namespace functional {
 struct AttentionParameters {
   double dropout_p = 0.0;       // on the weights, applied always; [0, 1)
   std::optional<double> scale;  // of the scores; default 1 / sqrt(D)
+  double soft_cap = 0.0;     // > 0: scores become soft_cap tanh(score / soft_cap), before the mask
+                             // (Gemma Team, 2024, arXiv:2408.00118, section 2); 0: they stay
+  torch::Tensor sinks = {};  // [H], if defined: the score of one more key, whose value is zero, so
+                             // that weights may sum to less than 1 (OpenAI, 2025, arXiv:2508.10925)
+  int64_t open_keys = 0;     // the last keys, so many, are seen by every query whatever the mask
+                             // says, which is one for the other keys alone
 };
 
 /// Scaled dot-product attention.
@@ -35,8 +41,10 @@ struct AttentionParameters {
 ///   output = softmax(query key^T * scale + mask) value
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, equation 1.
-/// Shapes: query [B, H, T, D], key [B, H, S, D], value [B, H, S, Dv] -> output [B, H, T, Dv];
-///         or without heads [B, T, D], or without heads and batch [T, D].
+/// Shapes: query [B, H, T, D], key [B, Hkv, S, D], value [B, Hkv, S, Dv] -> output [B, H, T, Dv];
+///         or without heads [B, T, D], or without heads and batch [T, D]. Hkv divides H: query head h
+///         attends to the keys of head h Hkv / H (grouped-query attention; Ainslie et al., 2023,
+///         arXiv:2305.13245; with Hkv 1 multi-query attention; Shazeer, 2019, arXiv:1911.02150).
 /// Returns: the output by the fused kernel, the same bits with and without a request; on request
 ///         the weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S];
 ///         [B, T, S] or [T, S] for input without heads. Both are differentiable.

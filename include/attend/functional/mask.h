@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "attend/export.h"
@@ -35,6 +37,26 @@ class ATTEND_API AttentionMask {
   /// which is what a cached step needs).
   static AttentionMask causal();
 
+  /// Query i may attend to the keys i + S - T - left to i + S - T + right, clipped to those there are
+  /// (bottom-right aligned, as `causal`). `window(n, 0)` is a causal window of n + 1 keys; joined
+  /// with `causal()`, `window(n, n)` is the same.
+  /// Source: Beltagy et al., 2020, arXiv:2004.05150, section 3.1.
+  /// Throws: c10::ValueError if left or right is negative.
+  static AttentionMask window(int64_t left, int64_t right);
+
+  /// Query i may attend to key j of the same segment only, so that several documents share a row.
+  /// query_ids: [B, T], key_ids: [B, S], integers. Positions are compared as they stand, so one id
+  /// may come back later in a row.
+  /// Source: Raffel et al., 2020, arXiv:1910.10683, section 3.5.2 (packing).
+  static AttentionMask segments(const torch::Tensor& query_ids, const torch::Tensor& key_ids);
+
+  /// The same for self-attention. ids: [B, T].
+  static AttentionMask segments(const torch::Tensor& ids) { return segments(ids, ids); }
+
+  /// Adds -slopes[h] |i + S - T - j| to the scores of head h. slopes: [H], floating point.
+  /// Source: Press et al., 2022, arXiv:2108.12409, section 3; `functional::alibi_slopes` are theirs.
+  static AttentionMask alibi(const torch::Tensor& slopes);
+
   /// Sentence b may attend to its first lengths[b] keys. lengths: [B], integers in [0, S].
   static AttentionMask key_lengths(const torch::Tensor& lengths);
 
@@ -44,7 +66,22 @@ class ATTEND_API AttentionMask {
   /// True if no part was given.
   bool is_none() const;
 
-  bool is_causal() const { return causal_; }
+  /// The band of keys a query sees: those from i + S - T - left to i + S - T + right.
+  struct Band {
+    static constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+    int64_t left = kAll, right = kAll;
+
+    bool is_everything() const { return left == kAll && right == kAll; }
+  };
+  /// Two segments that are compared: query [B, T], key [B, S].
+  struct Segments {
+    torch::Tensor query, key;
+  };
+
+  const Band& band() const { return band_; }
+  bool is_causal() const { return band_.right == 0; }
+  const std::vector<Segments>& segments() const { return segments_; }
+  const std::vector<torch::Tensor>& slopes() const { return slopes_; }      // each [H]
   const std::vector<torch::Tensor>& lengths() const { return lengths_; }    // each [B]
   const std::vector<torch::Tensor>& paddings() const { return paddings_; }  // each bool [B, S]
   const std::vector<torch::Tensor>& allowed() const { return allowed_; }    // bool, broadcastable
@@ -53,7 +90,9 @@ class ATTEND_API AttentionMask {
   friend ATTEND_API AttentionMask operator&(const AttentionMask& a, const AttentionMask& b);
 
  private:
-  bool causal_ = false;
+  Band band_;
+  std::vector<Segments> segments_;
+  std::vector<torch::Tensor> slopes_;
   std::vector<torch::Tensor> lengths_;
   std::vector<torch::Tensor> paddings_;
   std::vector<torch::Tensor> allowed_;
@@ -72,6 +111,16 @@ ATTEND_API torch::Tensor causal_mask(int64_t n, torch::Device device = torch::kC
 /// The bottom-right aligned causal mask [T, S]: true where j <= i + S - T.
 ATTEND_API torch::Tensor causal_mask(int64_t target_length, int64_t source_length,
                                      torch::Device device = torch::kCPU);
+
+/// The bottom-right aligned band [T, S]: true where i + S - T - left <= j <= i + S - T + right.
+ATTEND_API torch::Tensor window_mask(int64_t target_length, int64_t source_length, int64_t left,
+                                     int64_t right, torch::Device device = torch::kCPU);
+
+/// The slopes of ALiBi, one a head: 2^(-8 / H), 2^(-16 / H), ... for a power of two, otherwise those
+/// of the power below and every second one of the power above.
+/// Source: Press et al., 2022, arXiv:2108.12409, section 3.
+/// Shapes: -> [num_heads], float32.
+ATTEND_API torch::Tensor alibi_slopes(int64_t num_heads, torch::Device device = torch::kCPU);
 
 /// Where a batch of token ids holds real tokens: bool, true = not pad_id.
 /// Shapes: tokens [B, S] (or [S]) -> the same. Use with `AttentionMask::padding`.

@@ -6,13 +6,12 @@ namespace attend {
 
 /// Options for `CausalSelfAttention`.
 struct ATTEND_API CausalSelfAttentionOptions {
-  CausalSelfAttentionOptions(int64_t embed_dim, int64_t num_heads, int64_t max_length);
+  CausalSelfAttentionOptions(int64_t embed_dim, int64_t num_heads, int64_t max_length)
+      : CausalSelfAttentionOptions(MultiHeadAttentionOptions(embed_dim, num_heads), max_length) {}
+  CausalSelfAttentionOptions(const MultiHeadAttentionOptions& attention, int64_t max_length);
 
-  TORCH_ARG(int64_t, embed_dim);     // E, a multiple of num_heads
-  TORCH_ARG(int64_t, num_heads);     // H
-  TORCH_ARG(int64_t, max_length);    // the longest sequence, cached positions counted
-  TORCH_ARG(double, dropout) = 0.0;  // on the weights, in training; [0, 1)
-  TORCH_ARG(bool, bias) = true;      // on all four projections
+  TORCH_ARG(MultiHeadAttentionOptions, attention);  // sizes, dropout, bias and variants
+  TORCH_ARG(int64_t, max_length);  // the longest sequence, cached positions counted
 };
 
 /// Multi-head self-attention in which no position sees a later one, as in GPT.

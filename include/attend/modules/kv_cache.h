@@ -10,6 +10,7 @@ namespace attend {
 struct KeyValue {
   torch::Tensor key;    // [B, H, S, D]
   torch::Tensor value;  // [B, H, S, D]
+  int64_t first = 0;    // the position of the first key, for rotary positions
 };
 
 /// The keys and values of the positions that a decoder has already seen.

@@ -20,8 +20,8 @@ namespace attend {
 // options, dtype, device and training mode. Nothing is shared between the two sides.
 //
 // Throws: c10::ValueError where the two sides would not compute the same (sizes, heads, bias,
-//         activation, norm), or where one has what the other lacks: add_bias_kv, add_zero_attn and
-//         user-defined activations in torch::nn; pre-norm, swish and a query size of its own here.
+//         activation, norm), or where one has what the other lacks: user-defined activations in
+//         torch::nn; pre-norm, swish, a query size of its own and most variants here.
 //         c10::Error where a weight has another shape than its module's options say.
 //         All of it is checked before anything is copied.
 // Note:   copy_weights does not compare dropout, which is no part of the weights. torch::nn is

@@ -41,7 +41,8 @@ constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
 // if kPartial. As many sums stay in registers as the two multiply-add units need to be kept busy.
 template <int kRows, int kVectors, bool kPartial, class D, typename T = hn::TFromD<D>>
 HWY_INLINE void product_block(D d, const Scalars<T> a, const Rows<const T> b, const Rows<T> c,
-                              int64_t row, int64_t column, int64_t inner, int64_t rest, T alpha) {
+                              int64_t row, int64_t column, int64_t inner, int64_t rest, T alpha,
+                              bool add) {
   using Vector = hn::Vec<D>;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto mask = hn::FirstN(d, static_cast<size_t>(rest));
@@ -66,10 +67,12 @@ HWY_INLINE void product_block(D d, const Scalars<T> a, const Rows<const T> b, co
   for (int r = 0; r < kRows; ++r) {
     T* line = c.data + (row + r) * c.stride + column;
     for (int v = 0; v < kVectors; ++v) {
-      const auto value = hn::Mul(factor, sums[r][v]);
+      auto value = hn::Mul(factor, sums[r][v]);
       if (kPartial && v == kVectors - 1) {
+        if (add) value = hn::Add(value, hn::MaskedLoad(mask, d, line + v * lanes));
         hn::BlendedStore(value, mask, d, line + v * lanes);
       } else {
+        if (add) value = hn::Add(value, hn::LoadU(d, line + v * lanes));
         hn::StoreU(value, d, line + v * lanes);
       }
     }
@@ -78,32 +81,33 @@ HWY_INLINE void product_block(D d, const Scalars<T> a, const Rows<const T> b, co
 
 template <int kVectors, bool kPartial, class D, typename T = hn::TFromD<D>>
 HWY_INLINE void product_columns(D d, const Scalars<T> a, const Rows<const T> b, const Rows<T> c,
-                                int64_t rows, int64_t column, int64_t inner, int64_t rest,
-                                T alpha) {
+                                int64_t rows, int64_t column, int64_t inner, int64_t rest, T alpha,
+                                bool add) {
   int64_t row = 0;
   for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) {
-    product_block<kRowsAtOnce, kVectors, kPartial>(d, a, b, c, row, column, inner, rest, alpha);
+    product_block<kRowsAtOnce, kVectors, kPartial>(d, a, b, c, row, column, inner, rest, alpha,
+                                                   add);
   }
   for (; row < rows; ++row) {
-    product_block<1, kVectors, kPartial>(d, a, b, c, row, column, inner, rest, alpha);
+    product_block<1, kVectors, kPartial>(d, a, b, c, row, column, inner, rest, alpha, add);
   }
 }
 
-// c [rows, columns] = alpha * a [rows, inner] b [inner, columns].
+// c [rows, columns] = alpha * a [rows, inner] b [inner, columns], added to c if `add`.
 template <typename T>
 HWY_INLINE void product(const Scalars<T> a, const Rows<const T> b, const Rows<T> c, int64_t rows,
-                        int64_t inner, int64_t columns, T alpha) {
+                        int64_t inner, int64_t columns, T alpha, bool add = false) {
   const hn::ScalableTag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t column = 0;
   for (; column + 2 * lanes <= columns; column += 2 * lanes) {
-    product_columns<2, false>(d, a, b, c, rows, column, inner, lanes, alpha);
+    product_columns<2, false>(d, a, b, c, rows, column, inner, lanes, alpha, add);
   }
   const auto rest = columns - column;
   if (rest > lanes) {
-    product_columns<2, true>(d, a, b, c, rows, column, inner, rest - lanes, alpha);
+    product_columns<2, true>(d, a, b, c, rows, column, inner, rest - lanes, alpha, add);
   } else if (rest > 0) {
-    product_columns<1, true>(d, a, b, c, rows, column, inner, rest, alpha);
+    product_columns<1, true>(d, a, b, c, rows, column, inner, rest, alpha, add);
   }
 }
 
@@ -122,41 +126,22 @@ HWY_INLINE void transpose(const Rows<const T> from, int64_t rows, int64_t column
   }
 }
 
-// Adds the mask of row t, then makes the scores weights in place.
+// Scores become weights, in place; scores of -infinity alone become zeros.
 template <typename T>
-HWY_INLINE void softmax_row(const Attention<T>& a, int64_t batch, int64_t head, int64_t t,
-                            T* scores) {
-  constexpr T kForbidden = kMinusInfinity<T>;
-  if (a.bias.data != nullptr) {
-    const T* bias = a.bias.data + batch * a.bias.batch_stride + head * a.bias.head_stride +
-                    t * a.bias.target_stride;
-    for (int64_t s = 0; s < a.source; ++s) scores[s] += bias[s * a.bias.source_stride];
-  }
-  if (a.allowed.data != nullptr) {
-    const bool* allowed = a.allowed.data + batch * a.allowed.batch_stride +
-                          head * a.allowed.head_stride + t * a.allowed.target_stride;
-    for (int64_t s = 0; s < a.source; ++s) {
-      if (!allowed[s * a.allowed.source_stride]) scores[s] = kForbidden;
-    }
-  }
-  // Keys that causality forbids come last: they are zeros, and nobody looks at them.
-  const auto before = a.is_causal ? t + 1 + a.source - a.target : a.source;
-  const auto seen = before < 0 ? 0 : (before < a.source ? before : a.source);
-  set_zero(scores + seen, scores + a.source);
-
+HWY_INLINE void softmax(T* scores, int64_t count) {
   const hn::ScalableTag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto forbidden = hn::Set(d, kForbidden);
-  const auto tail = hn::FirstN(d, static_cast<size_t>(seen % lanes));
-  const auto whole = seen - seen % lanes;
+  const auto forbidden = hn::Set(d, kMinusInfinity<T>);
+  const auto tail = hn::FirstN(d, static_cast<size_t>(count % lanes));
+  const auto whole = count - count % lanes;
   auto most = forbidden;
   for (int64_t s = 0; s < whole; s += lanes) most = hn::Max(most, hn::LoadU(d, scores + s));
-  if (whole < seen) {
+  if (whole < count) {
     most = hn::Max(most, hn::IfThenElse(tail, hn::MaskedLoad(tail, d, scores + whole), forbidden));
   }
   const T largest = hn::GetLane(hn::MaxOfLanes(d, most));
-  if (largest == kForbidden) {  // nothing to attend to
-    set_zero(scores, scores + seen);
+  if (largest == kMinusInfinity<T>) {  // nothing to attend to
+    set_zero(scores, scores + count);
     return;
   }
   const auto shift = hn::Set(d, largest);
@@ -166,7 +151,7 @@ HWY_INLINE void softmax_row(const Attention<T>& a, int64_t batch, int64_t head, 
     sums = hn::Add(sums, value);
     hn::StoreU(value, d, scores + s);
   }
-  if (whole < seen) {
+  if (whole < count) {
     const auto value = hn::IfThenElseZero(
         tail, hn::Exp(d, hn::Sub(hn::MaskedLoad(tail, d, scores + whole), shift)));
     sums = hn::Add(sums, value);
@@ -176,10 +161,39 @@ HWY_INLINE void softmax_row(const Attention<T>& a, int64_t batch, int64_t head, 
   for (int64_t s = 0; s < whole; s += lanes) {
     hn::StoreU(hn::Mul(hn::LoadU(d, scores + s), inverse), d, scores + s);
   }
-  if (whole < seen) {
+  if (whole < count) {
     hn::BlendedStore(hn::Mul(hn::MaskedLoad(tail, d, scores + whole), inverse), tail, d,
                      scores + whole);
   }
+}
+
+// Adds the mask of row t, then makes the scores weights in place.
+template <typename T>
+HWY_INLINE void softmax_row(const Attention<T>& a, int64_t batch, int64_t head, int64_t t,
+                            T* scores) {
+  if (a.bias.data != nullptr) {
+    const T* bias = a.bias.data + batch * a.bias.batch_stride + head * a.bias.head_stride +
+                    t * a.bias.target_stride;
+    for (int64_t s = 0; s < a.source; ++s) scores[s] += bias[s * a.bias.source_stride];
+  }
+  if (a.allowed.data != nullptr) {
+    const bool* allowed = a.allowed.data + batch * a.allowed.batch_stride +
+                          head * a.allowed.head_stride + t * a.allowed.target_stride;
+    for (int64_t s = 0; s < a.source; ++s) {
+      if (!allowed[s * a.allowed.source_stride]) scores[s] = kMinusInfinity<T>;
+    }
+  }
+  // Keys outside the band are zeros, and nobody looks at them.
+  const auto diagonal = t + a.source - a.target;
+  const auto begin = a.band_left < diagonal ? diagonal - a.band_left : 0;
+  const auto end = a.band_right < a.source - 1 - diagonal ? diagonal + a.band_right + 1 : a.source;
+  if (begin >= end) {
+    set_zero(scores, scores + a.source);
+    return;
+  }
+  set_zero(scores, scores + begin);
+  set_zero(scores + end, scores + a.source);
+  softmax(scores + begin, end - begin);
 }
 
 // The gradient of a row's scores, from that of its weights, in place: w (g - sum of w g) scale.
@@ -218,11 +232,12 @@ void forward(const Attention<T>& a, HeadRows<T> output, T* weights, int64_t firs
     const auto batch = task / a.heads, head = task % a.heads;
     T* const scores = weights == nullptr ? scratch + a.head_dim * a.source
                                          : weights + task * a.target * a.source;  // [T, S]
-    transpose<T>({a.key.at(batch, head), a.key.row_stride}, a.source, a.head_dim, transposed);
+    const auto shared = head / a.group;
+    transpose<T>({a.key.at(batch, shared), a.key.row_stride}, a.source, a.head_dim, transposed);
     product<T>({a.query.at(batch, head), a.query.row_stride, 1}, {transposed, a.source},
                {scores, a.source}, a.target, a.head_dim, a.source, a.scale);
     for (int64_t t = 0; t < a.target; ++t) softmax_row(a, batch, head, t, scores + t * a.source);
-    product<T>({scores, a.source, 1}, {a.value.at(batch, head), a.value.row_stride},
+    product<T>({scores, a.source, 1}, {a.value.at(batch, shared), a.value.row_stride},
                {output.at(batch, head), output.row_stride}, a.target, a.source, a.value_dim, T{1});
   }
 }
@@ -233,29 +248,35 @@ void backward(const Attention<T>& a, const T* weights, HeadRows<const T> output_
               int64_t last, T* scratch) {
   T* const transposed = scratch;                       // [Dv, S]
   T* const scores = scratch + a.value_dim * a.source;  // [T, S]
+  const auto kv_heads = a.heads / a.group;
   for (int64_t task = first; task < last; ++task) {
-    const auto batch = task / a.heads, head = task % a.heads;
-    const T* w = weights + task * a.target * a.source;
-    const T* out = output_gradient.at(batch, head);
-    const auto gradient_of = [&](const HeadRows<T>& rows) {
-      return Rows<T>{rows.at(batch, head), rows.row_stride};
-    };
-    transpose<T>({a.value.at(batch, head), a.value.row_stride}, a.source, a.value_dim, transposed);
-    product<T>({out, output_gradient.row_stride, 1}, {transposed, a.source}, {scores, a.source},
-               a.target, a.value_dim, a.source, T{1});
-    if (weights_gradient != nullptr) {
-      const T* more = weights_gradient + task * a.target * a.source;
-      for (int64_t i = 0; i < a.target * a.source; ++i) scores[i] += more[i];
+    const auto batch = task / kv_heads, shared = task % kv_heads;
+    transpose<T>({a.value.at(batch, shared), a.value.row_stride}, a.source, a.value_dim,
+                 transposed);
+    for (int64_t member = 0; member < a.group; ++member) {
+      const auto head = shared * a.group + member;
+      const auto begin = (batch * a.heads + head) * a.target * a.source;
+      const T* w = weights + begin;
+      const T* out = output_gradient.at(batch, head);
+      product<T>({out, output_gradient.row_stride, 1}, {transposed, a.source}, {scores, a.source},
+                 a.target, a.value_dim, a.source, T{1});
+      if (weights_gradient != nullptr) {
+        const T* more = weights_gradient + begin;
+        for (int64_t i = 0; i < a.target * a.source; ++i) scores[i] += more[i];
+      }
+      for (int64_t t = 0; t < a.target; ++t) {
+        softmax_row_backward(w + t * a.source, scores + t * a.source, a.source, a.scale);
+      }
+      product<T>({w, 1, a.source}, {out, output_gradient.row_stride},
+                 {gradients.value.at(batch, shared), gradients.value.row_stride}, a.source,
+                 a.target, a.value_dim, T{1}, member > 0);
+      product<T>({scores, a.source, 1}, {a.key.at(batch, shared), a.key.row_stride},
+                 {gradients.query.at(batch, head), gradients.query.row_stride}, a.target, a.source,
+                 a.head_dim, T{1});
+      product<T>({scores, 1, a.source}, {a.query.at(batch, head), a.query.row_stride},
+                 {gradients.key.at(batch, shared), gradients.key.row_stride}, a.source, a.target,
+                 a.head_dim, T{1}, member > 0);
     }
-    for (int64_t t = 0; t < a.target; ++t) {
-      softmax_row_backward(w + t * a.source, scores + t * a.source, a.source, a.scale);
-    }
-    product<T>({w, 1, a.source}, {out, output_gradient.row_stride}, gradient_of(gradients.value),
-               a.source, a.target, a.value_dim, T{1});
-    product<T>({scores, a.source, 1}, {a.key.at(batch, head), a.key.row_stride},
-               gradient_of(gradients.query), a.target, a.source, a.head_dim, T{1});
-    product<T>({scores, 1, a.source}, {a.query.at(batch, head), a.query.row_stride},
-               gradient_of(gradients.key), a.source, a.target, a.head_dim, T{1});
   }
 }
 

@@ -26,10 +26,11 @@ struct MaskView {
 template <typename T>
 struct Attention {
   int64_t heads, target, source, head_dim, value_dim;
+  int64_t group;  // query heads that share a head of keys and values; divides heads
   HeadRows<const T> query, key, value;
-  MaskView<T> bias;        // added to the scores
-  MaskView<bool> allowed;  // false: the score counts as -infinity
-  bool is_causal = false;  // j <= i + S - T, besides the mask
+  MaskView<T> bias;               // added to the scores
+  MaskView<bool> allowed;         // false: the score counts as -infinity
+  int64_t band_left, band_right;  // i + S - T - left <= j <= i + S - T + right, besides the mask
   T scale;
 };
 
@@ -43,7 +44,7 @@ template <typename T>
 void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* weights, int64_t first,
                        int64_t last);
 
-/// The gradients of the same heads, from those of the output and, if not null, of the weights.
+/// The gradients for the heads [first, last) of all B * H / group ones of keys and values, from those of the output and, if not null, of the weights.
 /// `weights` are the ones that the forward pass wrote. What `gradients` point to is overwritten.
 template <typename T>
 struct AttentionGradients {

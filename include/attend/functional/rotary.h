@@ -1,0 +1,69 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+
+#include "attend/export.h"
+
+namespace attend {
+
+/// Which two numbers of a head form a pair that is rotated.
+enum class RotaryPairing {
+  kHalves,       // x_i and x_(i + dim / 2): GPT-NeoX, Llama
+  kInterleaved,  // x_2i and x_(2i + 1): the paper, GPT-J
+};
+
+/// How frequencies change for sequences longer than those of training.
+enum class RotaryScalingKind {
+  kNone,
+  kLinear,  // every frequency / factor (Chen et al., 2023, arXiv:2306.15595)
+  kNtk,     // base * factor^(dim / (dim - 2)) (bloc97, 2023; Peng et al., section 3.1)
+  kLlama3,  // low frequencies / factor, high ones stay (Llama team, 2024, arXiv:2407.21783)
+  kYarn,    // the same by ramps, and warmer scores (Peng et al., 2023, arXiv:2309.00071)
+};
+
+/// The parameters of `RotaryScalingKind`, named as in Hugging Face's `rope_scaling`.
+struct RotaryScaling {
+  RotaryScalingKind kind = RotaryScalingKind::kNone;
+  double factor = 1.0;               // how many times longer; >= 1
+  int64_t original_max_length = 0;   // of training, in positions; for kLlama3 and kYarn, > 0
+  double low_frequency_factor = 1;   // kLlama3
+  double high_frequency_factor = 4;  // kLlama3; more than the low one
+  double beta_fast = 32;             // kYarn: with more turns in training, a frequency stays
+  double beta_slow = 1;              // kYarn: with fewer, it is divided by factor
+};
+
+/// Options for `functional::rotary`.
+struct RotaryOptions {
+  int64_t dim = 0;      // how many numbers of a head are rotated, the first ones; even; 0: all
+  double base = 10000;  // the longest wave is about 2 pi base positions
+  RotaryPairing pairing = RotaryPairing::kHalves;
+  RotaryScaling scaling;
+
+  /// Throws c10::ValueError for a field out of its range. head_dim: D.
+  void validate(int64_t head_dim) const;
+};
+
+namespace functional {
+
+/// The angle by which each pair turns from one position to the next, in radians.
+/// Shapes: -> [dim / 2], float64. `dim` is that of `options`, or head_dim where that is 0.
+ATTEND_API torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim);
+
+/// By how much kYarn lengthens rotated vectors: 0.1 ln(factor) + 1; 1 for the other kinds.
+ATTEND_API double rotary_length(const RotaryScaling& scaling);
+
+/// Rotary positions: each pair of numbers of x_t turns by the angle (first + t) * frequency, so that
+/// products of queries and keys depend on the distance of their positions alone.
+///
+/// Source: Su et al., 2021, arXiv:2104.09864, equations 14 and 15.
+/// Shapes: x [..., T, D] -> the same; `first` is the position of x's first row.
+/// Throws: c10::ValueError for options, c10::Error for a rank below 2.
+/// Note:   angles are computed in float64, sines and cosines rounded once to x's dtype, float32 for
+///         16-bit x.
+ATTEND_API torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options,
+                                int64_t first = 0);
+
+}  // namespace functional
+}  // namespace attend
