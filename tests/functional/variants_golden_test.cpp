@@ -28,7 +28,7 @@ INSTANTIATE_TEST_SUITE_P(
                    {.kind = RotaryScalingKind::kLlama3, .factor = 8, .original_max_length = 48}},
         RotaryCase{"yarn",
                    {.kind = RotaryScalingKind::kYarn, .factor = 4, .original_max_length = 48}}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& test) { return std::string(test.param.name); });
 
 TEST_P(RotaryGolden, IsThatOfTransformers) {
   const auto tensors = golden(std::string("rotary_") + GetParam().name);

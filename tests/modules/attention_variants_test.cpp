@@ -231,7 +231,7 @@ TEST_P(AttentionVariant, ACachedStepEqualsTheFullPass) {
 
 class AttentionVariantGradients : public testing::TestWithParam<Variant> {};
 INSTANTIATE_TEST_SUITE_P(All, AttentionVariantGradients, testing::ValuesIn(variants()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 TEST_P(AttentionVariantGradients, MatchDifferences) {
   torch::manual_seed(7);
