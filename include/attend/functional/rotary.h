@@ -39,7 +39,7 @@ struct RotaryOptions {
   int64_t dim = 0;      // how many numbers of a head are rotated, the first ones; even; 0: all
   double base = 10000;  // the longest wave is about 2 pi base positions
   RotaryPairing pairing = RotaryPairing::kHalves;
-  RotaryScaling scaling;
+  RotaryScaling scaling = {};
 
   /// Throws c10::ValueError for a field out of its range. head_dim: D.
   void validate(int64_t head_dim) const;
