@@ -1,6 +1,11 @@
 #pragma once
 
 // Everything of attend::attend in one include.
+#include "attend/checkpoint/model_folder.h"
+#include "attend/checkpoint/safetensors.h"
+#include "attend/decoding/alignment.h"
+#include "attend/decoding/beam_search.h"
+#include "attend/decoding/sampling.h"
 #include "attend/functional/attention.h"
 #include "attend/functional/dropout.h"
 #include "attend/functional/feed_forward.h"
@@ -10,9 +15,11 @@
 #include "attend/functional/mask.h"
 #include "attend/functional/position.h"
 #include "attend/functional/rotary.h"
+#include "attend/models/causal_lm.h"
 #include "attend/models/incremental_model.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
+#include "attend/models/vision_transformer.h"
 #include "attend/modules/basic_attention.h"
 #include "attend/modules/causal_self_attention.h"
 #include "attend/modules/cross_attention.h"

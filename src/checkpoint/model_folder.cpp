@@ -5,9 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "attend/checkpoint/safetensors.h"
-#include "checkpoint/json_file.h"
+#include "checkpoint/folder.h"
 #include "checkpoint/weights.h"
-#include "detail/atomic_file.h"
 
 namespace attend {
 namespace {
@@ -20,10 +19,12 @@ constexpr auto kAttendSeq2Seq = "attend_seq2seq";
 constexpr auto kAttendRecurrent = "attend_recurrent_seq2seq";
 
 const std::vector<std::pair<std::string, Activation>>& activation_names() {
-  static const std::vector<std::pair<std::string, Activation>> names{{"relu", Activation::kRelu},
-                                                                     {"gelu", Activation::kGelu},
-                                                                     {"swish", Activation::kSwish},
-                                                                     {"silu", Activation::kSwish}};
+  static const std::vector<std::pair<std::string, Activation>> names{
+      {"relu", Activation::kRelu},
+      {"gelu", Activation::kGelu},
+      {"gelu_new", Activation::kGeluTanh},
+      {"swish", Activation::kSwish},
+      {"silu", Activation::kSwish}};
   return names;
 }
 
@@ -181,22 +182,13 @@ RecurrentSeq2SeqOptions recurrent_options(const detail::JsonFile& config) {
       .start_id(config.get<int64_t>("decoder_start_token_id"));
 }
 
-void write_json(const fs::path& path, const json& value) {
-  detail::write_file_atomically(path, value.dump(2) + "\n");
-}
-
 void save(const fs::path& folder, const json& config, const SpecialTokenIds& tokens,
           int64_t max_length, const torch::nn::Module& module) {
-  std::error_code failed;
-  fs::create_directories(folder, failed);
-  if (failed) throw FileError(folder, "cannot make the folder: " + failed.message());
-  write_json(folder / "config.json", config);
-  write_json(folder / "generation_config.json",
-             generation_config(tokens.start_id, tokens.eos_id, tokens.pad_id, max_length));
-  TensorFile file;
-  file.tensors = detail::named_weights(module);
-  file.metadata["format"] = "pt";
-  write_safetensors(folder / "model.safetensors", file);
+  detail::write_folder(folder,
+                       {{"config.json", config},
+                        {"generation_config.json", generation_config(tokens.start_id, tokens.eos_id,
+                                                                     tokens.pad_id, max_length)}},
+                       detail::named_weights(module));
 }
 
 detail::TiedNames tied_names(const Seq2SeqOptions& options) {
@@ -212,19 +204,9 @@ detail::TiedNames tied_names(const Seq2SeqOptions& options) {
   return tied;
 }
 
-// Options come from a file here, so what a constructor says about them is that file's fault.
-template <typename Holder, typename Options>
-Holder build(const fs::path& config, const Options& options) {
-  try {
-    return Holder(options);
-  } catch (const c10::Error& error) {
-    throw FileError(config, error.what_without_backtrace());
-  }
-}
-
 Seq2Seq read_seq2seq(const fs::path& folder, const detail::JsonFile& config) {
   const auto options = seq2seq_options(config);
-  auto model = build<Seq2Seq>(config.path(), options);
+  auto model = detail::build<Seq2Seq>(config.path(), options);
   detail::NamedTensors derived;
   if (options.positions() != PositionKind::kLearned) {
     derived["model.encoder.embed_positions.weight"] =
@@ -240,7 +222,7 @@ Seq2Seq read_seq2seq(const fs::path& folder, const detail::JsonFile& config) {
 }
 
 RecurrentSeq2Seq read_recurrent(const fs::path& folder, const detail::JsonFile& config) {
-  auto model = build<RecurrentSeq2Seq>(config.path(), recurrent_options(config));
+  auto model = detail::build<RecurrentSeq2Seq>(config.path(), recurrent_options(config));
   const auto weights = folder / "model.safetensors";
   detail::load_weights(weights, read_safetensors(weights).tensors, *model, {}, {});
   model->eval();
@@ -249,11 +231,6 @@ RecurrentSeq2Seq read_recurrent(const fs::path& folder, const detail::JsonFile& 
 
 detail::JsonFile read_config(const fs::path& folder) {
   return detail::JsonFile(folder / "config.json");
-}
-
-[[noreturn]] void refuse(const detail::JsonFile& config, const std::string& known) {
-  throw FileError(config.path(), fmt::format("expected model_type {}, got {}", known,
-                                             config.get<std::string>("model_type")));
 }
 
 bool is_seq2seq(const detail::JsonFile& config) {
@@ -289,18 +266,20 @@ std::shared_ptr<TranslationModel> load_translation_model(const fs::path& folder)
   const auto config = read_config(folder);
   if (is_seq2seq(config)) return read_seq2seq(folder, config).ptr();
   if (is_recurrent(config)) return read_recurrent(folder, config).ptr();
-  refuse(config, fmt::format("{}, {} or {}", kMarian, kAttendSeq2Seq, kAttendRecurrent));
+  detail::refuse_model_type(config,
+                            fmt::format("{}, {} or {}", kMarian, kAttendSeq2Seq, kAttendRecurrent));
 }
 
 Seq2Seq load_seq2seq(const fs::path& folder) {
   const auto config = read_config(folder);
-  if (!is_seq2seq(config)) refuse(config, fmt::format("{} or {}", kMarian, kAttendSeq2Seq));
+  if (!is_seq2seq(config))
+    detail::refuse_model_type(config, fmt::format("{} or {}", kMarian, kAttendSeq2Seq));
   return read_seq2seq(folder, config);
 }
 
 RecurrentSeq2Seq load_recurrent_seq2seq(const fs::path& folder) {
   const auto config = read_config(folder);
-  if (!is_recurrent(config)) refuse(config, kAttendRecurrent);
+  if (!is_recurrent(config)) detail::refuse_model_type(config, kAttendRecurrent);
   return read_recurrent(folder, config);
 }
 

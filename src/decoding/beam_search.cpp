@@ -71,7 +71,7 @@ Search::Step Search::advance(const torch::Tensor& tokens, DecoderState& state) {
   auto output = model_.step(tokens, state, options_.attention);
   if (options_.attention) attention_.push_back(output.alignment.to(torch::kCPU, torch::kFloat));
   auto logits = output.logits.to(torch::kFloat);  // [N, V]
-  logits.select(1, special_.pad_id).fill_(kImpossible);
+  if (special_.pad_id >= 0) logits.select(1, special_.pad_id).fill_(kImpossible);
   if (special_.start_id != special_.eos_id) {
     logits.select(1, special_.start_id).fill_(kImpossible);
   }
@@ -135,19 +135,26 @@ std::vector<std::vector<Hypothesis>> Search::run(const AttentionMask& source_mas
   results_.resize(static_cast<size_t>(batch));
   if (batch == 0) return results_;
 
+  const auto state = model_.start(source_, source_mask);
+  const auto longest = model_.max_target_length() - state->position();
+  TORCH_CHECK_VALUE(longest >= 1, kBeamSearch,
+                    ": expected a source that leaves room for tokens, got ", source_.size(1),
+                    " tokens of at most ", model_.max_target_length());
   const auto lengths = source_.ne(special_.pad_id).sum(1).to(torch::kCPU);
   std::vector<Sentence> live;
   for (int64_t b = 0; b < batch; ++b) {
     const auto allowed = options_.max_length_factor * lengths[b].item<double>() +
                          static_cast<double>(options_.max_length_extra);
-    const auto limit =
-        std::clamp(static_cast<int64_t>(allowed), int64_t{1}, model_.max_target_length());
+    const auto limit = std::clamp(static_cast<int64_t>(allowed), int64_t{1}, longest);
     // One hypothesis at first: K equal ones would stay equal.
     live.push_back({static_cast<size_t>(b), static_cast<size_t>(limit), {Live{}}});
   }
 
-  const auto state = model_.start(source_, source_mask);
   std::vector<int64_t> tokens(static_cast<size_t>(batch), special_.start_id);
+  if (const auto first = state->first_tokens(); first.defined()) {
+    const auto ids = first.to(torch::kCPU, torch::kLong).contiguous();
+    tokens.assign(ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + batch);
+  }
   for (step_ = 0; !live.empty(); ++step_) {
     const auto step = advance(torch::tensor(tokens, torch::kLong).to(device), *state);
 

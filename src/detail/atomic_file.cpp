@@ -31,6 +31,8 @@ std::filesystem::path follow_links(const std::filesystem::path& path) {
   return ignored ? path : target;
 }
 
+constexpr auto kTemporaryPrefix = ".attend-", kTemporarySuffix = ".tmp";
+
 uint64_t random_bits() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
@@ -48,7 +50,8 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(follow_links(p
   }
   // Not mkstemp, whose mode 0600 ignores the umask. The loop ends: names are 64 random bits.
   do {
-    temporary_ = folder_of(path_) / fmt::format(".attend-{:016x}.tmp", random_bits());
+    temporary_ = folder_of(path_) /
+                 fmt::format("{}{:016x}{}", kTemporaryPrefix, random_bits(), kTemporarySuffix);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && (errno == EEXIST || errno == EINTR));
   if (descriptor_ < 0) fail("create a file beside it");
@@ -110,6 +113,16 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   AtomicFile file(path);
   file.write(bytes);
   file.commit();
+}
+
+void remove_leftovers(const std::filesystem::path& folder) {
+  std::error_code ignored;  // a leftover that cannot be removed does no harm
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const auto name = entry.path().filename().string();
+    if (name.starts_with(kTemporaryPrefix) && name.ends_with(kTemporarySuffix)) {
+      std::filesystem::remove(entry.path(), ignored);
+    }
+  }
 }
 
 }  // namespace attend::detail

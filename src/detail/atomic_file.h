@@ -33,4 +33,8 @@ class AtomicFile {
 /// Writes one file with an AtomicFile.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
+/// Removes the temporary files that killed processes left in a folder. Only for who is alone in
+/// writing there: those of a running process look the same.
+void remove_leftovers(const std::filesystem::path& folder);
+
 }  // namespace attend::detail

@@ -1,9 +1,11 @@
 #include "attend/functional/attention.h"
 
+#include <ATen/SDPBackend.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -167,36 +169,35 @@ torch::Tensor with_heads(const torch::Tensor& x) {
   return x.dim() == 4 ? x : x.dim() == 3 ? x.unsqueeze(1) : x.unsqueeze(0).unsqueeze(0);
 }
 
-}  // namespace
-
-AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const torch::Tensor& key,
-                                             const torch::Tensor& value, const AttentionMask& mask,
-                                             WeightsRequest weights,
-                                             const AttentionParameters& parameters) {
-  constexpr auto kName = "scaled_dot_product_attention";
-  detail::check_rank(kName, "query", query, 2, 4);
+// Checks what the caller gave, and lowers the mask.
+Inputs checked_inputs(const char* who, const torch::Tensor& query, const torch::Tensor& key,
+                      const torch::Tensor& value, const AttentionMask& mask,
+                      const AttentionParameters& parameters) {
+  detail::check_rank(who, "query", query, 2, 4);
   const auto rank = query.dim();
-  detail::check_rank(kName, "key", key, rank, rank);
-  detail::check_rank(kName, "value", value, rank, rank);
+  detail::check_rank(who, "key", key, rank, rank);
+  detail::check_rank(who, "value", value, rank, rank);
   const auto q = with_heads(query), k = with_heads(key), v = with_heads(value);
   const auto batch = q.size(0), heads = q.size(1), kv_heads = k.size(1);
-  TORCH_CHECK(kv_heads == heads || (kv_heads > 0 && heads % kv_heads == 0), kName,
+  TORCH_CHECK(kv_heads == heads || (kv_heads > 0 && heads % kv_heads == 0), who,
               ": expected heads of key that divide those of query, got query ",
               detail::shape_string(query.sizes()), " and key ", detail::shape_string(key.sizes()));
   at::DimVector expected(query.sizes());  // of the rank that was given, for the message
   if (rank == 4) expected[1] = kv_heads;
   expected[rank - 2] = -1;
-  detail::check_shape(kName, "key", key, expected);
+  detail::check_shape(who, "key", key, expected);
   expected[rank - 2] = key.size(-2);
   expected[rank - 1] = -1;
-  detail::check_shape(kName, "value", value, expected);
-  detail::check_same_kind(kName, "key", key, "query", query);
-  detail::check_same_kind(kName, "value", value, "query", query);
-  detail::check_probability(kName, "dropout_p", parameters.dropout_p);
-  TORCH_CHECK_VALUE(parameters.soft_cap >= 0.0, kName, ": expected soft_cap >= 0, got ",
+  detail::check_shape(who, "value", value, expected);
+  detail::check_same_kind(who, "key", key, "query", query);
+  detail::check_same_kind(who, "value", value, "query", query);
+  detail::check_probability(who, "dropout_p", parameters.dropout_p);
+  TORCH_CHECK_VALUE(parameters.soft_cap >= 0.0, who, ": expected soft_cap >= 0, got ",
                     parameters.soft_cap);
-  if (parameters.sinks.defined()) detail::check_shape(kName, "sinks", parameters.sinks, {heads});
-  check_floating_point(kName, query);
+  if (parameters.sinks.defined()) detail::check_shape(who, "sinks", parameters.sinks, {heads});
+  check_floating_point(who, query);
+  TORCH_CHECK_VALUE(parameters.open_keys >= 0 && parameters.open_keys <= k.size(2), who,
+                    ": expected open_keys in [0, ", k.size(2), "], got ", parameters.open_keys);
 
   Inputs in{.query = q,
             .key = k,
@@ -204,28 +205,82 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
             .mask = {},
             .scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3)))),
             .parameters = parameters};
-  TORCH_CHECK_VALUE(parameters.open_keys >= 0 && parameters.open_keys <= k.size(2), kName,
-                    ": expected open_keys in [0, ", k.size(2), "], got ", parameters.open_keys);
   const AttentionShape masked{batch, heads, q.size(2), k.size(2) - parameters.open_keys};
-  in.mask = lower_mask(kName, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
+  in.mask = lower_mask(who, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
                        q.scalar_type());
   if (parameters.open_keys > 0 && !in.mask.is_none()) {
     in.mask = in.mask.with_open_keys(masked, parameters.open_keys, q.device());
   }
+  return in;
+}
+
+enum class Path {
+  kScores,        // the scores as a whole, by LibTorch's operations
+  kShortKernel,   // attend's kernel for short sequences
+  kNoKeys,        // products over nothing
+  kWindowBlocks,  // LibTorch's kernel, a block of queries at a time
+  kFused,         // LibTorch's kernel
+};
+
+Path path_of(const Inputs& in) {
+  if (in.parameters.soft_cap > 0.0 || in.parameters.sinks.defined()) return Path::kScores;
+  if (short_attention_takes(in.query, in.key, in.value, in.mask, in.parameters.dropout_p)) {
+    return Path::kShortKernel;
+  }
+  if (in.key.size(2) == 0) return Path::kNoKeys;
+  return is_narrow_window(in) ? Path::kWindowBlocks : Path::kFused;
+}
+
+// What at::scaled_dot_product_attention would choose; its choice is made by the device.
+std::string backend_of(const Inputs& in, const KernelMask& mask) {
+  const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
+  const auto chosen =
+      at::_fused_sdp_choice(in.query, in.key, in.value, tensor, in.parameters.dropout_p,
+                            mask.is_causal, in.scale, in.group() > 1);
+  switch (static_cast<at::SDPBackend>(chosen)) {
+    case at::SDPBackend::flash_attention:
+      return "flash attention";
+    case at::SDPBackend::efficient_attention:
+      return "memory-efficient attention";
+    case at::SDPBackend::cudnn_attention:
+      return "cuDNN";
+    default:
+      return "math";
+  }
+}
+
+}  // namespace
+
+AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                             const torch::Tensor& value, const AttentionMask& mask,
+                                             WeightsRequest weights,
+                                             const AttentionParameters& parameters) {
+  const auto in =
+      checked_inputs("scaled_dot_product_attention", query, key, value, mask, parameters);
+  const auto rank = query.dim();
   const bool wanted = weights != WeightsRequest::kNone;
   AttentionOutput result;
-  if (parameters.soft_cap > 0.0 || parameters.sinks.defined()) {
-    result.output = output_from_scores(in);
-  } else if (short_attention_takes(q, k, v, in.mask, parameters.dropout_p)) {
-    auto [output, all_weights] = short_attention(q, k, v, in.mask, in.scale, wanted);
-    result.output = std::move(output);
-    if (wanted) result.weights = std::move(all_weights);
-  } else if (k.size(2) == 0) {
-    // No key at all: every row is empty. Products over no element are zero, and so are their
-    // gradients.
-    result.output = grouped_matmul(grouped_matmul(q, k.transpose(-2, -1)), v);
-  } else {
-    result.output = is_narrow_window(in) ? output_by_blocks(in) : fused_output(in);
+  switch (path_of(in)) {
+    case Path::kScores:
+      result.output = output_from_scores(in);
+      break;
+    case Path::kShortKernel: {
+      auto [output, all_weights] =
+          short_attention(in.query, in.key, in.value, in.mask, in.scale, wanted);
+      result.output = std::move(output);
+      if (wanted) result.weights = std::move(all_weights);
+      break;
+    }
+    case Path::kNoKeys:
+      // Every row is empty. Products over no element are zero, and so are their gradients.
+      result.output = grouped_matmul(grouped_matmul(in.query, in.key.transpose(-2, -1)), in.value);
+      break;
+    case Path::kWindowBlocks:
+      result.output = output_by_blocks(in);
+      break;
+    case Path::kFused:
+      result.output = fused_output(in);
+      break;
   }
   if (wanted) {
     const bool mean = weights == WeightsRequest::kMean || rank < 4;
@@ -241,6 +296,42 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
     if (result.weights.defined()) result.weights = result.weights.squeeze(0);
   }
   return result;
+}
+
+std::string explain_attention(const torch::Tensor& query, const torch::Tensor& key,
+                              const torch::Tensor& value, const AttentionMask& mask,
+                              const AttentionParameters& parameters) {
+  const auto in = checked_inputs("explain_attention", query, key, value, mask, parameters);
+  const auto sizes = [](const char* what, const torch::Tensor& tensor) {
+    return tensor.defined() ? std::string(", ") + what + " " + detail::shape_string(tensor.sizes())
+                            : std::string();
+  };
+  const auto& band = in.mask.band;
+  const std::string banded = band.is_everything() ? "" : ", the band as two numbers";
+  const auto path = path_of(in);
+  switch (path) {
+    case Path::kNoKeys:
+      return "nothing to attend to";
+    case Path::kScores:
+      return "scores" +
+             sizes("mask", in.mask.everything_allowed(in.query.size(2), in.key.size(2),
+                                                      in.query.device())) +
+             sizes("bias", in.mask.bias);
+    case Path::kShortKernel:
+      return "short kernel" + banded + sizes("mask", in.mask.allowed) + sizes("bias", in.mask.bias);
+    case Path::kWindowBlocks:
+    case Path::kFused:
+      break;
+  }
+  if (path == Path::kWindowBlocks) {
+    return "LibTorch's kernel by blocks of queries, a mask for each block" +
+           sizes("mask", in.mask.allowed) + sizes("bias", in.mask.bias);
+  }
+  const auto lowered = kernel_mask(in.mask, in.shape(), in.query.device());
+  return "LibTorch: " + backend_of(in, lowered) + (lowered.is_causal ? ", its causal flag" : "") +
+         sizes(lowered.tensor.defined() && lowered.tensor.scalar_type() == torch::kBool ? "mask"
+                                                                                        : "bias",
+               lowered.tensor);
 }
 
 AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tensor& key,

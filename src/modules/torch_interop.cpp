@@ -60,6 +60,8 @@ const char* name_of(Activation activation) {
       return "relu";
     case Activation::kGelu:
       return "gelu";
+    case Activation::kGeluTanh:
+      return "gelu_tanh";
     case Activation::kSwish:
       return "swish";
   }
@@ -74,8 +76,8 @@ Activation activation_from_torch(const char* who, const torch::nn::activation_t&
 }
 
 torch::nn::activation_t activation_to_torch(const char* who, Activation activation) {
-  TORCH_CHECK_VALUE(activation != Activation::kSwish, who,
-                    ": expected activation relu or gelu, got swish");
+  TORCH_CHECK_VALUE(activation == Activation::kRelu || activation == Activation::kGelu, who,
+                    ": expected activation relu or gelu, got ", name_of(activation));
   if (activation == Activation::kRelu) return torch::kReLU;
   return torch::kGELU;
 }
@@ -521,5 +523,58 @@ torch::nn::Transformer to_torch(const TransformerStacks& from) {
   paired("to_torch", from, to).copy_to_torch();
   return to;
 }
+
+template <typename Module>
+std::map<std::string, torch::Tensor> torch_state(const Module& from) {
+  std::map<std::string, torch::Tensor> state;
+  // C++ and Python have the same names.
+  const auto theirs = to_torch(from);
+  for (const auto& item : theirs->named_parameters()) state[item.key()] = item.value().detach();
+  return state;
+}
+
+template <typename Module>
+void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module& to) {
+  auto theirs = to_torch(to);
+  const auto own = theirs->named_parameters();
+  std::vector<std::string> problems;
+  for (const auto& item : own) {
+    const auto found = state.find(item.key());
+    if (found == state.end()) {
+      problems.push_back(item.key() + " is missing");
+    } else if (found->second.sizes() != item.value().sizes()) {
+      problems.push_back(item.key() + " expected shape " +
+                         detail::shape_string(item.value().sizes()) + ", got " +
+                         detail::shape_string(found->second.sizes()));
+    }
+  }
+  for (const auto& [name, tensor] : state) {
+    if (!own.contains(name)) problems.push_back(name + " is not used by the module");
+  }
+  std::string all;
+  for (const auto& problem : problems) all += (all.empty() ? "" : "; ") + problem;
+  TORCH_CHECK(problems.empty(), "load_torch_state: expected the weights of the module, got ", all);
+  {
+    const torch::NoGradGuard no_grad;
+    for (const auto& item : own) {
+      auto destination = item.value();
+      destination.copy_(state.at(item.key()));
+    }
+  }
+  copy_weights(theirs, to);
+}
+
+#define ATTEND_TORCH_STATE(Module)                                                     \
+  template ATTEND_API std::map<std::string, torch::Tensor> torch_state(const Module&); \
+  template ATTEND_API void load_torch_state(const std::map<std::string, torch::Tensor>&, Module&)
+ATTEND_TORCH_STATE(MultiHeadAttention);
+ATTEND_TORCH_STATE(MultiHeadSelfAttention);
+ATTEND_TORCH_STATE(MultiHeadCrossAttention);
+ATTEND_TORCH_STATE(TransformerEncoderLayer);
+ATTEND_TORCH_STATE(TransformerDecoderLayer);
+ATTEND_TORCH_STATE(TransformerEncoder);
+ATTEND_TORCH_STATE(TransformerDecoder);
+ATTEND_TORCH_STATE(TransformerStacks);
+#undef ATTEND_TORCH_STATE
 
 }  // namespace attend

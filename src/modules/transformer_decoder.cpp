@@ -5,11 +5,9 @@
 
 namespace attend {
 
-TransformerDecoderOptions::TransformerDecoderOptions(TransformerLayerOptions layer,
+TransformerDecoderOptions::TransformerDecoderOptions(const TransformerLayerOptions& layer,
                                                      int64_t num_layers)
-    : layer_(std::move(layer)),
-      num_layers_(num_layers),
-      final_norm_(layer_.norm_order() == NormOrder::kPre) {}
+    : layer_(layer), num_layers_(num_layers), final_norm_(layer_.norm_order() == NormOrder::kPre) {}
 
 TransformerDecoderImpl::TransformerDecoderImpl(const TransformerDecoderOptions& options_)
     : options(options_) {

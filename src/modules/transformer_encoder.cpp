@@ -31,14 +31,14 @@ void TransformerEncoderLayerImpl::pretty_print(std::ostream& stream) const {
          << ", feed_forward_dim=" << options.feed_forward_dim() << ")";
 }
 
-AttentionOutput TransformerEncoderLayerImpl::forward(const torch::Tensor& x,
-                                                     const AttentionMask& mask,
-                                                     WeightsRequest weights) {
+template <typename SelfAttention>
+AttentionOutput TransformerEncoderLayerImpl::run(const torch::Tensor& x,
+                                                 const SelfAttention& attend_to_self) {
   detail::check_layer_input("TransformerEncoderLayer", "x", x, self_attn_layer_norm->weight);
   const detail::ResidualRule rule(options, is_training());
   AttentionOutput result;
   const auto attended = rule(x, self_attn_layer_norm, [&](const torch::Tensor& y) {
-    auto attention = self_attn(y, mask, weights);
+    auto attention = attend_to_self(y);
     result.weights = attention.weights;
     return attention.output;
   });
@@ -50,11 +50,28 @@ AttentionOutput TransformerEncoderLayerImpl::forward(const torch::Tensor& x,
   return result;
 }
 
-TransformerEncoderOptions::TransformerEncoderOptions(TransformerLayerOptions layer,
+AttentionOutput TransformerEncoderLayerImpl::forward(const torch::Tensor& x,
+                                                     const AttentionMask& mask,
+                                                     WeightsRequest weights) {
+  return run(x, [&](const torch::Tensor& y) { return self_attn(y, mask, weights); });
+}
+
+AttentionOutput TransformerEncoderLayerImpl::step(const torch::Tensor& x, KeyValueCache& cache,
+                                                  WeightsRequest weights) {
+  const auto before = cache.length();
+  try {
+    return run(x, [&](const torch::Tensor& y) {
+      return self_attn->step(y, cache, AttentionMask::causal(), weights);
+    });
+  } catch (...) {
+    cache.truncate(before);
+    throw;
+  }
+}
+
+TransformerEncoderOptions::TransformerEncoderOptions(const TransformerLayerOptions& layer,
                                                      int64_t num_layers)
-    : layer_(std::move(layer)),
-      num_layers_(num_layers),
-      final_norm_(layer_.norm_order() == NormOrder::kPre) {}
+    : layer_(layer), num_layers_(num_layers), final_norm_(layer_.norm_order() == NormOrder::kPre) {}
 
 TransformerEncoderImpl::TransformerEncoderImpl(const TransformerEncoderOptions& options_)
     : options(options_) {
@@ -82,6 +99,21 @@ EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const Atte
   EncoderOutput result{x, {}};
   for (const auto& layer : *layers) {
     auto next = layer->as<TransformerEncoderLayer>()->forward(result.output, mask, weights);
+    result.output = next.output;
+    if (weights != WeightsRequest::kNone) result.weights.push_back(next.weights);
+  }
+  if (layer_norm) result.output = layer_norm(result.output);
+  return result;
+}
+
+EncoderOutput TransformerEncoderImpl::step(const torch::Tensor& x,
+                                           std::vector<KeyValueCache>& caches,
+                                           WeightsRequest weights) {
+  TORCH_CHECK(caches.size() == layers->size(), "TransformerEncoder::step: expected ",
+              layers->size(), " caches, one for each layer, got ", caches.size());
+  EncoderOutput result{x, {}};
+  for (size_t i = 0; i < caches.size(); ++i) {
+    auto next = layers->at<TransformerEncoderLayerImpl>(i).step(result.output, caches[i], weights);
     result.output = next.output;
     if (weights != WeightsRequest::kNone) result.weights.push_back(next.weights);
   }

@@ -14,6 +14,7 @@
 #include "attend/translation/bleu.h"
 #include "attend/translation/chrf.h"
 #include "attend/translation/translator.h"
+#include "detail/atomic_file.h"
 #include "detail/check.h"
 #include "training/metrics_log.h"
 #include "training/weight_average.h"
@@ -149,6 +150,10 @@ class Trainer::Run {
     Clock::time_point since = Clock::now();
   };
 
+  // The longest source or target, in tokens, that is trained on.
+  int64_t longest_side() const {
+    return std::min(options_.max_length, model_->max_target_length());
+  }
   double elapsed() const;
   double amount_done(Duration::Unit unit) const;
   double progress() const;
@@ -198,11 +203,10 @@ Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer toke
   const auto is_unusable = [&](const TokenPair& pair) {
     const auto longest = static_cast<int64_t>(std::max(pair.source.size(), pair.target.size()));
     // A side with nothing but its end token teaches nothing.
-    return longest > std::min(options_.max_length, model_->max_target_length()) ||
-           pair.source.size() < 2 || pair.target.size() < 2;
+    return longest > longest_side() || pair.source.size() < 2 || pair.target.size() < 2;
   };
   left_out_ = std::erase_if(train_, is_unusable);
-  TORCH_CHECK(!train_.empty(), kTrainer, ": expected training pairs of 1 to ", options_.max_length,
+  TORCH_CHECK(!train_.empty(), kTrainer, ": expected training pairs of 1 to ", longest_side(),
               " tokens a side, got none (", left_out_, " left out)");
   if (options_.exponential_smoothing > 0) {
     average_.emplace(model_->module(), options_.exponential_smoothing);
@@ -210,6 +214,7 @@ Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer toke
   std::error_code failed;
   fs::create_directories(folder_, failed);
   if (failed) throw FileError(folder_, "cannot make the folder: " + failed.message());
+  detail::remove_leftovers(folder_);
   if (options_.reload && has_snapshot(folder_)) {
     load_snapshot();
   } else {
@@ -455,7 +460,7 @@ TrainingResult Trainer::Run::run(const TrainerCallbacks& callbacks) {
     if (left_out_ > 0) {
       callbacks.note(
           fmt::format("left out {} training pairs that are empty or longer than {} tokens",
-                      left_out_, options_.max_length));
+                      left_out_, longest_side()));
     }
     if (resumed_) callbacks.note(fmt::format("resumed after update {}", counters_.update));
   }

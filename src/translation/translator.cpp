@@ -27,7 +27,7 @@ std::vector<int64_t> words_of(const std::vector<Subword>& subwords) {
 // Cuts the subwords of a text, whose last is the end token, into parts of at most `limit` ids.
 void add_parts(std::vector<Part>& parts, size_t text, const std::vector<Subword>& subwords,
                int64_t limit) {
-  const auto end = subwords.back();
+  const auto& end = subwords.back();
   const auto content = static_cast<int64_t>(subwords.size()) - 1;
   const auto step = std::max<int64_t>(limit - 1, 1);
   for (int64_t from = 0; from < content; from += step) {

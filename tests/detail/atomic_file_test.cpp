@@ -113,6 +113,17 @@ TEST_F(AtomicFile, ABareNameIsWrittenToTheCurrentFolder) {
   EXPECT_EQ(content(path_), "new");
 }
 
+TEST_F(AtomicFile, LeftoversOfKilledProcessesCanBeRemoved) {
+  write_file_atomically(path_, "kept");
+  write_file_atomically(folder_.path() / ".attend-0123456789abcdef.tmp", "left over");
+  write_file_atomically(folder_.path() / ".attend-notes", "kept");
+  EXPECT_EQ(file_count(), 3);
+  detail::remove_leftovers(folder_.path());
+  EXPECT_EQ(file_count(), 2);
+  EXPECT_EQ(content(path_), "kept");
+  detail::remove_leftovers(folder_.path() / "missing");  // nothing to remove is no error
+}
+
 TEST_F(AtomicFile, TargetsThatAreNoFilesAreRefused) {
   EXPECT_EQ(refusal(folder_.path()),
             folder_.path().string() + ": expected a regular file to replace, got a folder");

@@ -360,6 +360,32 @@ TEST(ScaledDotProduct, UnderAutocastTheOutputIsBFloat16AndTheWeightsStayFloat32)
   EXPECT_TENSOR_NEAR(result.weights, plain.weights, 1e-6);
 }
 
+TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
+  const auto inputs = [](int64_t length) { return torch::zeros({kB, kH, length, 8}); };
+  const auto explain = [&](int64_t target, int64_t source, const AttentionMask& mask = {},
+                           const functional::AttentionParameters& parameters = {}) {
+    return functional::explain_attention(inputs(target), inputs(source), inputs(source), mask,
+                                         parameters);
+  };
+  const auto causal = AttentionMask::causal();
+  const auto lengths = AttentionMask::key_lengths(torch::tensor({300, 200}));
+  EXPECT_EQ(explain(3, 5), "short kernel");
+  EXPECT_EQ(explain(3, 5, causal), "short kernel, the band as two numbers");
+  EXPECT_EQ(explain(1, 5, causal), "short kernel");  // the last query sees all
+  EXPECT_EQ(explain(3, 5, AttentionMask::window(9, 9)),
+            "short kernel");  // no query reaches that far
+  EXPECT_EQ(explain(3, 0), "short kernel");
+  EXPECT_EQ(explain(300, 300), "LibTorch: flash attention");
+  EXPECT_EQ(explain(300, 300, causal), "LibTorch: flash attention, its causal flag");
+  EXPECT_EQ(explain(200, 300, causal), "LibTorch: flash attention, mask [1, 1, 200, 300]");
+  EXPECT_EQ(explain(300, 300, lengths), "LibTorch: flash attention, mask [2, 1, 1, 300]");
+  EXPECT_EQ(explain(300, 300, causal & lengths),
+            "LibTorch: flash attention, mask [2, 1, 300, 300]");
+  EXPECT_EQ(explain(900, 900, AttentionMask::window(9, 0)),
+            "LibTorch's kernel by blocks of queries, a mask for each block");
+  EXPECT_EQ(explain(3, 5, causal, {.soft_cap = 2.0}), "scores, mask [1, 1, 3, 5]");
+}
+
 TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {
   const auto query = torch::randn({kB, kH, kT, kD}), key = torch::randn({kB, kH, kS, kD});
   const auto attend = [](const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

@@ -310,5 +310,54 @@ TEST(TorchInterop, ATransformerHasOneSetOfOptionsAndFinalNorms) {
                        "torch::nn module, got 4");
 }
 
+// A module's weights go through a state dict into another one, which then computes the same.
+template <typename Module>
+void expect_state_round_trip(Module from, Module to, const std::vector<std::string>& names) {
+  randomise(*from);
+  randomise(*to);
+  auto state = torch_state(from);
+  for (const auto& name : names) EXPECT_EQ(state.count(name), 1U) << name;
+  load_torch_state(state, to);
+  const auto expected = from->named_parameters(), actual = to->named_parameters();
+  for (const auto& item : expected) {
+    SCOPED_TRACE(item.key());
+    EXPECT_TENSOR_EQUAL(actual[item.key()], item.value());
+  }
+}
+
+TEST(TorchState, GoesThroughPythonsNames) {
+  const auto sizes = MultiHeadAttentionOptions(kE, kH);
+  const auto both = [](const auto& make, const std::vector<std::string>& names) {
+    expect_state_round_trip(make(), make(), names);
+  };
+  both([&] { return MultiHeadAttention(sizes); },
+       {"in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"});
+  auto other = sizes;
+  other.key_dim(5).value_dim(6).add_bias_kv(true);
+  both([&] { return MultiHeadAttention(other); },
+       {"q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias", "bias_k", "bias_v"});
+  const auto layer = TransformerLayerOptions(kE, kH).feed_forward_dim(7);
+  both([&] { return TransformerEncoderLayer(layer); },
+       {"self_attn.in_proj_weight", "linear1.weight", "linear2.bias", "norm2.weight"});
+  both([&] { return TransformerDecoderLayer(layer); },
+       {"multihead_attn.in_proj_weight", "norm3.bias"});
+  both([&] { return TransformerEncoder(layer, 2); }, {"layers.1.self_attn.out_proj.bias"});
+}
+
+TEST(TorchState, ErrorsListEveryTensorAtFaultAndChangeNothing) {
+  MultiHeadAttention to(kE, kH);
+  const auto before = to->out_proj->weight.clone();
+  auto state = torch_state(to);
+  state.erase("out_proj.bias");
+  state["extra"] = torch::zeros({1});
+  state["in_proj_bias"] = torch::zeros({3});
+  state["out_proj.weight"].zero_();
+  EXPECT_THROW_MESSAGE(load_torch_state(state, to), c10::Error,
+                       "load_torch_state: expected the weights of the module, got in_proj_bias "
+                       "expected shape [24], got [3]; out_proj.bias is missing; extra is not used "
+                       "by the module");
+  EXPECT_TENSOR_EQUAL(to->out_proj->weight, before);
+}
+
 }  // namespace
 }  // namespace attend

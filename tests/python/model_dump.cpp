@@ -1,10 +1,11 @@
 // Runs a model folder on given ids, for tests/python/check_transformers.py to compare.
 //
-//   model_dump make FOLDER marian|recurrent|prenorm|separate SEED    a small random model
-//   model_dump run FOLDER < INPUT                                    JSON Lines on stdout
+//   model_dump make FOLDER marian|recurrent|prenorm|separate|gpt2|vit SEED    a small random model
+//   model_dump run|run-gpt2|run-vit FOLDER < INPUT                            JSON Lines on stdout
 //
-// A line of INPUT is {"source": [[ids]], "target": [[ids]]}; a line of the result holds the logits
-// of the target after the source and the greedy continuation of each source.
+// A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
+// "images": [numbers]}; a line of the result holds the logits, and for the first two the greedy
+// continuation of each row.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -32,6 +33,19 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
     attend::save_model(folder, *attend::RecurrentSeq2Seq(23, 23, 12));
     return;
   }
+  if (kind == "gpt2") {
+    attend::save_model(
+        folder, *attend::CausalLM(
+                    attend::CausalLMOptions(23, 12, 3, 2).feed_forward_dim(20).max_length(40)));
+    return;
+  }
+  if (kind == "vit") {
+    attend::save_model(
+        folder, *attend::VisionTransformer(attend::VisionTransformerOptions(12, 4, 5, 12, 3, 2)
+                                               .feed_forward_dim(20)
+                                               .num_channels(2)));
+    return;
+  }
   attend::Seq2SeqOptions options(23, 23, 12, 3, 2);
   options.decoder_layers(1).encoder_feed_forward_dim(20).decoder_feed_forward_dim(28);
   options.activation(attend::Activation::kSwish).max_length(40);
@@ -43,16 +57,45 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
   attend::save_model(folder, *model);
 }
 
+nlohmann::json described(const torch::Tensor& tensor) {
+  const auto logits = tensor.contiguous();
+  const auto* values = logits.const_data_ptr<float>();
+  return {{"shape", logits.sizes().vec()},
+          {"logits", std::vector<float>(values, values + logits.numel())}};
+}
+
+void run_gpt2(const std::string& folder) {
+  auto model = attend::load_causal_lm(folder);
+  const torch::NoGradGuard no_grad;
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto input = ids(nlohmann::json::parse(line).at("ids"));
+    auto result = described(model(input));
+    for (const auto& hypotheses :
+         attend::beam_search(*model, input, {.max_length_factor = 0.0, .max_length_extra = 12})) {
+      result["greedy"].push_back(hypotheses.front().tokens);
+    }
+    fmt::print("{}\n", result.dump());
+  }
+}
+
+void run_vit(const std::string& folder) {
+  auto model = attend::load_vision_transformer(folder);
+  const torch::NoGradGuard no_grad;
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto input = nlohmann::json::parse(line);
+    const auto images = torch::tensor(input.at("images").get<std::vector<float>>())
+                            .view(input.at("shape").get<std::vector<int64_t>>());
+    fmt::print("{}\n", described(model(images)).dump());
+  }
+}
+
 void run(const std::string& folder) {
   const auto model = attend::load_translation_model(folder);
   const torch::NoGradGuard no_grad;
   for (std::string line; std::getline(std::cin, line);) {
     const auto input = nlohmann::json::parse(line);
     const auto source = ids(input.at("source"));
-    const auto logits = model->forward(source, ids(input.at("target"))).contiguous();
-    const auto* values = logits.const_data_ptr<float>();
-    nlohmann::json result{{"shape", logits.sizes().vec()},
-                          {"logits", std::vector<float>(values, values + logits.numel())}};
+    auto result = described(model->forward(source, ids(input.at("target"))));
     for (const auto& hypotheses : attend::beam_search(*model, source, {.max_length_extra = 20})) {
       result["greedy"].push_back(hypotheses.front().tokens);
     }
@@ -68,6 +111,10 @@ int main(int argc, char** argv) try {
     make(arguments[1], arguments[2], std::stoll(arguments[3]));
   } else if (arguments.size() == 2 && arguments[0] == "run") {
     run(arguments[1]);
+  } else if (arguments.size() == 2 && arguments[0] == "run-gpt2") {
+    run_gpt2(arguments[1]);
+  } else if (arguments.size() == 2 && arguments[0] == "run-vit") {
+    run_vit(arguments[1]);
   } else {
     fmt::print(stderr, "usage: see the top of model_dump.cpp\n");
     return 2;

@@ -7,8 +7,10 @@
 
 #include "attend/checkpoint/file_error.h"
 #include "attend/export.h"
+#include "attend/models/causal_lm.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
+#include "attend/models/vision_transformer.h"
 
 namespace attend {
 
@@ -19,10 +21,15 @@ namespace attend {
 /// transformers' MarianMTModel.from_pretrained reads. What no Hugging Face class reads is written
 /// in the same form as `attend_seq2seq` or `attend_recurrent_seq2seq`, never as `marian`.
 ///
+/// A `CausalLM` is written as `model_type: gpt2`, a `VisionTransformer` as `vit`: what transformers'
+/// GPT2LMHeadModel and ViTForImageClassification read.
+///
 /// Throws: FileError with the path if the system refuses.
 ATTEND_API void save_model(const std::filesystem::path& folder, Seq2SeqImpl& model);
 ATTEND_API void save_model(const std::filesystem::path& folder, RecurrentSeq2SeqImpl& model);
 ATTEND_API void save_model(const std::filesystem::path& folder, TranslationModel& model);
+ATTEND_API void save_model(const std::filesystem::path& folder, CausalLMImpl& model);
+ATTEND_API void save_model(const std::filesystem::path& folder, VisionTransformerImpl& model);
 
 /// Reads a model folder of attend's or a MarianMT one, in evaluation mode, as float32 on the CPU.
 ///
@@ -36,5 +43,12 @@ ATTEND_API std::shared_ptr<TranslationModel> load_translation_model(
 /// The same for one architecture: FileError if the folder holds another.
 ATTEND_API Seq2Seq load_seq2seq(const std::filesystem::path& folder);
 ATTEND_API RecurrentSeq2Seq load_recurrent_seq2seq(const std::filesystem::path& folder);
+
+/// Reads a GPT-2 folder, with or without the `transformer.` prefix, in evaluation mode, as float32
+/// on the CPU. Throws FileError as above.
+ATTEND_API CausalLM load_causal_lm(const std::filesystem::path& folder);
+
+/// Reads the folder of a ViT for image classification, likewise.
+ATTEND_API VisionTransformer load_vision_transformer(const std::filesystem::path& folder);
 
 }  // namespace attend

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <optional>
+#include <string>
 
 #include "attend/export.h"
 #include "attend/functional/mask.h"
@@ -53,6 +54,13 @@ ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
     const AttentionMask& mask = {}, WeightsRequest weights = WeightsRequest::kNone,
     const AttentionParameters& parameters = {});
+
+/// Which path `scaled_dot_product_attention` takes for these inputs, and what becomes of the mask,
+/// in words: "short kernel, mask [2, 1, 1, 5]" or "LibTorch: flash attention, its causal flag".
+/// Nothing is computed. docs/masks.md is made with it.
+ATTEND_API std::string explain_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                         const torch::Tensor& value, const AttentionMask& mask = {},
+                                         const AttentionParameters& parameters = {});
 
 /// Additive attention on projected queries and keys.
 ///

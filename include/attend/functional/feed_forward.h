@@ -8,9 +8,10 @@ namespace attend {
 
 /// The non-linearity of a feed-forward block.
 enum class Activation {
-  kRelu,   // max(0, x)
-  kGelu,   // x Phi(x), exact: Hendrycks and Gimpel, 2016, arXiv:1606.08415
-  kSwish,  // x sigmoid(x), also called SiLU: Ramachandran et al., 2017, arXiv:1710.05941
+  kRelu,      // max(0, x)
+  kGelu,      // x Phi(x), exact: Hendrycks and Gimpel, 2016, arXiv:1606.08415
+  kGeluTanh,  // its approximation by tanh, GPT-2's "gelu_new": the same paper, section 2
+  kSwish,     // x sigmoid(x), also called SiLU: Ramachandran et al., 2017, arXiv:1710.05941
 };
 
 namespace functional {

@@ -13,7 +13,7 @@ namespace attend {
 struct SpecialTokenIds {
   int64_t start_id;  // fed first
   int64_t eos_id;    // ends a sequence
-  int64_t pad_id;    // fills up rows; never chosen
+  int64_t pad_id;    // fills up rows; never chosen; -1 where there is none
 };
 
 /// What a model remembers between the steps of N sequences that grow one token at a time. The N
@@ -29,6 +29,10 @@ class ATTEND_API DecoderState {
 
   /// The number of tokens each row has been fed.
   virtual int64_t position() const = 0;
+
+  /// What each row must be fed first, [N] ids; undefined where that is the model's start token. A
+  /// model that continues a prompt has the prompt's last token here.
+  virtual torch::Tensor first_tokens() const { return {}; }
 
   /// Row i becomes the old row rows[i]. rows: [N'], integers. `sentences` [B'] names the old
   /// sentences that remain, in order, when some are finished; undefined keeps all of them. N' must

@@ -2,6 +2,9 @@
 
 #include <torch/torch.h>
 
+#include <map>
+#include <string>
+
 #include "attend/export.h"
 #include "attend/modules/causal_self_attention.h"
 #include "attend/modules/encoder_decoder_attention.h"
@@ -81,5 +84,18 @@ ATTEND_API torch::nn::TransformerDecoder to_torch(const TransformerDecoder& from
 
 /// A torch::nn::Transformer has one set of options for both stacks, each with a final norm.
 ATTEND_API torch::nn::Transformer to_torch(const TransformerStacks& from);
+
+/// The weights under the names of a Python state dict of the torch.nn module that computes the same
+/// (`in_proj_weight`, or `q_proj_weight` and its like where sizes differ; `layers.0.linear1.weight`),
+/// as copies. With checkpoint/safetensors.h, they go to Python.
+/// Module: one that `to_torch` takes, TransformerStacks included.
+template <typename Module>
+ATTEND_API std::map<std::string, torch::Tensor> torch_state(const Module& from);
+
+/// Fills a module from such a state dict, in the module's own dtype and on its device.
+/// Throws: c10::Error that lists every tensor that is missing, not used, or of another shape; then
+///         nothing is changed.
+template <typename Module>
+ATTEND_API void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module& to);
 
 }  // namespace attend

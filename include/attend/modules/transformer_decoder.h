@@ -21,7 +21,7 @@ using DecoderCache = std::vector<DecoderLayerCache>;
 
 /// Options for `TransformerDecoder`.
 struct ATTEND_API TransformerDecoderOptions {
-  TransformerDecoderOptions(TransformerLayerOptions layer, int64_t num_layers);
+  TransformerDecoderOptions(const TransformerLayerOptions& layer, int64_t num_layers);
 
   TORCH_ARG(TransformerLayerOptions, layer);  // of every layer
   TORCH_ARG(int64_t, num_layers);             // may be 0

@@ -48,11 +48,20 @@ class ATTEND_API TransformerEncoderLayerImpl
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
                           WeightsRequest weights = WeightsRequest::kNone);
 
+  /// The new positions x [B, T, E] attend causally to each other and to the cached ones; they join
+  /// the cache. An error leaves the cache as it was.
+  AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache,
+                       WeightsRequest weights = WeightsRequest::kNone);
+
   TransformerLayerOptions options;
   MultiHeadSelfAttention self_attn{nullptr};
   torch::nn::LayerNorm self_attn_layer_norm{nullptr};
   torch::nn::Linear fc1{nullptr}, fc2{nullptr};
   torch::nn::LayerNorm final_layer_norm{nullptr};
+
+ private:
+  template <typename SelfAttention>
+  AttentionOutput run(const torch::Tensor& x, const SelfAttention& attend_to_self);
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
@@ -68,7 +77,7 @@ struct EncoderOutput {
 
 /// Options for `TransformerEncoder`.
 struct ATTEND_API TransformerEncoderOptions {
-  TransformerEncoderOptions(TransformerLayerOptions layer, int64_t num_layers);
+  TransformerEncoderOptions(const TransformerLayerOptions& layer, int64_t num_layers);
 
   TORCH_ARG(TransformerLayerOptions, layer);  // of every layer
   TORCH_ARG(int64_t, num_layers);             // may be 0
@@ -89,6 +98,11 @@ class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<Transforme
   void pretty_print(std::ostream& stream) const override;
   EncoderOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
                         WeightsRequest weights = WeightsRequest::kNone);
+
+  /// A causal stack's new positions x [B, T, E], with a cache for each layer, which they join.
+  /// Throws: c10::Error unless there are as many caches as layers.
+  EncoderOutput step(const torch::Tensor& x, std::vector<KeyValueCache>& caches,
+                     WeightsRequest weights = WeightsRequest::kNone);
 
   TransformerEncoderOptions options;
   torch::nn::ModuleList layers{nullptr};     // of TransformerEncoderLayer

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <optional>
+#include <vector>
+
+#include "attend/export.h"
+#include "attend/models/incremental_model.h"
+
+namespace attend {
+
+/// How to choose the next token at random.
+struct SamplingOptions {
+  double temperature = 1.0;      // divides the logits; > 0; below 1 the likely become likelier
+  int64_t top_k = 0;             // only the k likeliest; 0: all. Fan et al., 2018, arXiv:1805.04833
+  double top_p = 1.0;            // only the fewest that hold this much probability, (0, 1]; after
+                                 // top_k. Holtzman et al., 2020, arXiv:1904.09751, section 3.1
+  int64_t max_new_tokens = 100;  // the end token counted; fewer where the model's positions end
+
+  /// Throws c10::ValueError for a field out of its range.
+  void validate() const;
+};
+
+/// One sequence that was drawn.
+struct SampledSequence {
+  std::vector<int64_t> tokens;  // without the prompt and the end token
+  double log_probability = 0;   // of the tokens and the end token under the model itself, in nats
+  bool ended = false;           // by the end token, not by the limit
+};
+
+/// The logits with what `options` exclude at -infinity, and the rest divided by the temperature.
+/// Shapes: logits [..., V] -> the same. The likeliest token always stays.
+/// Throws: c10::ValueError for options.
+ATTEND_API torch::Tensor filtered_logits(const torch::Tensor& logits,
+                                         const SamplingOptions& options);
+
+/// Draws a continuation of each prompt, token by token. The pad and start tokens are never drawn,
+/// unless the start token also ends a text. A sequence that has ended leaves the batch.
+///
+/// Shapes: prompt [B, P] ids -> B sequences. For several of one prompt, repeat its row.
+/// Throws: c10::ValueError for options, and where the prompt leaves no room; c10::Error for shapes.
+/// Note:   without a generator the default one of the logits' device decides (torch::manual_seed).
+ATTEND_API std::vector<SampledSequence> sample(
+    IncrementalModel& model, const torch::Tensor& prompt, const SamplingOptions& options = {},
+    const std::optional<torch::Generator>& generator = std::nullopt);
+
+}  // namespace attend

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <vector>
+
+#include "attend/export.h"
+#include "attend/modules/transformer_encoder.h"
+
+namespace attend {
+
+/// Options for `VisionTransformer`.
+struct ATTEND_API VisionTransformerOptions {
+  VisionTransformerOptions(int64_t image_size, int64_t patch_size, int64_t num_classes,
+                           int64_t embed_dim, int64_t num_heads, int64_t num_layers);
+
+  TORCH_ARG(int64_t, image_size);        // height and width, in pixels; a multiple of patch_size
+  TORCH_ARG(int64_t, patch_size);        // in pixels
+  TORCH_ARG(int64_t, num_classes);       // K
+  TORCH_ARG(int64_t, embed_dim);         // E, a multiple of num_heads
+  TORCH_ARG(int64_t, num_heads);         // H
+  TORCH_ARG(int64_t, num_layers);        // of the encoder
+  TORCH_ARG(int64_t, feed_forward_dim);  // default 4 E
+  TORCH_ARG(int64_t, num_channels) = 3;  // C
+  TORCH_ARG(double, dropout) = 0.0;      // on embeddings and sublayer outputs; [0, 1)
+  TORCH_ARG(double, attention_dropout) = 0.0;  // on attention weights; [0, 1)
+  TORCH_ARG(double, layer_norm_eps) = 1e-12;   // added to the variance
+};
+
+/// What `VisionTransformer::run` returns. Token 0 is the class token, token 1 + i the i-th of the
+/// N patches, row by row.
+struct VisionTransformerOutput {
+  torch::Tensor logits;                // [B, K]
+  torch::Tensor hidden;                // [B, 1 + N, E], after the last norm
+  std::vector<torch::Tensor> weights;  // a layer each, if requested: [B, H, 1 + N, 1 + N] or their
+                                       // mean [B, 1 + N, 1 + N]
+};
+
+/// A pre-norm Transformer encoder that classifies images, cut into patches, by a class token.
+///
+/// Source: Dosovitskiy et al., 2021, arXiv:2010.11929, equations 1 to 4.
+/// Shapes: images [B, C, image_size, image_size] -> logits [B, K].
+/// Throws: c10::ValueError for options, c10::Error for shapes.
+class ATTEND_API VisionTransformerImpl : public torch::nn::Cloneable<VisionTransformerImpl> {
+ public:
+  explicit VisionTransformerImpl(const VisionTransformerOptions& options_);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+  torch::Tensor forward(const torch::Tensor& images);
+
+  /// `forward` that also returns the tokens and the attention weights of every layer.
+  VisionTransformerOutput run(const torch::Tensor& images,
+                              WeightsRequest weights = WeightsRequest::kNone);
+
+  VisionTransformerOptions options;
+  torch::nn::Conv2d patch_projection{nullptr};
+  torch::Tensor cls_token;            // [1, 1, E]
+  torch::Tensor position_embeddings;  // [1, 1 + N, E]
+  TransformerEncoder encoder{nullptr};
+  torch::nn::Linear classifier{nullptr};
+};
+TORCH_MODULE(VisionTransformer);
+
+}  // namespace attend

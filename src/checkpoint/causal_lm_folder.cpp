@@ -1,0 +1,172 @@
+// GPT-2's form of a causal language model: its configuration's words, and weights that are packed
+// and transposed ([in, out], as its Conv1D keeps them).
+#include "attend/checkpoint/model_folder.h"
+#include "attend/checkpoint/safetensors.h"
+#include "checkpoint/folder.h"
+
+namespace attend {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr auto kGpt2 = "gpt2";
+
+std::string activation_name(Activation activation) {
+  switch (activation) {
+    case Activation::kRelu:
+      return "relu";
+    case Activation::kGelu:
+      return "gelu";
+    case Activation::kGeluTanh:
+      return "gelu_new";
+    case Activation::kSwish:
+      return "silu";
+  }
+  TORCH_INTERNAL_ASSERT(false, "activation");
+}
+
+Activation activation_of(const detail::JsonFile& config) {
+  const auto name = config.get_or<std::string>("activation_function", "gelu_new");
+  for (const auto activation :
+       {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSwish}) {
+    if (name == activation_name(activation)) return activation;
+  }
+  if (name == "gelu_pytorch_tanh") return Activation::kGeluTanh;
+  if (name == "swish") return Activation::kSwish;
+  throw FileError(config.path(),
+                  fmt::format("expected activation_function to be one of relu, gelu, "
+                              "gelu_new and silu, got {}",
+                              name));
+}
+
+json config_of(const CausalLMOptions& o) {
+  return {{"activation_function", activation_name(o.activation())},
+          {"architectures", json::array({"GPT2LMHeadModel"})},
+          {"attn_pdrop", o.attention_dropout()},
+          {"bos_token_id", o.bos_id()},
+          {"embd_pdrop", o.dropout()},
+          {"eos_token_id", o.eos_id()},
+          {"layer_norm_epsilon", o.layer_norm_eps()},
+          {"model_type", kGpt2},
+          {"n_embd", o.embed_dim()},
+          {"n_head", o.num_heads()},
+          {"n_inner", o.feed_forward_dim()},
+          {"n_layer", o.num_layers()},
+          {"n_positions", o.max_length()},
+          {"resid_pdrop", o.dropout()},
+          {"tie_word_embeddings", true},
+          {"torch_dtype", "float32"},
+          {"vocab_size", o.vocab_size()}};
+}
+
+CausalLMOptions options_of(const detail::JsonFile& config) {
+  config.expect("tie_word_embeddings", true);
+  config.expect("scale_attn_weights", true);
+  config.expect("scale_attn_by_inverse_layer_idx", false);
+  config.expect("add_cross_attention", false);
+  const auto vocab = config.get<int64_t>("vocab_size"), embed = config.get<int64_t>("n_embd");
+  return CausalLMOptions(vocab, embed, config.get<int64_t>("n_head"),
+                         config.get<int64_t>("n_layer"))
+      .feed_forward_dim(config.get_or<int64_t>("n_inner", 4 * embed))
+      .max_length(config.get<int64_t>("n_positions"))
+      .dropout(config.get_or<double>("resid_pdrop", 0.1))
+      .attention_dropout(config.get_or<double>("attn_pdrop", 0.1))
+      .activation(activation_of(config))
+      .layer_norm_eps(config.get_or<double>("layer_norm_epsilon", 1e-5))
+      .bos_id(config.get_or<int64_t>("bos_token_id", vocab - 1))
+      .eos_id(config.get_or<int64_t>("eos_token_id", vocab - 1));
+}
+
+// One tensor of GPT-2's for one or several of ours.
+struct Mapping {
+  std::string theirs;
+  std::vector<std::string> ours;  // side by side along the outputs
+  bool is_transposed = false;
+};
+
+std::vector<Mapping> mappings(int64_t layers) {
+  std::vector<Mapping> all{{"transformer.wte.weight", {"embed_tokens.weight"}},
+                           {"transformer.wpe.weight", {"embed_positions.weight"}},
+                           {"transformer.ln_f.weight", {"decoder.layer_norm.weight"}},
+                           {"transformer.ln_f.bias", {"decoder.layer_norm.bias"}}};
+  for (int64_t i = 0; i < layers; ++i) {
+    const auto theirs = fmt::format("transformer.h.{}.", i);
+    const auto ours = fmt::format("decoder.layers.{}.", i);
+    for (const std::string kind : {"weight", "bias"}) {
+      const bool turned = kind == "weight";
+      const auto add = [&](const std::string& name, const std::vector<std::string>& own,
+                           bool transposed) {
+        Mapping mapping{theirs + name + "." + kind, {}, transposed};
+        for (const auto& part : own) mapping.ours.push_back(ours + part + "." + kind);
+        all.push_back(std::move(mapping));
+      };
+      add("ln_1", {"self_attn_layer_norm"}, false);
+      add("attn.c_attn", {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, turned);
+      add("attn.c_proj", {"self_attn.out_proj"}, turned);
+      add("ln_2", {"final_layer_norm"}, false);
+      add("mlp.c_fc", {"fc1"}, turned);
+      add("mlp.c_proj", {"fc2"}, turned);
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+void save_model(const fs::path& folder, CausalLMImpl& model) {
+  const auto ours = detail::named_weights(model);
+  detail::NamedTensors theirs;
+  for (const auto& mapping : mappings(model.options.num_layers())) {
+    std::vector<torch::Tensor> parts;
+    for (const auto& name : mapping.ours) parts.push_back(ours.at(name));
+    const auto joined = parts.size() == 1 ? parts.front() : torch::cat(parts, 0);
+    theirs[mapping.theirs] = mapping.is_transposed ? joined.t().contiguous() : joined;
+  }
+  const auto& o = model.options;
+  detail::write_folder(
+      folder,
+      {{"config.json", config_of(o)},
+       {"generation_config.json", {{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}}}},
+      theirs);
+}
+
+CausalLM load_causal_lm(const fs::path& folder) {
+  const detail::JsonFile config(folder / "config.json");
+  if (config.get<std::string>("model_type") != kGpt2) detail::refuse_model_type(config, kGpt2);
+  const auto options = options_of(config);
+  auto model = detail::build<CausalLM>(config.path(), options);
+
+  const auto path = folder / "model.safetensors";
+  auto file = read_safetensors(path).tensors;
+  // Folders of the bare model have no prefix; old ones hold each layer's causal mask.
+  detail::NamedTensors theirs;
+  const std::string prefix = "transformer.";
+  for (const auto& [name, tensor] : file) {
+    const bool is_mask = name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+    if (is_mask) continue;
+    theirs[name.starts_with(prefix) || name == "lm_head.weight" ? name : prefix + name] = tensor;
+  }
+  detail::NamedTensors ours;
+  for (const auto& mapping : mappings(options.num_layers())) {
+    const auto found = theirs.find(mapping.theirs);
+    if (found == theirs.end()) continue;  // what is missing is said below, by our names
+    auto tensor =
+        mapping.is_transposed && found->second.dim() == 2 ? found->second.t() : found->second;
+    const auto parts = static_cast<int64_t>(mapping.ours.size());
+    if (tensor.dim() == 0 || tensor.size(0) % parts != 0) {
+      throw FileError(
+          path, fmt::format("expected {} to hold {} parts of one size, got {}", mapping.theirs,
+                            parts, tensor.dim() == 0 ? 1 : tensor.size(0)));
+    }
+    const auto pieces = tensor.chunk(parts, 0);
+    for (size_t i = 0; i < mapping.ours.size(); ++i) ours[mapping.ours[i]] = pieces[i].contiguous();
+    theirs.erase(found);
+  }
+  ours.insert(theirs.begin(), theirs.end());  // unused ones, by their own names, and lm_head
+  detail::load_weights(path, ours, *model, {{"embed_tokens.weight", "lm_head.weight"}}, {});
+  model->eval();
+  return model;
+}
+
+}  // namespace attend

@@ -1,0 +1,121 @@
+"""attend-seq2seq from the shell: what it answers, what it refuses, and with which exit status."""
+
+import gzip
+import json
+import subprocess
+import unittest
+
+from support import ENGLISH, PROGRAM, ProgramTest, run
+
+
+class Translate(ProgramTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.model = cls.folder / "model"
+        status, _, errors = cls.train(cls.model, "--after", "60u", "--valid-freq", "60u")
+        assert status == 0, errors
+
+    def test_one_line_in_gives_one_line_out(self):
+        text = "the cat sees the dog\n\n  \na dog sleeps\r\n\tthe old cat runs\n"
+        status, out, errors = run("translate", "-m", self.model, text=text)
+        self.assertEqual((status, len(out.splitlines())), (0, 5), errors)
+        self.assertEqual(out.splitlines()[1:3], ["", ""])
+        # No difference for a byte order mark, a carriage return, or a last line without an end.
+        again = run("translate", "-m", self.model, text="\ufeffthe cat sees the dog\r\n\na\u00a0dog\nend")[1]
+        self.assertEqual(again.splitlines()[0], out.splitlines()[0])
+        self.assertEqual(len(again.splitlines()), 4)
+
+    def test_it_answers_each_line_at_once(self):
+        process = subprocess.Popen([PROGRAM, "translate", "-m", str(self.model)], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, text=True, bufsize=1)
+        for line in (ENGLISH[0], "", ENGLISH[1]):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            self.assertTrue(process.stdout.readline().endswith("\n"))
+        process.stdin.close()
+        self.assertEqual(process.wait(timeout=60), 0)
+        process.stdout.close()
+
+    def test_n_best_lists_and_alignments(self):
+        status, out, _ = run("translate", "-m", self.model, "-b", 4, "--n-best", 3, "--alignment", "hard",
+                             text="the cat sees the dog\n")
+        self.assertEqual(status, 0)
+        lines = [line.split(" ||| ") for line in out.splitlines()]
+        self.assertEqual([line[0] for line in lines], ["0"] * 3)
+        scores = [float(line[-1]) for line in lines]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        for line in lines:
+            links = [tuple(map(int, link.split("-"))) for link in line[2].split()]
+            self.assertEqual(links, sorted(links))
+            words = len(line[1].split())
+            self.assertTrue(all(source < 5 and target < words for source, target in links), line)
+
+    def test_json_lines(self):
+        status, out, _ = run("translate", "-m", self.model, "--json", "--alignment", "soft",
+                             text="the cat sees the dog\n\n")
+        self.assertEqual(status, 0)
+        first, second = map(json.loads, out.splitlines())
+        translation = first["translations"][0]
+        self.assertEqual(first["source"], "the cat sees the dog")
+        for row in translation["attention"]:
+            self.assertEqual(len(row), 5)
+            # What is missing from 1 went to the end token, which is no word.
+            self.assertTrue(0.0 < sum(row) < 1.0001, row)
+        self.assertEqual(second["source"], "")
+
+    def test_evaluate_prints_scores_with_signatures(self):
+        status, out, errors = run("evaluate", "-m", self.model, "-t", self.english, self.french)
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r"BLEU\|nrefs:1\|.*tok:13a.* = \d")
+        self.assertRegex(out, r"chrF2\|nrefs:1\|.* = \d")
+
+    def refused(self, result, status, *phrases):
+        self.assertEqual(result[0], status, result)
+        for phrase in phrases:
+            self.assertIn(phrase, result[2])
+        self.assertNotIn("frame #", result[2], "a backtrace")
+
+    def test_bad_text_is_named_by_file_and_line(self):
+        bad = self.folder / "bad.en"
+        bad.write_bytes(b"good\nb\xffd\n")
+        self.refused(run("translate", "-m", self.model, "-i", bad), 1, "bad.en", "line 2", "0xFF")
+        packed = self.folder / "packed.en.gz"
+        packed.write_bytes(gzip.compress(b"text\n"))
+        self.refused(run("translate", "-m", self.model, "-i", packed), 1, "packed.en.gz", "gzip")
+        self.refused(run("translate", "-m", self.model, "-i", self.folder / "none"), 1, "none")
+        short = self.folder / "short.fr"
+        short.write_text("un\n")
+        self.refused(self.train(self.folder / "other", "-t", self.english, short), 2, "--train-sets")
+        self.refused(run("train", "-m", self.folder / "other", "-t", self.english, short), 1, "short.fr",
+                     "expected 32 lines", "got 1")
+
+    def test_a_broken_model_folder_is_named_by_file_and_tensor(self):
+        self.refused(run("translate", "-m", self.folder / "nothing"), 1, "nothing/config.json")
+        broken = self.folder / "broken"
+        broken.mkdir(exist_ok=True)
+        for path in self.model.iterdir():
+            if path.is_file():
+                (broken / path.name).write_bytes(path.read_bytes())
+        weights = (self.model / "model.safetensors").read_bytes()
+        (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+        self.refused(run("translate", "-m", broken, text="x\n"), 1, "broken/model.safetensors", "tensor")
+
+    def test_usage_errors_exit_with_2(self):
+        self.refused(run(), 2)
+        self.refused(run("translate", "-m", self.model, "--no-such-flag"), 2, "--no-such-flag")
+        self.refused(run("translate", "-m", self.model, "-b", "many"), 2, "many")
+        self.refused(run("train", "-m", self.model, "-t", "a", "b", "--after", "5x"), 2, "5x")
+
+    def test_help_is_no_error(self):
+        for command in ([], ["train"], ["translate"], ["evaluate"], ["demo"]):
+            status, out, errors = run(*command, "--help")
+            self.assertEqual((status, errors), (0, ""), command)
+            self.assertIn("--help", out)
+
+    def test_a_full_device_is_an_error(self):
+        self.refused(run("translate", "-m", self.model, "-o", "/dev/full", text="a\n"), 1, "/dev/full")
+
+
+if __name__ == "__main__":
+    unittest.main()

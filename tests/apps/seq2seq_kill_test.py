@@ -1,0 +1,94 @@
+"""Training that is killed, stopped, or runs out of room, and then goes on."""
+
+import random
+import resource
+import signal
+import subprocess
+import time
+import unittest
+
+from support import PROGRAM, SMALL, ProgramTest
+
+UPDATES = 240
+ARGUMENTS = ["--after", f"{UPDATES}u", "--valid-freq", "8u", "--valid-metrics", "cross-entropy", "--seed", "5"]
+
+
+class Kill(ProgramTest):
+    def start(self, model):
+        command = [PROGRAM, "train", "-m", model, "-t", self.english, self.french, "--valid-sets", self.english,
+                   self.french, *SMALL, *ARGUMENTS]
+        return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def finished(self, model):
+        process = self.start(model)
+        errors = process.communicate(timeout=300)[1].decode()
+        self.assertEqual(process.returncode, 0, errors)
+        return (model / "model.safetensors").read_bytes(), errors
+
+    def wait_for_snapshot(self, process, model):
+        self.assertTrue(process.stderr.readline(), "ended without a word")  # it listens to signals by now
+        deadline = time.time() + 120
+        while not (model / "training.safetensors").exists():
+            self.assertIsNone(process.poll(), "ended before its first snapshot")
+            self.assertLess(time.time(), deadline)
+            time.sleep(0.01)
+
+    def test_killed_at_random_moments_it_ends_with_the_same_bits(self):
+        expected, errors = self.finished(self.folder / "whole")
+        self.assertIn(f"finished after {UPDATES} updates", errors)
+        model = self.folder / "killed"
+        chance = random.Random(1)
+        kills = 0
+        for _ in range(6):
+            process = self.start(model)
+            self.wait_for_snapshot(process, model)
+            time.sleep(chance.uniform(0.0, 0.4))
+            kills += process.poll() is None
+            process.kill()
+            process.communicate()
+        self.assertGreater(kills, 2, "the runs ended before they could be killed")
+        actual, errors = self.finished(model)
+        self.assertTrue(actual == expected, "the weights differ from those of the uninterrupted run")
+        # No half-written file is left either.
+        self.assertEqual([path.name for path in model.iterdir() if ".tmp" in path.name], [])
+
+    def test_a_signal_saves_and_ends_well(self):
+        expected, _ = self.finished(self.folder / "unsignalled")
+        model = self.folder / "signalled"
+        for kind in (signal.SIGTERM, signal.SIGINT):
+            process = self.start(model)
+            self.wait_for_snapshot(process, model)
+            process.send_signal(kind)
+            errors = process.communicate(timeout=120)[1].decode()
+            self.assertEqual(process.returncode, 0, errors)
+        actual, _ = self.finished(model)
+        self.assertTrue(actual == expected, "the weights differ from those of the uninterrupted run")
+
+    def test_without_room_for_a_file_the_previous_state_stays(self):
+        model = self.folder / "full"
+        first = self.start(model)
+        self.wait_for_snapshot(first, model)
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=120)
+        before = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+
+        # No file may grow beyond 4 kB, as on a full disk: the write fails, no signal comes.
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+        done = subprocess.run(
+            list(map(str, [PROGRAM, "train", "-m", model, "-t", self.english, self.french, "--valid-sets",
+                           self.english, self.french, *SMALL, *ARGUMENTS])),
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=limit, restore_signals=False,
+            timeout=120, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr.decode(), r"full/.*safetensors: ")
+        for name in ("model.safetensors", "training.safetensors", "config.json"):
+            self.assertEqual((model / name).read_bytes(), before[name], name)
+        # With room again, it goes on.
+        self.finished(model)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,123 @@
+#include "attend/models/causal_lm.h"
+
+#include <gtest/gtest.h>
+
+#include "attend/decoding/beam_search.h"
+#include "attend/decoding/sampling.h"
+#include "support/module_checks.h"
+#include "support/tensor_assert.h"
+
+namespace attend {
+namespace {
+
+using testing_support::expect_clone_is_equal_and_separate;
+using testing_support::expect_save_load_round_trip;
+using testing_support::randomise;
+
+constexpr int64_t kV = 11, kE = 12, kH = 3, kLayers = 2, kMaxLength = 9;
+
+CausalLM small(double dropout = 0.0) {
+  CausalLM model(CausalLMOptions(kV, kE, kH, kLayers)
+                     .max_length(kMaxLength)
+                     .feed_forward_dim(20)
+                     .dropout(dropout)
+                     .attention_dropout(dropout));
+  randomise(*model);
+  model->to(torch::kDouble);
+  model->eval();
+  return model;
+}
+
+torch::Tensor ids(int64_t batch, int64_t length) {
+  return torch::randint(0, kV - 1, {batch, length}, torch::kLong);
+}
+
+TEST(CausalLM, ChangingTheFutureLeavesThePastUnchanged) {
+  auto model = small();
+  const auto before = ids(2, 6);
+  auto after = before.clone();
+  after.narrow(1, 4, 2).add_(1).remainder_(kV);
+  const auto a = model(before), b = model(after);
+  EXPECT_TENSOR_NEAR(a.narrow(1, 0, 4), b.narrow(1, 0, 4), 1e-12);
+  EXPECT_GT((a - b).narrow(1, 4, 2).abs().max().item<double>(), 0.0);
+}
+
+TEST(CausalLM, StepsEqualTheFullPass) {
+  auto model = small();
+  const auto text = ids(3, 7);
+  const auto full = model->run(text, {}, WeightsRequest::kMean);
+  for (const int64_t prompt : {1, 4}) {
+    SCOPED_TRACE(prompt);
+    const auto state = model->start(text.narrow(1, 0, prompt));
+    EXPECT_EQ(state->position(), prompt - 1);
+    EXPECT_TENSOR_EQUAL(state->first_tokens(), text.select(1, prompt - 1));
+    for (int64_t t = prompt - 1; t < 7; ++t) {
+      const auto step = model->step(text.select(1, t), *state, /*want_alignment=*/true);
+      EXPECT_TENSOR_NEAR(step.logits, full.logits.select(1, t), 1e-12);
+      EXPECT_TENSOR_NEAR(step.alignment, full.weights.back().select(1, t).narrow(1, 0, t + 1),
+                         1e-12);
+    }
+  }
+}
+
+TEST(CausalLM, ReorderedRowsGoOnWithTheirOwnPast) {
+  auto model = small();
+  const auto text = ids(3, 4);
+  const auto state = model->start(text);
+  const auto rows = torch::tensor({2, 0, 2, 1});
+  state->reorder(rows, rows);
+  EXPECT_TENSOR_NEAR(model->step(state->first_tokens(), *state).logits,
+                     model(text).select(1, 3).index_select(0, rows), 1e-12);
+}
+
+TEST(CausalLM, TextsThatShareARowDoNotSeeEachOther) {
+  auto model = small();
+  const auto row = ids(1, 6);
+  const auto segments = torch::tensor({{0, 0, 0, 1, 1, 1}});
+  auto changed = row.clone();
+  changed.narrow(1, 0, 3).add_(1).remainder_(kV);
+  const auto mask = AttentionMask::segments(segments);
+  EXPECT_TENSOR_NEAR(model(row, mask).narrow(1, 3, 3), model(changed, mask).narrow(1, 3, 3), 1e-12);
+}
+
+TEST(CausalLM, BeamSearchContinuesThePrompt) {
+  auto model = small();
+  const auto prompt = ids(2, 3);
+  const auto found = beam_search(*model, prompt, {.max_length_factor = 0, .max_length_extra = 4});
+  for (int64_t b = 0; b < 2; ++b) {
+    auto text = prompt.narrow(0, b, 1);
+    for (const auto token : found[static_cast<size_t>(b)].front().tokens) {
+      auto logits = model(text)[0][-1].clone();
+      EXPECT_EQ(logits.argmax().item<int64_t>(), token);
+      text = torch::cat({text, torch::full({1, 1}, token, torch::kLong)}, 1);
+    }
+  }
+}
+
+TEST(CausalLM, ClonesAndFiles) {
+  auto model = small(0.1);
+  expect_clone_is_equal_and_separate(*model, *model->clone());
+  auto other = small(0.1);
+  expect_save_load_round_trip(model, other);
+}
+
+TEST(CausalLM, ErrorsNameWhatWasExpectedAndGot) {
+  auto model = small();
+  EXPECT_THROW_MESSAGE(CausalLM(CausalLMOptions(kV, 10, 3, 1)), c10::ValueError,
+                       "CausalLM: expected embed_dim divisible by num_heads, got embed_dim 10 and "
+                       "num_heads 3");
+  EXPECT_THROW_MESSAGE(CausalLM(CausalLMOptions(kV, kE, kH, 0)), c10::ValueError,
+                       "CausalLM: expected num_layers > 0, got 0");
+  EXPECT_THROW_MESSAGE(CausalLM(CausalLMOptions(kV, kE, kH, 1).eos_id(kV)), c10::ValueError,
+                       "CausalLM: expected eos_id in [0, 11), got 11");
+  EXPECT_THROW_MESSAGE(model->start(ids(1, 0)), c10::ValueError,
+                       "CausalLM: expected a prompt of at least 1 token, got 0");
+  EXPECT_THROW_MESSAGE(model(torch::zeros({1, 2})), c10::Error,
+                       "CausalLM: expected ids of dtype Long or Int, got Float");
+  EXPECT_THROW_MESSAGE(sample(*model, ids(1, kMaxLength + 1)), c10::ValueError,
+                       "sample: expected a prompt that leaves room for tokens, got 10 tokens of at "
+                       "most 9");
+}
+
+}  // namespace
+}  // namespace attend

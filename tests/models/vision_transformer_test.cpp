@@ -1,0 +1,159 @@
+#include "attend/models/vision_transformer.h"
+
+#include <gtest/gtest.h>
+
+#include "support/module_checks.h"
+#include "support/tensor_assert.h"
+
+namespace attend {
+namespace {
+
+using testing_support::expect_clone_is_equal_and_separate;
+using testing_support::expect_save_load_round_trip;
+using testing_support::randomise;
+
+constexpr int64_t kB = 2, kC = 3, kSize = 12, kPatch = 4, kClasses = 5, kE = 8, kH = 2, kLayers = 2;
+constexpr int64_t kPatches = 9;
+
+VisionTransformer small() {
+  VisionTransformer model(
+      VisionTransformerOptions(kSize, kPatch, kClasses, kE, kH, kLayers).feed_forward_dim(14));
+  randomise(*model);
+  model->to(torch::kDouble);
+  model->eval();
+  return model;
+}
+
+torch::Tensor images() { return torch::randn({kB, kC, kSize, kSize}, torch::kDouble); }
+
+TEST(VisionTransformer, ShapesAndWeights) {
+  auto model = small();
+  const auto x = images();
+  const auto result = model->run(x, WeightsRequest::kPerHead);
+  EXPECT_EQ(result.logits.sizes(), torch::IntArrayRef({kB, kClasses}));
+  EXPECT_EQ(result.hidden.sizes(), torch::IntArrayRef({kB, 1 + kPatches, kE}));
+  ASSERT_EQ(result.weights.size(), static_cast<size_t>(kLayers));
+  for (const auto& weights : result.weights) {
+    EXPECT_EQ(weights.sizes(), torch::IntArrayRef({kB, kH, 1 + kPatches, 1 + kPatches}));
+    EXPECT_TENSOR_NEAR(weights.sum(-1), torch::ones({kB, kH, 1 + kPatches}, torch::kDouble), 1e-12);
+  }
+  EXPECT_TENSOR_EQUAL(model(x), result.logits);
+}
+
+TEST(VisionTransformer, APatchIsReadRowByRow) {
+  // The tokens before the encoder, by the definition: each patch flattened times the kernel.
+  auto model = small();
+  const auto x = images();
+  const auto kernel = model->patch_projection->weight.view({kE, -1});
+  const auto tokens = model->patch_projection(x).flatten(2).transpose(1, 2);
+  for (int64_t row = 0; row < 3; ++row) {
+    for (int64_t column = 0; column < 3; ++column) {
+      const auto patch = x.narrow(2, row * kPatch, kPatch).narrow(3, column * kPatch, kPatch);
+      EXPECT_TENSOR_NEAR(
+          tokens.select(1, row * 3 + column),
+          torch::matmul(patch.reshape({kB, -1}), kernel.t()) + model->patch_projection->bias,
+          1e-12);
+    }
+  }
+}
+
+TEST(VisionTransformer, WithoutPositionsTheOrderOfPatchesDoesNotMatter) {
+  auto model = small();
+  const auto x = images();
+  const auto turned = x.flip(2).view({kB, kC, 3, kPatch, kSize}).flip(3).reshape(x.sizes());
+  EXPECT_GT((model(x) - model(turned)).abs().max().item<double>(), 1e-6);
+  {
+    const torch::NoGradGuard no_grad;
+    model->position_embeddings.zero_();
+  }
+  EXPECT_TENSOR_NEAR(model(x), model(turned), 1e-12);  // rows of patches in reverse
+}
+
+TEST(VisionTransformer, ClonesAndFiles) {
+  auto model = small();
+  expect_clone_is_equal_and_separate(*model, *model->clone());
+  auto other = small();
+  expect_save_load_round_trip(model, other);
+}
+
+TEST(VisionTransformer, ErrorsNameWhatWasExpectedAndGot) {
+  EXPECT_THROW_MESSAGE(VisionTransformer(VisionTransformerOptions(12, 5, 2, 8, 2, 1)),
+                       c10::ValueError,
+                       "VisionTransformer: expected image_size divisible by patch_size, got "
+                       "image_size 12 and patch_size 5");
+  auto model = small();
+  EXPECT_THROW_MESSAGE(
+      model(torch::zeros({1, 3, 12, 8}, torch::kDouble)), c10::Error,
+      "VisionTransformer: expected images of shape [-1, 3, 12, 12] (-1 = any), got "
+      "[1, 3, 12, 8]");
+  EXPECT_THROW_MESSAGE(model(torch::zeros({1, 3, 12, 12})), c10::Error,
+                       "VisionTransformer: expected images of dtype Double like the weights, got "
+                       "Float");
+}
+
+// Shapes of random size, place and brightness on noise; the class is the shape.
+std::pair<torch::Tensor, torch::Tensor> shapes(int64_t count) {
+  constexpr int64_t kSide = 16;
+  const auto labels = torch::randint(0, 4, {count}, torch::kLong);
+  auto pictures = torch::randn({count, 1, kSide, kSide}) * 0.1;
+  const auto axis = torch::arange(kSide, torch::kFloat);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto radius = torch::rand({}).item<float>() * 2.0F + 3.0F;
+    const auto middle = [&] {
+      return torch::rand({}).item<float>() * (kSide - 1 - 2 * radius) + radius;
+    };
+    const auto dy = (axis - middle()).abs().unsqueeze(1), dx = (axis - middle()).abs().unsqueeze(0);
+    torch::Tensor inside;
+    switch (labels[i].item<int64_t>()) {
+      case 0:  // square
+        inside = torch::maximum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) <= radius;
+        break;
+      case 1:  // disc
+        inside = dy.pow(2) + dx.pow(2) <= radius * radius;
+        break;
+      case 2:  // cross
+        inside = (torch::minimum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) <= 1) &
+                 (torch::maximum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) <= radius);
+        break;
+      default:  // a square's outline
+        inside =
+            (torch::maximum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) - radius).abs() <=
+            0.7;
+    }
+    const auto brightness = torch::rand({}).item<float>() * 0.5F + 0.5F;
+    pictures[i][0] += inside.to(torch::kFloat) * brightness;
+  }
+  return {pictures, labels};
+}
+
+TEST(VisionTransformerSlow, LearnsShapesFromScratch) {
+  torch::manual_seed(1);
+  const auto [pictures, labels] = shapes(6000);
+  const auto [unseen, answers] = shapes(1000);
+  VisionTransformer model(
+      VisionTransformerOptions(16, 4, 4, 48, 4, 3).num_channels(1).feed_forward_dim(96));
+  torch::optim::AdamW optimiser(model->parameters(), torch::optim::AdamWOptions(2e-3));
+  constexpr int64_t kBatch = 100, kEpochs = 12;
+  for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
+    const auto order = torch::randperm(6000);
+    if (epoch == kEpochs - 3) {
+      static_cast<torch::optim::AdamWOptions&>(optimiser.param_groups()[0].options()).lr(3e-4);
+    }
+    for (int64_t first = 0; first < 6000; first += kBatch) {
+      const auto chosen = order.narrow(0, first, kBatch);
+      const auto loss = torch::nn::functional::cross_entropy(
+          model(pictures.index_select(0, chosen)), labels.index_select(0, chosen));
+      optimiser.zero_grad();
+      loss.backward();
+      optimiser.step();
+    }
+  }
+  model->eval();
+  const torch::NoGradGuard no_grad;
+  const auto right = model(unseen).argmax(1).eq(answers).to(torch::kDouble).mean().item<double>();
+  RecordProperty("accuracy", std::to_string(right));
+  EXPECT_GT(right, 0.95);
+}
+
+}  // namespace
+}  // namespace attend

@@ -1,0 +1,72 @@
+// A causal language model learns the French side of the demo's corpus from nothing.
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+#include "attend/data/batches.h"
+#include "attend/data/demo_grammar.h"
+#include "attend/decoding/sampling.h"
+#include "attend/functional/loss.h"
+#include "attend/models/causal_lm.h"
+#include "attend/text/subword_training.h"
+#include "attend/training/adam.h"
+#include "attend/training/schedule.h"
+
+namespace attend {
+namespace {
+
+TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
+  constexpr int64_t kUpdates = 1500, kTokens = 1536, kDrawn = 300;
+  const auto corpus = generate_demo_corpus({.train = 40000, .validation = 1, .test = 1});
+  std::vector<std::string> french;
+  for (const auto& pair : corpus.train) french.push_back(pair.target);
+  const auto tokenizer = train_subwords(french, {.vocab_size = 600});
+  std::vector<TokenPair> texts;
+  for (const auto& text : french) texts.push_back({{}, tokenizer.encode_target(text)});
+
+  torch::manual_seed(1);
+  const auto pad = tokenizer.pad_id();
+  CausalLM model(CausalLMOptions(tokenizer.vocab_size(), 128, 4, 3)
+                     .max_length(64)
+                     .feed_forward_dim(384)
+                     .dropout(0.0)
+                     .attention_dropout(0.0)
+                     .bos_id(pad)
+                     .eos_id(tokenizer.eos_id()));
+  Adam adam(*model, {});
+  const Schedule schedule{.peak = 3e-3, .warmup = 200, .decay = Decay::kLinear};
+  int64_t update = 0;
+  for (uint64_t epoch = 0; update < kUpdates; ++epoch) {
+    for (const auto& chosen : plan_batches(texts, kTokens, /*seed=*/1, epoch)) {
+      if (update == kUpdates) break;
+      const auto batch = make_batch(texts, chosen, pad, pad);
+      adam.zero_grad();
+      const auto loss = functional::cross_entropy_sum(model(batch.target_input), batch.target, pad);
+      (loss / static_cast<double>(batch.target_tokens)).backward();
+      adam.clip_gradients(1.0);
+      const auto progress = static_cast<double>(update) / static_cast<double>(kUpdates);
+      adam.step(schedule.rate(++update, progress));
+    }
+  }
+
+  model->eval();
+  const auto begin = torch::full({kDrawn, 1}, pad, torch::kLong);
+  std::set<std::string> distinct;
+  int64_t accepted = 0;
+  std::string refused;
+  for (const auto& drawn : sample(*model, begin, {.temperature = 0.7, .max_new_tokens = 60})) {
+    const auto text = tokenizer.decode_target(drawn.tokens);
+    const bool fine = drawn.ended && demo_accepts_french(text);
+    accepted += fine;
+    distinct.insert(text);
+    if (!fine && refused.size() < 1000) refused += text + "\n";
+  }
+  RecordProperty("accepted", std::to_string(accepted));
+  EXPECT_GE(accepted, kDrawn * 9 / 10) << refused;
+  // It writes, and does not repeat one sentence that it knows by heart.
+  EXPECT_GT(distinct.size(), static_cast<size_t>(kDrawn / 2));
+}
+
+}  // namespace
+}  // namespace attend
