@@ -188,7 +188,7 @@ TEST_F(TrainerTest, PairsThatCannotBeUsedAreLeftOutAndCounted) {
   callbacks.note = [&](const std::string& text) { notes.push_back(text); };
   train(folder, options(5), callbacks);
   ASSERT_FALSE(notes.empty());
-  EXPECT_EQ(notes.front(), "left out 2 training pairs that are empty or longer than 200 tokens");
+  EXPECT_EQ(notes.front(), "left out 2 training pairs that are empty or longer than 32 tokens");
 }
 
 TEST(TrainerSlow, LearnsToReverse) {
