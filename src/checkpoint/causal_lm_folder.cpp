@@ -40,7 +40,7 @@ Activation activation_of(const detail::JsonFile& config) {
                               name));
 }
 
-json config_of(const CausalLMOptions& o) {
+json gpt2_config(const CausalLMOptions& o) {
   return {{"activation_function", activation_name(o.activation())},
           {"architectures", json::array({"GPT2LMHeadModel"})},
           {"attn_pdrop", o.attention_dropout()},
@@ -60,7 +60,7 @@ json config_of(const CausalLMOptions& o) {
           {"vocab_size", o.vocab_size()}};
 }
 
-CausalLMOptions options_of(const detail::JsonFile& config) {
+CausalLMOptions gpt2_options(const detail::JsonFile& config) {
   config.expect("tie_word_embeddings", true);
   config.expect("scale_attn_weights", true);
   config.expect("scale_attn_by_inverse_layer_idx", false);
@@ -85,7 +85,7 @@ struct Mapping {
   bool is_transposed = false;
 };
 
-std::vector<Mapping> mappings(int64_t layers) {
+std::vector<Mapping> gpt2_mappings(int64_t layers) {
   std::vector<Mapping> all{{"transformer.wte.weight", {"embed_tokens.weight"}},
                            {"transformer.wpe.weight", {"embed_positions.weight"}},
                            {"transformer.ln_f.weight", {"decoder.layer_norm.weight"}},
@@ -117,7 +117,7 @@ std::vector<Mapping> mappings(int64_t layers) {
 void save_model(const fs::path& folder, CausalLMImpl& model) {
   const auto ours = detail::named_weights(model);
   detail::NamedTensors theirs;
-  for (const auto& mapping : mappings(model.options.num_layers())) {
+  for (const auto& mapping : gpt2_mappings(model.options.num_layers())) {
     std::vector<torch::Tensor> parts;
     for (const auto& name : mapping.ours) parts.push_back(ours.at(name));
     const auto joined = parts.size() == 1 ? parts.front() : torch::cat(parts, 0);
@@ -126,7 +126,7 @@ void save_model(const fs::path& folder, CausalLMImpl& model) {
   const auto& o = model.options;
   detail::write_folder(
       folder,
-      {{"config.json", config_of(o)},
+      {{"config.json", gpt2_config(o)},
        {"generation_config.json", {{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}}}},
       theirs);
 }
@@ -134,7 +134,7 @@ void save_model(const fs::path& folder, CausalLMImpl& model) {
 CausalLM load_causal_lm(const fs::path& folder) {
   const detail::JsonFile config(folder / "config.json");
   if (config.get<std::string>("model_type") != kGpt2) detail::refuse_model_type(config, kGpt2);
-  const auto options = options_of(config);
+  const auto options = gpt2_options(config);
   auto model = detail::build<CausalLM>(config.path(), options);
 
   const auto path = folder / "model.safetensors";
@@ -148,7 +148,7 @@ CausalLM load_causal_lm(const fs::path& folder) {
     theirs[name.starts_with(prefix) || name == "lm_head.weight" ? name : prefix + name] = tensor;
   }
   detail::NamedTensors ours;
-  for (const auto& mapping : mappings(options.num_layers())) {
+  for (const auto& mapping : gpt2_mappings(options.num_layers())) {
     const auto found = theirs.find(mapping.theirs);
     if (found == theirs.end()) continue;  // what is missing is said below, by our names
     auto tensor =

@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 
 constexpr auto kVit = "vit";
 
-json config_of(const VisionTransformerOptions& o) {
+json vit_config(const VisionTransformerOptions& o) {
   json labels = json::object(), ids = json::object();
   for (int64_t i = 0; i < o.num_classes(); ++i) {
     labels[std::to_string(i)] = fmt::format("LABEL_{}", i);
@@ -36,7 +36,7 @@ json config_of(const VisionTransformerOptions& o) {
           {"torch_dtype", "float32"}};
 }
 
-VisionTransformerOptions options_of(const detail::JsonFile& config) {
+VisionTransformerOptions vit_options(const detail::JsonFile& config) {
   config.expect("qkv_bias", true);
   if (const auto name = config.get_or<std::string>("hidden_act", "gelu"); name != "gelu") {
     throw FileError(config.path(), fmt::format("expected hidden_act to be gelu, got {}", name));
@@ -56,7 +56,7 @@ VisionTransformerOptions options_of(const detail::JsonFile& config) {
 }
 
 // Ours and theirs, name by name.
-std::vector<std::pair<std::string, std::string>> names(int64_t layers) {
+std::vector<std::pair<std::string, std::string>> vit_names(int64_t layers) {
   std::vector<std::pair<std::string, std::string>> all{
       {"cls_token", "vit.embeddings.cls_token"},
       {"position_embeddings", "vit.embeddings.position_embeddings"}};
@@ -87,19 +87,19 @@ std::vector<std::pair<std::string, std::string>> names(int64_t layers) {
 void save_model(const fs::path& folder, VisionTransformerImpl& model) {
   const auto ours = detail::named_weights(model);
   detail::NamedTensors theirs;
-  for (const auto& [own, name] : names(model.options.num_layers())) theirs[name] = ours.at(own);
-  detail::write_folder(folder, {{"config.json", config_of(model.options)}}, theirs);
+  for (const auto& [own, name] : vit_names(model.options.num_layers())) theirs[name] = ours.at(own);
+  detail::write_folder(folder, {{"config.json", vit_config(model.options)}}, theirs);
 }
 
 VisionTransformer load_vision_transformer(const fs::path& folder) {
   const detail::JsonFile config(folder / "config.json");
   if (config.get<std::string>("model_type") != kVit) detail::refuse_model_type(config, kVit);
-  const auto options = options_of(config);
+  const auto options = vit_options(config);
   auto model = detail::build<VisionTransformer>(config.path(), options);
   const auto path = folder / "model.safetensors";
   auto theirs = read_safetensors(path).tensors;
   detail::NamedTensors ours;
-  for (const auto& [own, name] : names(options.num_layers())) {
+  for (const auto& [own, name] : vit_names(options.num_layers())) {
     if (auto found = theirs.extract(name)) ours[own] = found.mapped();
   }
   ours.insert(theirs.begin(), theirs.end());  // unused ones, by their own names

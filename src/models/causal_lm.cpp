@@ -9,7 +9,7 @@
 namespace attend {
 namespace {
 
-constexpr auto kName = "CausalLM";
+constexpr auto kCausalLM = "CausalLM";
 constexpr double kEmbeddingDeviation = 0.02;  // GPT-2's
 
 class CausalLMState : public DecoderState {
@@ -29,7 +29,7 @@ class CausalLMState : public DecoderState {
   int64_t position_ = 0;
 };
 
-TransformerLayerOptions layer_options(const CausalLMOptions& o) {
+TransformerLayerOptions causal_lm_layer(const CausalLMOptions& o) {
   return TransformerLayerOptions(o.embed_dim(), o.num_heads())
       .feed_forward_dim(o.feed_forward_dim())
       .dropout(o.dropout())
@@ -56,14 +56,14 @@ CausalLMImpl::CausalLMImpl(const CausalLMOptions& options_) : options(options_) 
 }
 
 void CausalLMImpl::reset() {
-  detail::check_positive(kName, "vocab_size", options.vocab_size());
-  detail::check_positive(kName, "num_layers", options.num_layers());
+  detail::check_positive(kCausalLM, "vocab_size", options.vocab_size());
+  detail::check_positive(kCausalLM, "num_layers", options.num_layers());
   for (const auto& [what, id] :
        {std::pair{"bos_id", options.bos_id()}, std::pair{"eos_id", options.eos_id()}}) {
-    TORCH_CHECK_VALUE(id >= 0 && id < options.vocab_size(), kName, ": expected ", what, " in [0, ",
-                      options.vocab_size(), "), got ", id);
+    TORCH_CHECK_VALUE(id >= 0 && id < options.vocab_size(), kCausalLM, ": expected ", what,
+                      " in [0, ", options.vocab_size(), "), got ", id);
   }
-  detail::check_heads(kName, options.embed_dim(), options.num_heads());
+  detail::check_heads(kCausalLM, options.embed_dim(), options.num_heads());
   embed_tokens = register_module("embed_tokens",
                                  torch::nn::Embedding(options.vocab_size(), options.embed_dim()));
   embed_positions = register_module(
@@ -71,7 +71,7 @@ void CausalLMImpl::reset() {
       PositionalEncoding(PositionalEncodingOptions(options.embed_dim(), options.max_length())
                              .kind(PositionKind::kLearned)));
   decoder = register_module("decoder", TransformerEncoder(TransformerEncoderOptions(
-                                           layer_options(options), options.num_layers())));
+                                           causal_lm_layer(options), options.num_layers())));
   torch::nn::init::normal_(embed_tokens->weight, 0.0, kEmbeddingDeviation);
   torch::nn::init::normal_(embed_positions->weight, 0.0, kEmbeddingDeviation);
 }
@@ -88,7 +88,7 @@ torch::Tensor CausalLMImpl::embed(const torch::Tensor& ids, int64_t offset) {
 }
 
 torch::Tensor CausalLMImpl::project(const torch::Tensor& hidden) const {
-  return functional::linear(hidden, embed_tokens->weight, {}, kName);
+  return functional::linear(hidden, embed_tokens->weight, {}, kCausalLM);
 }
 
 torch::Tensor CausalLMImpl::forward(const torch::Tensor& ids, const AttentionMask& mask) {
@@ -97,8 +97,8 @@ torch::Tensor CausalLMImpl::forward(const torch::Tensor& ids, const AttentionMas
 
 CausalLMOutput CausalLMImpl::run(const torch::Tensor& ids, const AttentionMask& mask,
                                  WeightsRequest weights) {
-  detail::check_ids(kName, "ids", ids);
-  detail::check_shape(kName, "ids", ids, {-1, -1});
+  detail::check_ids(kCausalLM, "ids", ids);
+  detail::check_shape(kCausalLM, "ids", ids, {-1, -1});
   auto decoded = decoder(embed(ids, 0), AttentionMask::causal() & mask, weights);
   return {project(decoded.output), std::move(decoded.weights)};
 }
@@ -109,10 +109,11 @@ SpecialTokenIds CausalLMImpl::special_tokens() const {
 
 std::unique_ptr<DecoderState> CausalLMImpl::start(const torch::Tensor& prompt,
                                                   const AttentionMask& mask) {
-  detail::check_ids(kName, "prompt", prompt);
-  detail::check_shape(kName, "prompt", prompt, {-1, -1});
-  TORCH_CHECK(mask.is_none(), kName, ": expected a prompt without a mask, got a mask");
-  TORCH_CHECK_VALUE(prompt.size(1) >= 1, kName, ": expected a prompt of at least 1 token, got 0");
+  detail::check_ids(kCausalLM, "prompt", prompt);
+  detail::check_shape(kCausalLM, "prompt", prompt, {-1, -1});
+  TORCH_CHECK(mask.is_none(), kCausalLM, ": expected a prompt without a mask, got a mask");
+  TORCH_CHECK_VALUE(prompt.size(1) >= 1, kCausalLM,
+                    ": expected a prompt of at least 1 token, got 0");
   const auto last = prompt.size(1) - 1;
   auto state = std::make_unique<CausalLMState>(static_cast<size_t>(options.num_layers()),
                                                prompt.select(1, last));

@@ -9,10 +9,10 @@
 namespace attend {
 namespace {
 
-constexpr auto kName = "VisionTransformer";
+constexpr auto kVitModel = "VisionTransformer";
 constexpr double kDeviation = 0.02;  // of the class token and the positions at first, as published
 
-TransformerLayerOptions layer_options(const VisionTransformerOptions& o) {
+TransformerLayerOptions vit_layer(const VisionTransformerOptions& o) {
   return TransformerLayerOptions(o.embed_dim(), o.num_heads())
       .feed_forward_dim(o.feed_forward_dim())
       .dropout(o.dropout())
@@ -41,15 +41,15 @@ VisionTransformerImpl::VisionTransformerImpl(const VisionTransformerOptions& opt
 }
 
 void VisionTransformerImpl::reset() {
-  detail::check_positive(kName, "image_size", options.image_size());
-  detail::check_positive(kName, "patch_size", options.patch_size());
-  detail::check_positive(kName, "num_classes", options.num_classes());
-  detail::check_positive(kName, "num_channels", options.num_channels());
-  TORCH_CHECK_VALUE(options.image_size() % options.patch_size() == 0, kName,
+  detail::check_positive(kVitModel, "image_size", options.image_size());
+  detail::check_positive(kVitModel, "patch_size", options.patch_size());
+  detail::check_positive(kVitModel, "num_classes", options.num_classes());
+  detail::check_positive(kVitModel, "num_channels", options.num_channels());
+  TORCH_CHECK_VALUE(options.image_size() % options.patch_size() == 0, kVitModel,
                     ": expected image_size divisible by patch_size, got image_size ",
                     options.image_size(), " and patch_size ", options.patch_size());
   const auto dim = options.embed_dim();
-  detail::check_heads(kName, dim, options.num_heads());
+  detail::check_heads(kVitModel, dim, options.num_heads());
   const auto side = options.image_size() / options.patch_size();
   patch_projection = register_module(
       "patch_projection",
@@ -59,7 +59,7 @@ void VisionTransformerImpl::reset() {
   position_embeddings = register_parameter("position_embeddings",
                                            torch::randn({1, 1 + side * side, dim}) * kDeviation);
   encoder = register_module("encoder", TransformerEncoder(TransformerEncoderOptions(
-                                           layer_options(options), options.num_layers())));
+                                           vit_layer(options), options.num_layers())));
   classifier = register_module("classifier", torch::nn::Linear(dim, options.num_classes()));
 }
 
@@ -76,15 +76,15 @@ torch::Tensor VisionTransformerImpl::forward(const torch::Tensor& images) {
 
 VisionTransformerOutput VisionTransformerImpl::run(const torch::Tensor& images,
                                                    WeightsRequest weights) {
-  detail::check_shape(kName, "images", images,
+  detail::check_shape(kVitModel, "images", images,
                       {-1, options.num_channels(), options.image_size(), options.image_size()});
-  detail::check_same_kind(kName, "images", images, "the weights", patch_projection->weight);
+  detail::check_same_kind(kVitModel, "images", images, "the weights", patch_projection->weight);
   const auto patches = patch_projection(images).flatten(2).transpose(1, 2);  // [B, N, E]
   auto x = torch::cat({cls_token.expand({images.size(0), -1, -1}), patches}, 1);
   x = x + position_embeddings;
   if (is_training()) x = functional::dropout(x, options.dropout());
   auto encoded = encoder(x, AttentionMask(), weights);
-  return {functional::linear(encoded.output.select(1, 0), classifier, kName), encoded.output,
+  return {functional::linear(encoded.output.select(1, 0), classifier, kVitModel), encoded.output,
           std::move(encoded.weights)};
 }
 
