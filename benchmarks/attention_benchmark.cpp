@@ -79,7 +79,7 @@ void torch_module(benchmark::State& state) {
   const auto x = torch::randn({s.length, s.batch(), s.embed_dim()});
   for (auto _ : state) {
     attention->zero_grad();
-    std::get<0>(attention(x, x, x, {}, /*need_weights=*/false)).sum().backward();
+    std::get<0>(attention(x, x, x, torch::Tensor(), /*need_weights=*/false)).sum().backward();
   }
 }
 BENCHMARK(attend_module)->Apply(sizes);

@@ -66,7 +66,7 @@ int main() {
                "`attend::functional::explain_attention`\nand, through it, LibTorch's dispatcher. "
                "B "
             << kBatch << ", H " << kHeads << ", D " << kHeadDim
-            << ". A size of 1 is broadcast. Where weights are requested, the output\ntakes the "
+            << ". A size of 1 is broadcast.\nWhere weights are requested, the output takes the "
                "same path.\n";
   std::vector<torch::Device> devices{torch::kCPU};
   if (torch::cuda::is_available()) devices.emplace_back(torch::kCUDA);
