@@ -134,7 +134,9 @@ TEST(Sample, WithOneTokenToChooseItIsGreedy) {
     log_probability += scores.max().item<double>();
     text = torch::cat({text, torch::full({1, 1}, token, torch::kLong)}, 1);
   }
-  if (!got.ended) EXPECT_NEAR(got.log_probability, log_probability, 1e-4);
+  if (!got.ended) {
+    EXPECT_NEAR(got.log_probability, log_probability, 1e-4);
+  }
 }
 
 TEST(Sample, ErrorsNameWhatWasExpectedAndGot) {
