@@ -383,7 +383,8 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
             "LibTorch: flash attention, mask [2, 1, 300, 300]");
   EXPECT_EQ(explain(900, 900, AttentionMask::window(9, 0)),
             "LibTorch's kernel by blocks of queries, a mask for each block");
-  EXPECT_EQ(explain(3, 5, causal, {.dropout_p = 0.0, .scale = {}, .soft_cap = 2.0}), "scores, mask [1, 1, 3, 5]");
+  EXPECT_EQ(explain(3, 5, causal, {.dropout_p = 0.0, .scale = {}, .soft_cap = 2.0}),
+            "scores, mask [1, 1, 3, 5]");
 }
 
 TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {
