@@ -97,8 +97,10 @@ std::vector<Mapping> gpt2_mappings(int64_t layers) {
       const bool turned = kind == "weight";
       const auto add = [&](const std::string& name, const std::vector<std::string>& own,
                            bool transposed) {
-        Mapping mapping{theirs + name + "." + kind, {}, transposed};
-        for (const auto& part : own) mapping.ours.push_back(ours + part + "." + kind);
+        Mapping mapping{fmt::format("{}{}.{}", theirs, name, kind), {}, transposed};
+        for (const auto& part : own) {
+          mapping.ours.push_back(fmt::format("{}{}.{}", ours, part, kind));
+        }
         all.push_back(std::move(mapping));
       };
       add("ln_1", {"self_attn_layer_norm"}, false);

@@ -556,17 +556,16 @@ void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module&
   TORCH_CHECK(problems.empty(), "load_torch_state: expected the weights of the module, got ", all);
   {
     const torch::NoGradGuard no_grad;
-    for (const auto& item : own) {
-      auto destination = item.value();
-      destination.copy_(state.at(item.key()));
-    }
+    for (const auto& item : own) item.value().copy_(state.at(item.key()));
   }
   copy_weights(theirs, to);
 }
 
+// A type cannot be put in parentheses. NOLINTBEGIN(bugprone-macro-parentheses)
 #define ATTEND_TORCH_STATE(Module)                                                     \
   template ATTEND_API std::map<std::string, torch::Tensor> torch_state(const Module&); \
   template ATTEND_API void load_torch_state(const std::map<std::string, torch::Tensor>&, Module&)
+// NOLINTEND(bugprone-macro-parentheses)
 ATTEND_TORCH_STATE(MultiHeadAttention);
 ATTEND_TORCH_STATE(MultiHeadSelfAttention);
 ATTEND_TORCH_STATE(MultiHeadCrossAttention);
