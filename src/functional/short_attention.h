@@ -6,8 +6,8 @@
 
 namespace attend::functional {
 
-/// Whether `short_attention` takes this attention: on the CPU, in float32 or float64, and short
-/// enough that it is faster than LibTorch's kernel.
+/// Whether `short_attention` takes this attention: on the CPU, in float32 or float64, of something,
+/// and short enough that it is faster than LibTorch's kernel.
 bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
                            const torch::Tensor& value, const LoweredMask& mask, double dropout_p);
 

@@ -374,7 +374,7 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
   EXPECT_EQ(explain(1, 5, causal), "short kernel");  // the last query sees all
   EXPECT_EQ(explain(3, 5, AttentionMask::window(9, 9)),
             "short kernel");  // no query reaches that far
-  EXPECT_EQ(explain(3, 0), "short kernel");
+  EXPECT_EQ(explain(3, 0), "nothing to attend to");
   EXPECT_EQ(explain(300, 300), "LibTorch: flash attention");
   EXPECT_EQ(explain(300, 300, causal), "LibTorch: flash attention, its causal flag");
   EXPECT_EQ(explain(200, 300, causal), "LibTorch: flash attention, mask [1, 1, 200, 300]");
