@@ -27,8 +27,8 @@ namespace functional {
 
 /// The numbers of one attention that are not tensors.
 struct AttentionParameters {
-  double dropout_p = 0.0;       // on the weights, applied always; [0, 1)
-  std::optional<double> scale;  // of the scores; default 1 / sqrt(D)
+  double dropout_p = 0.0;            // on the weights, applied always; [0, 1)
+  std::optional<double> scale = {};  // of the scores; default 1 / sqrt(D)
   double soft_cap = 0.0;     // > 0: scores become soft_cap tanh(score / soft_cap), before the mask
                              // (Gemma Team, 2024, arXiv:2408.00118, section 2); 0: they stay
   torch::Tensor sinks = {};  // [H], if defined: the score of one more key, whose value is zero, so
