@@ -9,6 +9,7 @@
 #include "attend/training/trainer.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
+#include "common/machine.h"
 #include "console.h"
 #include "demo_pictures.h"
 #include "detail/atomic_file.h"

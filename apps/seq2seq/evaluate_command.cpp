@@ -7,6 +7,7 @@
 #include "attend/translation/chrf.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
+#include "common/machine.h"
 #include "console.h"
 #include "model_choice.h"
 

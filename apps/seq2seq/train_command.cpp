@@ -10,6 +10,7 @@
 #include "attend/text/subword_training.h"
 #include "attend/training/trainer.h"
 #include "commands.h"
+#include "common/machine.h"
 #include "console.h"
 #include "model_choice.h"
 

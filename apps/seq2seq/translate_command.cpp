@@ -14,6 +14,7 @@
 #include "attend/text/lines.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
+#include "common/machine.h"
 #include "console.h"
 
 namespace attend::app {

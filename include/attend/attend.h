@@ -15,6 +15,7 @@
 #include "attend/functional/mask.h"
 #include "attend/functional/position.h"
 #include "attend/functional/rotary.h"
+#include "attend/functional/weights_request.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/incremental_model.h"
 #include "attend/models/recurrent_seq2seq.h"

@@ -262,6 +262,10 @@ void save_model(const fs::path& folder, TranslationModel& model) {
   }
 }
 
+std::string model_type(const fs::path& folder) {
+  return read_config(folder).get<std::string>("model_type");
+}
+
 std::shared_ptr<TranslationModel> load_translation_model(const fs::path& folder) {
   const auto config = read_config(folder);
   if (is_seq2seq(config)) return read_seq2seq(folder, config).ptr();

@@ -168,20 +168,29 @@ std::vector<std::vector<Hypothesis>> Search::run(const AttentionMask& source_mas
       Sentence grown{sentence.index, sentence.max_length, {}};
       std::vector<std::pair<int64_t, int64_t>> chosen;  // row, token
       size_t rank = 0;
+      BeamStep seen{.sentence = sentence.index, .step = step_};
       for (const auto& candidate : candidates(sentence, first_row, step, at_limit)) {
         const auto row = first_row + static_cast<int64_t>(candidate.parent);
+        auto fate = BeamCandidate::kDropped;
         if (candidate.token == special_.eos_id) {
           // An end below the K best would push a better unfinished hypothesis out.
           if (rank < beam && results_[sentence.index].size() < beam) {
             finish(sentence, candidate, row);
+            fate = BeamCandidate::kFinished;
           }
         } else if (grown.beam.size() < beam && candidate.log_probability != kImpossible) {
+          fate = BeamCandidate::kKept;
           nodes_.push_back({candidate.token, sentence.beam[candidate.parent].node, step_, row});
           grown.beam.push_back({static_cast<int>(nodes_.size()) - 1, candidate.log_probability});
           chosen.emplace_back(row, candidate.token);
         }
         ++rank;
+        if (options_.on_step) {
+          seen.candidates.push_back(
+              {candidate.parent, candidate.token, candidate.log_probability, fate});
+        }
       }
+      if (options_.on_step) options_.on_step(seen);
       first_row += static_cast<int64_t>(sentence.beam.size());
       if (results_[sentence.index].size() >= beam || grown.beam.empty()) continue;
       // The rows of a sentence must be as many as its neighbours': fill up with impossible ones.

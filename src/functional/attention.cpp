@@ -1,7 +1,6 @@
 #include "attend/functional/attention.h"
 
 #include <ATen/SDPBackend.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,102 +10,26 @@
 
 #include "attend/functional/dropout.h"
 #include "detail/check.h"
+#include "functional/attention_inputs.h"
+#include "functional/attention_weights.h"
 #include "functional/lowered_mask.h"
 #include "functional/short_attention.h"
 
 namespace attend::functional {
 namespace {
 
-// Softmax over scores of -infinity alone is NaN; this one gives zeros there, forward and backward.
-torch::Tensor softmax_or_zero(const torch::Tensor& scores) { return at::_safe_softmax(scores, -1); }
-
 void check_floating_point(const char* who, const torch::Tensor& query) {
   TORCH_CHECK(query.is_floating_point(), who, ": expected a floating-point query, got dtype ",
               query.scalar_type());
 }
 
-torch::Tensor at_least_float32(const torch::Tensor& x) {
-  const auto type = x.scalar_type();
-  return type == torch::kFloat || type == torch::kDouble ? x : x.to(torch::kFloat);
-}
-
-// One attention of [B, H, T, D] queries, as every path below takes it.
-struct Inputs {
-  torch::Tensor query, key, value;
-  LoweredMask mask;
-  double scale;
-  AttentionParameters parameters;
-
-  int64_t kv_heads() const { return key.size(1); }
-  int64_t group() const { return query.size(1) / key.size(1); }
-  AttentionShape shape() const {
-    return {query.size(0), query.size(1), query.size(2), key.size(2)};
-  }
-};
-
-// x [B, H, T, D] y [B, Hkv, D, S]: the query heads of a group are rows of one product, so that
-// nothing is copied for each of them.
-torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y) {
-  if (x.size(1) == y.size(1)) return torch::matmul(x, y);
-  const auto rows = x.reshape({x.size(0), y.size(1), -1, x.size(3)});  // [B, Hkv, G T, D]
-  return torch::matmul(rows, y).view({x.size(0), x.size(1), x.size(2), y.size(3)});
-}
-
-// The weights from the scores as a whole: what the fused kernels cannot do, and their reference.
-torch::Tensor weights_of(const Inputs& in) {
-  // Autocast would round the scores to 16 bits.
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  // The smaller factor is scaled, as the fused kernel does, instead of the [T, S] scores.
-  auto scores = grouped_matmul(at_least_float32(in.query) * in.scale,
-                               at_least_float32(in.key).transpose(-2, -1));  // [B, H, T, S]
-  const double cap = in.parameters.soft_cap;
-  if (cap > 0.0) scores = torch::tanh(scores / cap) * cap;
-  scores = in.mask.apply(scores);
-  const auto& sinks = in.parameters.sinks;
-  if (!sinks.defined()) return softmax_or_zero(scores);
-  const auto [batch, heads, target, source] = in.shape();
-  const auto column =
-      sinks.to(scores.scalar_type()).view({1, heads, 1, 1}).expand({batch, heads, target, 1});
-  return softmax_or_zero(torch::cat({scores, column}, -1)).narrow(3, 0, source);
-}
-
-// The mean of the weights over the heads. Where nothing is recorded, one head's at a time, so that
-// no [B, H, T, S] tensor is held.
-torch::Tensor mean_weights_of(const Inputs& in) {
-  const bool records = torch::GradMode::is_enabled() &&
-                       (in.query.requires_grad() || in.key.requires_grad() ||
-                        (in.mask.bias.defined() && in.mask.bias.requires_grad()) ||
-                        (in.parameters.sinks.defined() && in.parameters.sinks.requires_grad()));
-  if (records) return weights_of(in).mean(1);
-  const auto head_of = [](const torch::Tensor& x, int64_t head) {
-    return !x.defined() || x.size(1) == 1 ? x : x.narrow(1, head, 1);
-  };
-  torch::Tensor sum;
-  for (int64_t head = 0; head < in.query.size(1); ++head) {
-    Inputs one = in;
-    one.query = in.query.narrow(1, head, 1);
-    one.key = in.key.narrow(1, head / in.group(), 1);
-    one.mask.allowed = head_of(in.mask.allowed, head);
-    one.mask.bias = head_of(in.mask.bias, head);
-    if (in.parameters.sinks.defined())
-      one.parameters.sinks = in.parameters.sinks.narrow(0, head, 1);
-    const auto weights = weights_of(one).squeeze(1);
-    if (sum.defined()) {
-      sum += weights;
-    } else {
-      sum = weights;
-    }
-  }
-  return sum / static_cast<double>(in.query.size(1));
-}
-
-torch::Tensor output_from_scores(const Inputs& in) {
-  const auto weights = dropout(weights_of(in), in.parameters.dropout_p);
+torch::Tensor output_from_scores(const AttentionInputs& in) {
+  const auto weights = dropout(all_weights(in), in.parameters.dropout_p);
   return grouped_matmul(weights.to(in.value.scalar_type()), in.value);
 }
 
 // LibTorch's kernel for the whole of the inputs.
-torch::Tensor fused_output(const Inputs& in) {
+torch::Tensor fused_output(const AttentionInputs& in) {
   const auto mask = kernel_mask(in.mask, in.shape(), in.query.device());
   const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
   const auto run = [&](const torch::Tensor& query, const torch::Tensor& key,
@@ -131,7 +54,7 @@ torch::Tensor fused_output(const Inputs& in) {
 // some query of it may see.
 constexpr int64_t kWindowBlock = 256;
 
-bool is_narrow_window(const Inputs& in) {
+bool is_narrow_window(const AttentionInputs& in) {
   constexpr auto kAll = AttentionMask::Band::kAll;
   const auto& band = in.mask.band;
   const auto shape = in.shape();
@@ -140,7 +63,7 @@ bool is_narrow_window(const Inputs& in) {
   return 2 * (band.left + right + kWindowBlock) <= shape.source;
 }
 
-torch::Tensor output_by_blocks(const Inputs& in) {
+torch::Tensor output_by_blocks(const AttentionInputs& in) {
   const auto shape = in.shape();
   const auto offset = shape.source - shape.target;
   const auto& band = in.mask.band;
@@ -149,7 +72,7 @@ torch::Tensor output_by_blocks(const Inputs& in) {
     const auto end = std::min(begin + kWindowBlock, shape.target);
     const auto first = std::clamp<int64_t>(begin + offset - band.left, 0, shape.source);
     const auto last = std::clamp<int64_t>(end + offset + band.right, first, shape.source);
-    Inputs block = in;
+    AttentionInputs block = in;
     block.query = in.query.narrow(2, begin, end - begin);
     block.key = in.key.narrow(2, first, last - first);
     block.value = in.value.narrow(2, first, last - first);
@@ -170,9 +93,9 @@ torch::Tensor with_heads(const torch::Tensor& x) {
 }
 
 // Checks what the caller gave, and lowers the mask.
-Inputs checked_inputs(const char* who, const torch::Tensor& query, const torch::Tensor& key,
-                      const torch::Tensor& value, const AttentionMask& mask,
-                      const AttentionParameters& parameters) {
+AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
+                               const torch::Tensor& key, const torch::Tensor& value,
+                               const AttentionMask& mask, const AttentionParameters& parameters) {
   detail::check_rank(who, "query", query, 2, 4);
   const auto rank = query.dim();
   detail::check_rank(who, "key", key, rank, rank);
@@ -199,12 +122,13 @@ Inputs checked_inputs(const char* who, const torch::Tensor& query, const torch::
   TORCH_CHECK_VALUE(parameters.open_keys >= 0 && parameters.open_keys <= k.size(2), who,
                     ": expected open_keys in [0, ", k.size(2), "], got ", parameters.open_keys);
 
-  Inputs in{.query = q,
-            .key = k,
-            .value = v,
-            .mask = {},
-            .scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3)))),
-            .parameters = parameters};
+  AttentionInputs in{
+      .query = q,
+      .key = k,
+      .value = v,
+      .mask = {},
+      .scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3)))),
+      .parameters = parameters};
   const AttentionShape masked{batch, heads, q.size(2), k.size(2) - parameters.open_keys};
   in.mask = lower_mask(who, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
                        q.scalar_type());
@@ -222,7 +146,7 @@ enum class Path {
   kFused,         // LibTorch's kernel
 };
 
-Path path_of(const Inputs& in) {
+Path path_of(const AttentionInputs& in) {
   if (in.parameters.soft_cap > 0.0 || in.parameters.sinks.defined()) return Path::kScores;
   if (short_attention_takes(in.query, in.key, in.value, in.mask, in.parameters.dropout_p)) {
     return Path::kShortKernel;
@@ -232,7 +156,7 @@ Path path_of(const Inputs& in) {
 }
 
 // What at::scaled_dot_product_attention would choose; its choice is made by the device.
-std::string backend_of(const Inputs& in, const KernelMask& mask) {
+std::string backend_of(const AttentionInputs& in, const KernelMask& mask) {
   const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
   const auto chosen =
       at::_fused_sdp_choice(in.query, in.key, in.value, tensor, in.parameters.dropout_p,
@@ -253,22 +177,25 @@ std::string backend_of(const Inputs& in, const KernelMask& mask) {
 
 AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const torch::Tensor& key,
                                              const torch::Tensor& value, const AttentionMask& mask,
-                                             WeightsRequest weights,
+                                             const WeightsRequest& weights,
                                              const AttentionParameters& parameters) {
-  const auto in =
-      checked_inputs("scaled_dot_product_attention", query, key, value, mask, parameters);
+  constexpr auto kName = "scaled_dot_product_attention";
+  const auto in = checked_inputs(kName, query, key, value, mask, parameters);
   const auto rank = query.dim();
-  const bool wanted = weights != WeightsRequest::kNone;
+  const bool wanted = !weights.is_none();
+  check_request(kName, weights, in.query.size(1), in.query.size(2));
+  // Without heads in the input there is no axis for them in the weights.
+  auto request = weights;
+  if (rank < 4) request.kind(WeightsRequest::kMean);
   AttentionOutput result;
   switch (path_of(in)) {
     case Path::kScores:
       result.output = output_from_scores(in);
       break;
     case Path::kShortKernel: {
-      auto [output, all_weights] =
-          short_attention(in.query, in.key, in.value, in.mask, in.scale, wanted);
+      auto [output, all] = short_attention(in.query, in.key, in.value, in.mask, in.scale, wanted);
       result.output = std::move(output);
-      if (wanted) result.weights = std::move(all_weights);
+      if (wanted) result.weights = requested_of(all, request);
       break;
     }
     case Path::kNoKeys:
@@ -282,14 +209,7 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
       result.output = fused_output(in);
       break;
   }
-  if (wanted) {
-    const bool mean = weights == WeightsRequest::kMean || rank < 4;
-    if (!result.weights.defined()) {
-      result.weights = mean ? mean_weights_of(in) : weights_of(in);
-    } else if (mean) {
-      result.weights = result.weights.mean(1);
-    }
-  }
+  if (wanted && !result.weights.defined()) result.weights = requested_weights(in, request);
   if (rank < 4) result.output = result.output.squeeze(1);
   if (rank < 3) {
     result.output = result.output.squeeze(0);
@@ -336,7 +256,7 @@ std::string explain_attention(const torch::Tensor& query, const torch::Tensor& k
 
 AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tensor& key,
                                    const torch::Tensor& scale_vector, const torch::Tensor& value,
-                                   const AttentionMask& mask, WeightsRequest weights,
+                                   const AttentionMask& mask, const WeightsRequest& weights,
                                    const AttentionParameters& parameters) {
   constexpr auto kName = "additive_attention";
   detail::check_rank(kName, "query", query, 2, 3);
@@ -355,6 +275,8 @@ AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tens
   detail::check_probability(kName, "dropout_p", parameters.dropout_p);
   check_floating_point(kName, query);
 
+  check_request(kName, weights, /*heads=*/1, q.size(1));
+
   const AttentionShape shape{batch, 1, q.size(1), k.size(1)};
   const auto lowered = lower_mask(kName, unbatched ? with_batch_axis(mask) : mask, shape,
                                   q.device(), q.scalar_type());
@@ -362,13 +284,15 @@ AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tens
   const auto hidden = torch::tanh(q.unsqueeze(2) + k.unsqueeze(1));  // [B, T, S, A]
   auto scores = torch::matmul(hidden, scale_vector).unsqueeze(1);    // [B, 1, T, S]
   if (parameters.scale) scores = scores * *parameters.scale;
-  const auto all_weights = softmax_or_zero(lowered.apply(at_least_float32(scores))).squeeze(1);
-  const auto dropped =
-      parameters.dropout_p > 0.0 ? dropout(all_weights, parameters.dropout_p) : all_weights;
+  const auto all = softmax_or_zero(lowered.apply(at_least_float32(scores)));  // [B, 1, T, S]
+  const auto dropped = dropout(all.squeeze(1), parameters.dropout_p);
 
   AttentionOutput result;
   result.output = torch::matmul(dropped.to(v.scalar_type()), v);  // [B, T, Dv]
-  if (weights != WeightsRequest::kNone) result.weights = all_weights;
+  if (!weights.is_none()) {
+    auto request = weights;
+    result.weights = requested_of(all, request.kind(WeightsRequest::kMean));
+  }
   if (unbatched) {
     result.output = result.output.squeeze(0);
     if (result.weights.defined()) result.weights = result.weights.squeeze(0);

@@ -1,8 +1,184 @@
 #include "attend/functional/loss.h"
 
+#include <algorithm>
+#include <limits>
+
+#include "attend/functional/linear.h"
 #include "detail/check.h"
+#include "detail/parallel.h"
+#include "kernels/cpu/cross_entropy.h"
 
 namespace attend::functional {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr auto kLinear = "linear_cross_entropy_sum";
+
+// So many logits at a time: enough rows for products at full speed, few enough to stay in a cache.
+constexpr int64_t kLogitsAtOnce = 1 << 23;
+constexpr int64_t kFewestRows = 64;
+
+// What a gradient is wanted of.
+struct Wanted {
+  bool hidden, weight, bias;
+  bool any() const { return hidden || weight || bias; }
+};
+
+struct LossAndGradients {
+  torch::Tensor loss;                  // a scalar
+  torch::Tensor hidden, weight, bias;  // gradients, where wanted
+};
+
+// The losses of the rows of `logits` [N, V], [N]; the logits become their gradients if `gradient`.
+torch::Tensor row_losses(torch::Tensor& logits, const torch::Tensor& target, int64_t ignore_id,
+                         double label_smoothing, bool gradient) {
+  const auto classes = logits.size(1);
+  const auto type = logits.scalar_type();
+  if (logits.is_cpu() && (type == torch::kFloat || type == torch::kDouble)) {
+    auto losses = at::empty({logits.size(0)}, logits.options());
+    AT_DISPATCH_FLOATING_TYPES(type, kLinear, [&] {
+      auto* x = logits.mutable_data_ptr<scalar_t>();
+      auto* out = losses.mutable_data_ptr<scalar_t>();
+      const auto* y = target.const_data_ptr<int64_t>();
+      detail::parallel_for(logits.size(0), /*grain=*/1, [&](int64_t first, int64_t last) {
+        kernels::cross_entropy(x, y, out, classes, ignore_id,
+                               static_cast<scalar_t>(label_smoothing), gradient, first, last);
+      });
+    });
+    return losses;
+  }
+  const auto exact = type == torch::kDouble ? torch::kDouble : torch::kFloat;
+  auto log_p = at::log_softmax(logits, -1, exact);
+  const auto ignored = target.eq(ignore_id).unsqueeze(1);  // [N, 1]
+  const auto y = target.unsqueeze(1).masked_fill(ignored, 0);
+  const auto smoothed = label_smoothing / static_cast<double>(classes);
+  auto losses = log_p.gather(1, y).mul_(label_smoothing - 1.0);
+  if (label_smoothing > 0.0) losses.sub_(log_p.sum(1, /*keepdim=*/true), smoothed);
+  losses.masked_fill_(ignored, 0.0);
+  if (gradient) {
+    auto p = log_p.exp_().sub_(smoothed);
+    p.scatter_add_(1, y, torch::full_like(losses, label_smoothing - 1.0));
+    logits.copy_(p.masked_fill_(ignored, 0.0));
+  }
+  return losses.squeeze(1);
+}
+
+// hidden [N, E], target [N] of 64-bit integers.
+LossAndGradients compute(const torch::Tensor& hidden, const torch::Tensor& weight,
+                         const torch::Tensor& bias, const torch::Tensor& target, int64_t ignore_id,
+                         double label_smoothing, const Wanted& wanted) {
+  const auto rows = hidden.size(0), classes = weight.size(0);
+  const auto at_once = std::clamp<int64_t>(kLogitsAtOnce / std::max<int64_t>(classes, 1),
+                                           kFewestRows, std::max(rows, kFewestRows));
+  const auto transposed = weight.t();
+  auto buffer = at::empty({std::min(at_once, rows), classes}, hidden.options());
+  LossAndGradients result;
+  result.loss = torch::zeros(
+      {}, hidden.options().dtype(hidden.scalar_type() == torch::kDouble ? torch::kDouble
+                                                                        : torch::kFloat));
+  // Sums over all rows are float32 where the numbers are narrower.
+  const auto exact = result.loss.scalar_type();
+  if (wanted.hidden) result.hidden = at::empty_like(hidden);
+  if (wanted.weight) result.weight = at::zeros_like(weight, exact);
+  if (wanted.bias) result.bias = at::zeros_like(bias, exact);
+  for (int64_t first = 0; first < rows; first += at_once) {
+    const auto count = std::min(at_once, rows - first);
+    const auto x = hidden.narrow(0, first, count);
+    auto logits = buffer.narrow(0, 0, count);
+    if (bias.defined()) {
+      at::addmm_out(logits, bias, x, transposed);
+    } else {
+      at::mm_out(logits, x, transposed);
+    }
+    result.loss +=
+        row_losses(logits, target.narrow(0, first, count), ignore_id, label_smoothing, wanted.any())
+            .sum();
+    if (wanted.hidden) {
+      auto gradient = result.hidden.narrow(0, first, count);
+      at::mm_out(gradient, logits, weight);
+    }
+    if (wanted.weight && exact == weight.scalar_type()) {
+      result.weight.addmm_(logits.t(), x);
+    } else if (wanted.weight) {
+      result.weight.add_(at::mm(logits.t(), x));
+    }
+    if (wanted.bias) result.bias.add_(logits.sum(0, /*keepdim=*/false, exact));
+  }
+  if (wanted.weight) result.weight = result.weight.to(weight.scalar_type());
+  if (wanted.bias) result.bias = result.bias.to(bias.scalar_type());
+  return result;
+}
+
+torch::Tensor composed(const torch::Tensor& hidden, const torch::Tensor& weight,
+                       const torch::Tensor& bias, const torch::Tensor& target, int64_t ignore_id,
+                       double label_smoothing) {
+  return cross_entropy_sum(at::linear(hidden, weight, bias), target, ignore_id, label_smoothing);
+}
+
+class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
+ public:
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& hidden,
+                               const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& bias,
+                               const torch::Tensor& target, int64_t ignore_id,
+                               double label_smoothing) {
+    const auto b = bias.value_or(torch::Tensor());
+    const Wanted wanted{hidden.requires_grad(), weight.requires_grad(),
+                        b.defined() && b.requires_grad()};
+    auto result = compute(hidden, weight, b, target, ignore_id, label_smoothing, wanted);
+    context->save_for_backward({hidden, weight, b, target});
+    // Neither inputs nor outputs: kept beside them.
+    context->saved_data["gradients"] =
+        std::vector<torch::Tensor>{result.hidden, result.weight, result.bias};
+    context->saved_data["ignore_id"] = ignore_id;
+    context->saved_data["label_smoothing"] = label_smoothing;
+    return result.loss;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    if (torch::GradMode::is_enabled()) return differentiable(context, gradients);
+    variable_list result(6);
+    const auto own = context->saved_data["gradients"].toTensorVector();
+    for (size_t i = 0; i < own.size(); ++i) {
+      if (own[i].defined()) result[i] = own[i] * gradients[0].to(own[i].scalar_type());
+    }
+    return result;
+  }
+
+ private:
+  // The gradients by operations that can be differentiated again.
+  static variable_list differentiable(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto loss =
+        composed(saved[0], saved[1], saved[2], saved[3], context->saved_data["ignore_id"].toInt(),
+                 context->saved_data["label_smoothing"].toDouble());
+    variable_list inputs;
+    for (size_t i = 0; i < 3; ++i) {
+      if (saved[i].defined() && saved[i].requires_grad()) inputs.push_back(saved[i]);
+    }
+    auto found = torch::autograd::grad({loss}, inputs, {gradients[0].to(loss.scalar_type())},
+                                       /*retain_graph=*/true, /*create_graph=*/true);
+    variable_list result(6);
+    for (size_t i = 0, next = 0; i < 3; ++i) {
+      if (saved[i].defined() && saved[i].requires_grad()) result[i] = found[next++];
+    }
+    return result;
+  }
+};
+
+// LibTorch's own loss checks on the way; here the targets index memory.
+void check_targets(const torch::Tensor& target, int64_t classes, int64_t ignore_id) {
+  if (!target.is_cpu()) return;
+  const auto* y = target.const_data_ptr<int64_t>();
+  for (int64_t n = 0; n < target.numel(); ++n) {
+    TORCH_CHECK_INDEX(y[n] == ignore_id || (y[n] >= 0 && y[n] < classes), kLinear,
+                      ": expected targets in [0, ", classes, ") or ", ignore_id, ", got ", y[n]);
+  }
+}
+
+}  // namespace
 
 torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const torch::Tensor& target,
                                 int64_t ignore_id, double label_smoothing) {
@@ -14,6 +190,35 @@ torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const torch::Tensor
   return at::cross_entropy_loss(logits.reshape({-1, logits.size(-1)}),
                                 target.reshape({-1}).to(torch::kLong), /*weight=*/{},
                                 at::Reduction::Sum, ignore_id, label_smoothing);
+}
+
+torch::Tensor linear_cross_entropy_sum(const torch::Tensor& hidden, const torch::Tensor& weight,
+                                       const torch::Tensor& bias, const torch::Tensor& target,
+                                       int64_t ignore_id, double label_smoothing) {
+  detail::check_probability(kLinear, "label_smoothing", label_smoothing);
+  detail::check_rank(kLinear, "hidden", hidden, 1, 4);
+  detail::check_shape(kLinear, "weight", weight, {-1, hidden.size(-1)});
+  if (bias.defined()) {
+    detail::check_shape(kLinear, "bias", bias, {weight.size(0)});
+    detail::check_same_kind(kLinear, "bias", bias, "hidden", hidden);
+  }
+  detail::check_same_kind(kLinear, "weight", weight, "hidden", hidden);
+  detail::check_ids(kLinear, "target", target);
+  detail::check_shape(kLinear, "target", target, hidden.sizes().slice(0, hidden.dim() - 1));
+  const auto x = hidden.reshape({-1, hidden.size(-1)});
+  const auto y = target.reshape({-1}).to(torch::kLong).contiguous();
+  check_targets(y, weight.size(0), ignore_id);
+  if (detail::autocast_is_enabled(hidden)) {
+    return composed(x, weight, bias, y, ignore_id, label_smoothing);
+  }
+  const bool records =
+      torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad() ||
+                                        (bias.defined() && bias.requires_grad()));
+  if (records) {
+    return LinearCrossEntropy::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt,
+                                     y, ignore_id, label_smoothing);
+  }
+  return compute(x, weight, bias, y, ignore_id, label_smoothing, {}).loss;
 }
 
 }  // namespace attend::functional

@@ -75,17 +75,42 @@ torch::Tensor segments_tensor(std::string_view who, const AttentionMask::Segment
   return segments.query.unsqueeze(2).eq(segments.key.unsqueeze(1)).unsqueeze(1);  // [B, 1, T, S]
 }
 
+// Where queries and keys stand.
+AttentionMask::Positions positions_of(std::string_view who, const AttentionMask& mask,
+                                      const AttentionShape& shape, torch::Device device) {
+  const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
+  if (!mask.positions()) {
+    return {torch::arange(shape.source - shape.target, shape.source, options),
+            torch::arange(shape.source, options)};
+  }
+  const auto& given = *mask.positions();
+  check_device(who, given.query, device);
+  check_device(who, given.key, device);
+  detail::check_shape(who, "query positions", given.query, {shape.target});
+  detail::check_shape(who, "key positions", given.key, {shape.source});
+  return given;
+}
+
 torch::Tensor alibi_bias(std::string_view who, const torch::Tensor& slopes,
-                         const AttentionShape& shape, torch::Device device,
-                         torch::ScalarType dtype) {
+                         const AttentionMask::Positions& positions, const AttentionShape& shape,
+                         torch::Device device, torch::ScalarType dtype) {
   check_device(who, slopes, device);
   detail::check_shape(who, "ALiBi slopes", slopes, {shape.heads});
   const auto options = torch::TensorOptions().device(device).dtype(
       dtype == torch::kDouble ? torch::kDouble : torch::kFloat);
-  const auto queries = torch::arange(shape.source - shape.target, shape.source, options);
-  const auto distance =
-      (queries.unsqueeze(1) - torch::arange(shape.source, options)).abs();  // [T, S]
+  const auto distance = (positions.query.unsqueeze(1) - positions.key).abs().to(options);  // [T, S]
   return (distance * -slopes.to(options).view({1, shape.heads, 1, 1})).to(dtype);
+}
+
+// Whether each key lies in the band around each query, by their positions: [1, 1, T, S].
+torch::Tensor inside_band(const AttentionMask::Band& band, const torch::Tensor& keys,
+                          const torch::Tensor& queries) {
+  constexpr auto kAll = AttentionMask::Band::kAll;
+  const auto ahead = keys - queries.unsqueeze(1);  // [T, S]
+  torch::Tensor inside;
+  if (band.left != kAll) inside = ahead.ge(-band.left);
+  if (band.right != kAll) inside = joined(inside, ahead.le(band.right));
+  return inside.unsqueeze(0).unsqueeze(0);
 }
 
 torch::Tensor summed(const torch::Tensor& a, const torch::Tensor& b) {
@@ -107,6 +132,9 @@ AttentionMask with_batch_axis(const AttentionMask& mask) {
     result = result & AttentionMask::segments(part.query, part.key);
   }
   for (const auto& part : mask.slopes()) result = result & AttentionMask::alibi(part);
+  if (mask.positions()) {
+    result = result & AttentionMask::positions(mask.positions()->query, mask.positions()->key);
+  }
   for (const auto& part : mask.lengths()) result = result & AttentionMask::key_lengths(part);
   for (const auto& part : mask.paddings()) result = result & AttentionMask::padding(part);
   std::ranges::for_each(mask.allowed(), add);
@@ -146,14 +174,22 @@ LoweredMask LoweredMask::part(const AttentionShape& shape, int64_t target, int64
     return result;
   }
   const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
-  const auto distance =
-      torch::arange(source, source + sources, options) -
-      (torch::arange(target, target + targets, options) + (shape.source - shape.target))
-          .unsqueeze(1);  // j - (i + S - T)
-  auto inside = torch::ones_like(distance, torch::kBool);
-  if (band.left != kAll) inside = inside.logical_and(distance.ge(-band.left));
-  if (band.right != kAll) inside = inside.logical_and(distance.le(band.right));
-  result.allowed = joined(result.allowed, inside.unsqueeze(0).unsqueeze(0));
+  const auto queries = torch::arange(target, target + targets, options);
+  const auto keys = torch::arange(source, source + sources, options);
+  result.allowed =
+      joined(result.allowed, inside_band(band, keys, queries + (shape.source - shape.target)));
+  return result;
+}
+
+LoweredMask LoweredMask::rows(const AttentionShape& shape, const torch::Tensor& chosen) const {
+  const auto selected = [&](const torch::Tensor& tensor) {
+    return !tensor.defined() || tensor.size(2) == 1 ? tensor : tensor.index_select(2, chosen);
+  };
+  LoweredMask result{{}, selected(allowed), selected(bias)};
+  if (band.is_everything()) return result;
+  const auto keys = torch::arange(shape.source, chosen.options());
+  result.allowed =
+      joined(result.allowed, inside_band(band, keys, chosen + (shape.source - shape.target)));
   return result;
 }
 
@@ -190,9 +226,16 @@ LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const At
                        torch::Device device, torch::ScalarType dtype) {
   LoweredMask lowered;
   if (mask.is_none()) return lowered;
-  lowered.band = effective(mask.band(), shape);
-
   auto& allowed = lowered.allowed;
+  if (mask.positions()) {
+    const auto [query, key] = positions_of(who, mask, shape, device);
+    allowed = key.ge(0).view({1, 1, 1, -1});
+    if (!mask.band().is_everything()) {
+      allowed = joined(allowed, inside_band(mask.band(), key, query));
+    }
+  } else {
+    lowered.band = effective(mask.band(), shape);
+  }
   for (const auto& lengths : mask.lengths()) {
     allowed = joined(allowed, lengths_row(who, lengths, shape, device));
   }
@@ -212,8 +255,11 @@ LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const At
   for (const auto& part : mask.biases()) {
     bias = summed(bias, as_4d(who, part, shape, device).to(dtype));
   }
-  for (const auto& slopes : mask.slopes()) {
-    bias = summed(bias, alibi_bias(who, slopes, shape, device, dtype));
+  if (!mask.slopes().empty()) {
+    const auto positions = positions_of(who, mask, shape, device);
+    for (const auto& slopes : mask.slopes()) {
+      bias = summed(bias, alibi_bias(who, slopes, positions, shape, device, dtype));
+    }
   }
   return lowered;
 }

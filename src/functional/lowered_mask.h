@@ -34,6 +34,9 @@ struct LoweredMask {
   LoweredMask part(const AttentionShape& shape, int64_t target, int64_t targets, int64_t source,
                    int64_t sources, torch::Device device) const;
 
+  /// The mask of the queries `chosen` [t] alone, int64 on the mask's device, in that order.
+  LoweredMask rows(const AttentionShape& shape, const torch::Tensor& chosen) const;
+
   /// The mask with `count` more keys behind the others, which every query sees.
   LoweredMask with_open_keys(const AttentionShape& shape, int64_t count,
                              torch::Device device) const;

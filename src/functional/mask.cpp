@@ -80,13 +80,31 @@ AttentionMask AttentionMask::padding(const torch::Tensor& may_attend) {
   return mask;
 }
 
+AttentionMask AttentionMask::positions(const torch::Tensor& query, const torch::Tensor& key) {
+  constexpr auto kName = "AttentionMask::positions";
+  for (const auto& [what, positions] : {std::pair{"query", query}, std::pair{"key", key}}) {
+    detail::check_rank(kName, what, positions, 1, 1);
+    detail::check_ids(kName, what, positions);
+  }
+  AttentionMask mask;
+  mask.positions_ = {query, key};
+  return mask;
+}
+
 bool AttentionMask::is_none() const {
-  return band_.is_everything() && segments_.empty() && slopes_.empty() && lengths_.empty() &&
-         paddings_.empty() && allowed_.empty() && biases_.empty();
+  return !positions_ && band_.is_everything() && slopes_.empty() && !has_tensors();
+}
+
+bool AttentionMask::has_tensors() const {
+  return !segments_.empty() || !lengths_.empty() || !paddings_.empty() || !allowed_.empty() ||
+         !biases_.empty();
 }
 
 AttentionMask operator&(const AttentionMask& a, const AttentionMask& b) {
+  TORCH_CHECK(!a.positions_ || !b.positions_,
+              "AttentionMask: expected positions in one of two joined masks, got them in both");
   AttentionMask both = a;
+  if (b.positions_) both.positions_ = b.positions_;
   both.band_ = {std::min(a.band_.left, b.band_.left), std::min(a.band_.right, b.band_.right)};
   append(both.segments_, b.segments_);
   append(both.slopes_, b.slopes_);
@@ -128,13 +146,14 @@ torch::Tensor alibi_slopes(int64_t num_heads, torch::Device device) {
   detail::check_positive("alibi_slopes", "num_heads", num_heads);
   int64_t power = 1;
   while (power * 2 <= num_heads) power *= 2;
+  const auto options = torch::TensorOptions().dtype(torch::kDouble).device(device);
   const auto geometric = [&](int64_t heads, int64_t step, int64_t count) {
-    const auto exponents = torch::arange(1, count * step + 1, step, torch::kDouble);
+    const auto exponents = torch::arange(1, count * step + 1, step, options);
     return torch::pow(2.0, exponents * (-8.0 / static_cast<double>(heads)));
   };
   const auto slopes =
       torch::cat({geometric(power, 1, power), geometric(2 * power, 2, num_heads - power)});
-  return slopes.to(device, torch::kFloat);
+  return slopes.to(torch::kFloat);
 }
 
 torch::Tensor padding_mask(const torch::Tensor& tokens, int64_t pad_id) {

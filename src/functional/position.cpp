@@ -5,6 +5,11 @@
 #include "detail/check.h"
 
 namespace attend::functional {
+namespace {
+
+constexpr auto kBuckets = "relative_position_buckets";
+
+}  // namespace
 
 torch::Tensor sinusoidal_positions(int64_t length, int64_t embed_dim, SinusoidLayout layout,
                                    const torch::TensorOptions& options) {
@@ -31,21 +36,26 @@ torch::Tensor sinusoidal_positions(int64_t length, int64_t embed_dim, SinusoidLa
 torch::Tensor relative_position_buckets(int64_t target_length, int64_t source_length,
                                         int64_t num_buckets, int64_t max_distance,
                                         bool bidirectional, torch::Device device) {
-  constexpr auto kName = "relative_position_buckets";
-  TORCH_CHECK_VALUE(target_length >= 0 && source_length >= 0, kName,
+  TORCH_CHECK_VALUE(target_length >= 0 && source_length >= 0, kBuckets,
                     ": expected lengths >= 0, got ", target_length, " and ", source_length);
+  const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
+  const auto queries = torch::arange(source_length - target_length, source_length, options);
+  return relative_position_buckets(torch::arange(source_length, options) - queries.unsqueeze(1),
+                                   num_buckets, max_distance, bidirectional);
+}
+
+torch::Tensor relative_position_buckets(const torch::Tensor& ahead, int64_t num_buckets,
+                                        int64_t max_distance, bool bidirectional) {
+  detail::check_ids(kBuckets, "distances", ahead);
   TORCH_CHECK_VALUE(bidirectional ? num_buckets >= 4 && num_buckets % 2 == 0 : num_buckets >= 2,
-                    kName, ": expected ",
+                    kBuckets, ": expected ",
                     bidirectional ? "an even number of at least 4 buckets" : "at least 2 buckets",
                     ", got ", num_buckets);
   const auto buckets = bidirectional ? num_buckets / 2 : num_buckets;
   const auto exact = buckets / 2;
-  TORCH_CHECK_VALUE(max_distance > exact, kName, ": expected max_distance above the ", exact,
+  TORCH_CHECK_VALUE(max_distance > exact, kBuckets, ": expected max_distance above the ", exact,
                     " exact buckets, got ", max_distance);
 
-  const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
-  const auto queries = torch::arange(source_length - target_length, source_length, options);
-  const auto ahead = torch::arange(source_length, options) - queries.unsqueeze(1);  // [T, S]
   const auto distance = bidirectional ? ahead.abs() : ahead.neg().clamp_min(0);
   // In float32, as T5 computes it: at a border between buckets, rounding decides.
   const auto logarithm = torch::log(distance.to(torch::kFloat) / static_cast<double>(exact)) /

@@ -13,7 +13,8 @@ constexpr auto kOptions = "RotaryOptions";
 constexpr double kTwoPi = 2.0 * std::numbers::pi;
 
 // Between which pairs YaRN goes over from keeping a frequency to dividing it.
-torch::Tensor yarn_ramp(const RotaryOptions& options, int64_t dim) {
+torch::Tensor yarn_ramp(const RotaryOptions& options, int64_t dim,
+                        const torch::TensorOptions& kind) {
   const auto& scaling = options.scaling;
   // The pair that makes so many turns over the length of training.
   const auto pair_of = [&](double turns) {
@@ -24,7 +25,7 @@ torch::Tensor yarn_ramp(const RotaryOptions& options, int64_t dim) {
   const double low = std::max(std::floor(pair_of(scaling.beta_fast)), 0.0);
   double high = std::min(std::ceil(pair_of(scaling.beta_slow)), static_cast<double>(dim - 1));
   if (low == high) high += 0.001;  // as the paper's authors do
-  return ((torch::arange(dim / 2, torch::kDouble) - low) / (high - low)).clamp(0.0, 1.0);
+  return ((torch::arange(dim / 2, kind) - low) / (high - low)).clamp(0.0, 1.0);
 }
 
 }  // namespace
@@ -53,13 +54,14 @@ void RotaryOptions::validate(int64_t head_dim) const {
 
 namespace functional {
 
-torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim) {
+torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim,
+                                 torch::Device device) {
   options.validate(head_dim);
+  const auto kind = torch::TensorOptions().dtype(torch::kDouble).device(device);
   const auto dim = options.dim == 0 ? head_dim : options.dim;
   const auto& scaling = options.scaling;
   const auto frequencies = [&](double base) {
-    const auto exponents =
-        torch::arange(0, dim, 2, torch::kDouble) * (-1.0 / static_cast<double>(dim));
+    const auto exponents = torch::arange(0, dim, 2, kind) * (-1.0 / static_cast<double>(dim));
     return torch::pow(base, exponents);
   };
   const auto plain = frequencies(options.base);
@@ -82,7 +84,7 @@ torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim)
       return slowed * (1.0 - kept) + plain * kept;
     }
     case RotaryScalingKind::kYarn: {
-      const auto ramp = yarn_ramp(options, dim);
+      const auto ramp = yarn_ramp(options, dim, kind);
       return slowed * ramp + plain * (1.0 - ramp);
     }
   }
@@ -95,15 +97,23 @@ double rotary_length(const RotaryScaling& scaling) {
 
 torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options, int64_t first) {
   detail::check_rank("rotary", "x", x, 2, 8);
-  const auto head_dim = x.size(-1), length = x.size(-2);
-  const auto frequencies = rotary_frequencies(options, head_dim);
+  const auto kind = torch::TensorOptions().dtype(torch::kLong).device(x.device());
+  return rotary(x, options, torch::arange(first, first + x.size(-2), kind));
+}
+
+torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options,
+                     const torch::Tensor& positions) {
+  detail::check_rank("rotary", "x", x, 2, 8);
+  detail::check_ids("rotary", "positions", positions);
+  detail::check_shape("rotary", "positions", positions, {x.size(-2)});
+  const auto head_dim = x.size(-1);
+  const auto frequencies = rotary_frequencies(options, head_dim, x.device());
   const auto pairs = frequencies.size(0);
-  const auto positions = torch::arange(first, first + length, torch::kDouble);
-  const auto angles = positions.unsqueeze(1) * frequencies;  // [T, dim / 2]
+  const auto angles = positions.to(torch::kDouble).unsqueeze(1) * frequencies;  // [T, dim / 2]
   const double scale = rotary_length(options.scaling);
   const auto type = x.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
-  const auto cosines = (angles.cos() * scale).to(x.device(), type);
-  const auto sines = (angles.sin() * scale).to(x.device(), type);
+  const auto cosines = (angles.cos() * scale).to(type);
+  const auto sines = (angles.sin() * scale).to(type);
 
   const auto rotated = x.narrow(-1, 0, 2 * pairs).to(type);
   torch::Tensor turned;

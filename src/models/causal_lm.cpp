@@ -96,7 +96,7 @@ torch::Tensor CausalLMImpl::forward(const torch::Tensor& ids, const AttentionMas
 }
 
 CausalLMOutput CausalLMImpl::run(const torch::Tensor& ids, const AttentionMask& mask,
-                                 WeightsRequest weights) {
+                                 const WeightsRequest& weights) {
   detail::check_ids(kCausalLM, "ids", ids);
   detail::check_shape(kCausalLM, "ids", ids, {-1, -1});
   auto decoded = decoder(embed(ids, 0), AttentionMask::causal() & mask, weights);
@@ -129,8 +129,9 @@ StepOutput CausalLMImpl::step(const torch::Tensor& tokens, DecoderState& state,
               "CausalLM::step: expected a state made by this model's start, got another");
   detail::check_ids("CausalLM::step", "tokens", tokens);
   detail::check_rank("CausalLM::step", "tokens", tokens, 1, 1);
-  auto decoded = decoder->step(embed(tokens.unsqueeze(1), own->position_), own->caches_,
-                               want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
+  auto request = WeightsRequest(want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
+  auto decoded =
+      decoder->step(embed(tokens.unsqueeze(1), own->position_), own->caches_, request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment) result.alignment = decoded.weights.back().squeeze(1);  // [N, S]

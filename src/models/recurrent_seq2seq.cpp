@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attend/functional/linear.h"
+#include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "models/source_mask.h"
 #include "modules/transformer_parts.h"
@@ -124,9 +125,12 @@ const torch::Tensor& RecurrentSeq2SeqImpl::target_table() const {
   return options.share_embeddings() ? shared->weight : embed_target->weight;
 }
 
+const torch::Tensor& RecurrentSeq2SeqImpl::output_table() const {
+  return lm_head ? lm_head->weight : target_table();
+}
+
 torch::Tensor RecurrentSeq2SeqImpl::project(const torch::Tensor& features) const {
-  return functional::linear(features, lm_head ? lm_head->weight : target_table(),
-                            final_logits_bias.squeeze(0), kRecurrent);
+  return functional::linear(features, output_table(), final_logits_bias.squeeze(0), kRecurrent);
 }
 
 RecurrentSeq2SeqImpl::Memory RecurrentSeq2SeqImpl::encode(const torch::Tensor& source,
@@ -163,7 +167,7 @@ RecurrentSeq2SeqImpl::Memory RecurrentSeq2SeqImpl::encode(const torch::Tensor& s
 RecurrentSeq2SeqImpl::Decoded RecurrentSeq2SeqImpl::decode(const torch::Tensor& target,
                                                            const Memory& memory,
                                                            const torch::Tensor& hidden,
-                                                           WeightsRequest weights) {
+                                                           const WeightsRequest& weights) {
   const auto y = detail::apply_dropout(torch::embedding(target_table(), target), options.dropout(),
                                        is_training());
   auto [states, last] = decoder(y, hidden);  // [N, T, E]
@@ -190,6 +194,18 @@ torch::Tensor RecurrentSeq2SeqImpl::forward(const torch::Tensor& source,
   detail::check_shape(kRecurrent, "target", target, {source.size(0), -1});
   const auto memory = encode(source, source_mask);
   return project(decode(target, memory, memory.first, WeightsRequest::kNone).features);
+}
+
+torch::Tensor RecurrentSeq2SeqImpl::loss_sum(const torch::Tensor& source,
+                                             const torch::Tensor& target,
+                                             const torch::Tensor& labels, double label_smoothing) {
+  detail::check_ids(kRecurrent, "target", target);
+  detail::check_shape(kRecurrent, "target", target, {source.size(0), -1});
+  const auto memory = encode(source, {});
+  const auto decoded = decode(target, memory, memory.first, WeightsRequest::kNone);
+  return functional::linear_cross_entropy_sum(decoded.features, output_table(),
+                                              final_logits_bias.squeeze(0), labels,
+                                              options.pad_id(), label_smoothing);
 }
 
 torch::Tensor RecurrentSeq2SeqImpl::attention_weights(const torch::Tensor& source,

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "attend/functional/linear.h"
+#include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "models/source_mask.h"
 
@@ -191,9 +192,12 @@ torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t off
   return embed(target, target_table(), model->decoder->embed_positions, offset);
 }
 
+const torch::Tensor& Seq2SeqImpl::output_table() const {
+  return lm_head ? lm_head->weight : target_table();
+}
+
 torch::Tensor Seq2SeqImpl::project(const torch::Tensor& hidden) const {
-  return functional::linear(hidden, lm_head ? lm_head->weight : target_table(),
-                            final_logits_bias.squeeze(0), kSeq2Seq);
+  return functional::linear(hidden, output_table(), final_logits_bias.squeeze(0), kSeq2Seq);
 }
 
 torch::Tensor Seq2SeqImpl::forward(const torch::Tensor& source, const torch::Tensor& target,
@@ -202,9 +206,25 @@ torch::Tensor Seq2SeqImpl::forward(const torch::Tensor& source, const torch::Ten
   return run(source, target, source_mask, target_mask).logits;
 }
 
+torch::Tensor Seq2SeqImpl::loss_sum(const torch::Tensor& source, const torch::Tensor& target,
+                                    const torch::Tensor& labels, double label_smoothing) {
+  const auto decoded = hidden(source, target, {}, {}, WeightsRequest::kNone);
+  return functional::linear_cross_entropy_sum(decoded.logits, output_table(),
+                                              final_logits_bias.squeeze(0), labels,
+                                              options.pad_id(), label_smoothing);
+}
+
 Seq2SeqOutput Seq2SeqImpl::run(const torch::Tensor& source, const torch::Tensor& target,
                                const AttentionMask& source_mask, const AttentionMask& target_mask,
-                               WeightsRequest weights) {
+                               const WeightsRequest& weights) {
+  auto result = hidden(source, target, source_mask, target_mask, weights);
+  result.logits = project(result.logits);
+  return result;
+}
+
+Seq2SeqOutput Seq2SeqImpl::hidden(const torch::Tensor& source, const torch::Tensor& target,
+                                  const AttentionMask& source_mask,
+                                  const AttentionMask& target_mask, const WeightsRequest& weights) {
   detail::check_ids(kSeq2Seq, "source", source);
   detail::check_ids(kSeq2Seq, "target", target);
   detail::check_shape(kSeq2Seq, "source", source, {-1, -1});
@@ -216,7 +236,7 @@ Seq2SeqOutput Seq2SeqImpl::run(const torch::Tensor& source, const torch::Tensor&
   // it, and the rows of padding count for nothing: it needs no mask of its own.
   auto decoded = model->decoder->stack(embed_target(target, 0), memory.output, target_mask,
                                        memory_mask, weights);
-  return {project(decoded.output), std::move(memory.weights), std::move(decoded.self_weights),
+  return {std::move(decoded.output), std::move(memory.weights), std::move(decoded.self_weights),
           std::move(decoded.cross_weights)};
 }
 
@@ -241,11 +261,12 @@ StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
               "Seq2Seq::step: expected a state made by this model's start, got another");
   detail::check_ids("Seq2Seq::step", "tokens", tokens);
   detail::check_rank("Seq2Seq::step", "tokens", tokens, 1, 1);
-  const auto layers = static_cast<size_t>(options.decoder_layers());
-  auto decoded = model->decoder->stack->step(
-      embed_target(tokens.unsqueeze(1), own->position_), own->cache_,
-      AttentionMask(own->source_mask_),
-      want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone, layers == 0 ? 0 : layers - 1);
+  auto request =
+      WeightsRequest(want_alignment && options.decoder_layers() > 0 ? WeightsRequest::kMean
+                                                                    : WeightsRequest::kNone);
+  auto decoded =
+      model->decoder->stack->step(embed_target(tokens.unsqueeze(1), own->position_), own->cache_,
+                                  AttentionMask(own->source_mask_), request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment && !decoded.cross_weights.empty()) {

@@ -75,7 +75,7 @@ torch::Tensor VisionTransformerImpl::forward(const torch::Tensor& images) {
 }
 
 VisionTransformerOutput VisionTransformerImpl::run(const torch::Tensor& images,
-                                                   WeightsRequest weights) {
+                                                   const WeightsRequest& weights) {
   detail::check_shape(kVitModel, "images", images,
                       {-1, options.num_channels(), options.image_size(), options.image_size()});
   detail::check_same_kind(kVitModel, "images", images, "the weights", patch_projection->weight);

@@ -38,7 +38,7 @@ void BasicAttentionImpl::pretty_print(std::ostream& stream) const {
 
 AttentionOutput BasicAttentionImpl::forward(const torch::Tensor& query, const torch::Tensor& key,
                                             const torch::Tensor& value, const AttentionMask& mask,
-                                            WeightsRequest weights) {
+                                            const WeightsRequest& weights) {
   return attend(query, project_key(key), value, mask, weights);
 }
 
@@ -50,7 +50,7 @@ torch::Tensor BasicAttentionImpl::project_key(const torch::Tensor& key) const {
 AttentionOutput BasicAttentionImpl::attend(const torch::Tensor& query,
                                            const torch::Tensor& projected_key,
                                            const torch::Tensor& value, const AttentionMask& mask,
-                                           WeightsRequest weights) const {
+                                           const WeightsRequest& weights) const {
   detail::check_rank("BasicAttention", "query", query, 2, 3);
   return functional::additive_attention(
       functional::linear(query, q_proj, "BasicAttention query"), projected_key, v, value, mask,

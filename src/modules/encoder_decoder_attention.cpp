@@ -61,7 +61,7 @@ DecoderLayerOutput EncoderDecoderAttentionImpl::forward(const torch::Tensor& tar
                                                         const torch::Tensor& memory,
                                                         const AttentionMask& target_mask,
                                                         const AttentionMask& memory_mask,
-                                                        WeightsRequest weights) {
+                                                        const WeightsRequest& weights) {
   return run(
       target,
       [&](const torch::Tensor& x) {
@@ -70,14 +70,15 @@ DecoderLayerOutput EncoderDecoderAttentionImpl::forward(const torch::Tensor& tar
       [&](const torch::Tensor& x) { return encoder_attn(x, memory, memory_mask, weights); });
 }
 
-DecoderLayerCache EncoderDecoderAttentionImpl::start(const torch::Tensor& memory) const {
-  return {{}, encoder_attn->project_key_value(memory, memory)};
+DecoderLayerCache EncoderDecoderAttentionImpl::start(const torch::Tensor& memory,
+                                                     const KeyValueCache& self) const {
+  return {self, encoder_attn->project_key_value(memory, memory)};
 }
 
 DecoderLayerOutput EncoderDecoderAttentionImpl::step(const torch::Tensor& target,
                                                      DecoderLayerCache& cache,
                                                      const AttentionMask& memory_mask,
-                                                     WeightsRequest weights) {
+                                                     const WeightsRequest& weights) {
   constexpr auto kName = "EncoderDecoderAttention::step";
   detail::check_shape(kName, "target", target, {-1, -1, options.embed_dim()});
   TORCH_CHECK(cache.memory.key.defined(), kName,
@@ -94,12 +95,15 @@ DecoderLayerOutput EncoderDecoderAttentionImpl::step(const torch::Tensor& target
   const auto attend_to_memory = [&](const torch::Tensor& x) {
     if (!shared) return encoder_attn->attend(x, cache.memory, memory_mask, weights);
     // The K hypotheses of a sentence become K queries of one row: the memory is read once.
+    // Whichever of its one new position is requested is that position.
+    auto of_hypotheses = weights;
+    of_hypotheses.queries({});
     auto result = encoder_attn->attend(x.view({sentences, rows / sentences, -1}), cache.memory,
-                                       memory_mask, weights);
+                                       memory_mask, of_hypotheses);
     result.output = result.output.view({rows, 1, -1});
-    if (weights == WeightsRequest::kPerHead) {  // [B, H, K, S] -> [B * K, H, 1, S]
+    if (weights.kind() == WeightsRequest::kPerHead) {  // [B, H, K, S] -> [B * K, H, 1, S]
       result.weights = result.weights.transpose(1, 2).flatten(0, 1).unsqueeze(2);
-    } else if (weights == WeightsRequest::kMean) {  // [B, K, S] -> [B * K, 1, S]
+    } else if (weights.kind() == WeightsRequest::kMean) {  // [B, K, S] -> [B * K, 1, S]
       result.weights = result.weights.flatten(0, 1).unsqueeze(1);
     }
     return result;

@@ -8,6 +8,7 @@
 namespace attend {
 namespace {
 
+constexpr auto kAppend = "KeyValueCache::append";
 constexpr int64_t kFirstCapacity = 16;
 
 torch::Tensor with_capacity(const torch::Tensor& held, int64_t length, int64_t capacity,
@@ -28,43 +29,122 @@ torch::Tensor selected(const torch::Tensor& held, int64_t length, const torch::T
 }  // namespace
 
 KeyValueCache::KeyValueCache(const KeyValueCache& other)
-    : length_(other.length_), owns_buffers_(other.owns_buffers_) {
-  if (length_ == 0) return;
+    : length_(other.length_),
+      capacity_(other.capacity_),
+      is_ring_(other.is_ring_),
+      owns_buffers_(other.owns_buffers_) {
+  if (!other.key_.defined()) return;
   // What is not the other cache's own is never written to, so it can be shared.
   key_ = owns_buffers_ ? other.key_.clone() : other.key_;
   value_ = owns_buffers_ ? other.value_.clone() : other.value_;
+  if (capacity_ == 0) return;
+  slots_ = other.slots_.clone();
+  next_ = other.next_.clone();
 }
 
 KeyValueCache::KeyValueCache(KeyValueCache&& other) noexcept
     : length_(std::exchange(other.length_, 0)),
+      capacity_(other.capacity_),
+      is_ring_(other.is_ring_),
       owns_buffers_(other.owns_buffers_),
       key_(std::move(other.key_)),
-      value_(std::move(other.value_)) {}
+      value_(std::move(other.value_)),
+      slots_(std::move(other.slots_)),
+      next_(std::move(other.next_)) {}
 
 KeyValueCache& KeyValueCache::operator=(KeyValueCache other) noexcept {
   length_ = other.length_;
+  capacity_ = other.capacity_;
+  is_ring_ = other.is_ring_;
   owns_buffers_ = other.owns_buffers_;
   key_ = std::move(other.key_);
   value_ = std::move(other.value_);
+  slots_ = std::move(other.slots_);
+  next_ = std::move(other.next_);
   return *this;
+}
+
+KeyValueCache KeyValueCache::fixed(int64_t capacity) {
+  detail::check_positive("KeyValueCache::fixed", "capacity", capacity);
+  KeyValueCache cache;
+  cache.capacity_ = capacity;
+  return cache;
+}
+
+KeyValueCache KeyValueCache::ring(int64_t capacity) {
+  detail::check_positive("KeyValueCache::ring", "capacity", capacity);
+  KeyValueCache cache;
+  cache.capacity_ = capacity;
+  cache.is_ring_ = true;
+  return cache;
+}
+
+torch::Tensor KeyValueCache::next_positions(int64_t count, torch::Device device) const {
+  const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
+  return next_.defined() ? next_ + torch::arange(count, options)
+                         : torch::arange(length_, length_ + count, options);
 }
 
 bool KeyValueCache::is_recorded() const {
   return length_ > 0 && (key_.requires_grad() || value_.requires_grad());
 }
 
-KeyValue KeyValueCache::append(const KeyValue& next) {
-  constexpr auto kName = "KeyValueCache::append";
-  detail::check_rank(kName, "key", next.key, 4, 4);
-  detail::check_shape(kName, "value", next.value,
+void KeyValueCache::check_next(const KeyValue& next) const {
+  detail::check_rank(kAppend, "key", next.key, 4, 4);
+  detail::check_shape(kAppend, "value", next.value,
                       {next.key.size(0), next.key.size(1), next.key.size(2), -1});
-  if (length_ > 0) {
-    detail::check_shape(kName, "key", next.key, {key_.size(0), key_.size(1), -1, key_.size(3)});
-    detail::check_shape(kName, "value", next.value,
-                        {value_.size(0), value_.size(1), -1, value_.size(3)});
-    detail::check_same_kind(kName, "key", next.key, "the cached keys", key_);
-    detail::check_same_kind(kName, "value", next.value, "the cached values", value_);
+  if (length_ == 0 && !slots_.defined()) return;
+  detail::check_shape(kAppend, "key", next.key, {key_.size(0), key_.size(1), -1, key_.size(3)});
+  detail::check_shape(kAppend, "value", next.value,
+                      {value_.size(0), value_.size(1), -1, value_.size(3)});
+  detail::check_same_kind(kAppend, "key", next.key, "the cached keys", key_);
+  detail::check_same_kind(kAppend, "value", next.value, "the cached values", value_);
+}
+
+KeyValue KeyValueCache::append_to_slots(const KeyValue& next) {
+  TORCH_CHECK(
+      !torch::GradMode::is_enabled() || (!next.key.requires_grad() && !next.value.requires_grad()),
+      kAppend, ": expected no gradients to be recorded with a ", is_ring_ ? "ring" : "fixed",
+      " cache, which is written in place; use a growing one");
+  const auto added = next.key.size(2);
+  TORCH_CHECK_VALUE(is_ring_ || length_ + added <= capacity_, kAppend,
+                    ": expected at most the capacity of ", capacity_, " positions, got ", length_,
+                    " held and ", added, " new ones");
+  if (!slots_.defined()) {
+    // Zeros: a weight of zero times whatever lay in the memory need not be zero.
+    const auto empty = [&](const torch::Tensor& like) {
+      return torch::zeros({like.size(0), like.size(1), capacity_, like.size(3)}, like.options());
+    };
+    key_ = empty(next.key);
+    value_ = empty(next.value);
+    slots_ = torch::full({capacity_}, -1, next.key.options().dtype(torch::kLong));
+    next_ = torch::zeros({1}, slots_.options());
+    owns_buffers_ = true;
   }
+  const auto positions = next_positions(added, key_.device());
+  // The first of several new positions sees some that the last of them overwrites.
+  const bool overwrites = is_ring_ && added > 1;
+  KeyValue seen{key_, value_, 0, slots_};
+  if (overwrites) {
+    seen = {torch::cat({key_, next.key}, 2), torch::cat({value_, next.value}, 2), 0,
+            torch::cat({slots_, positions})};
+  }
+  const auto kept = std::min(added, capacity_);
+  const auto last = [&](const torch::Tensor& x, int64_t axis) {
+    return x.narrow(axis, added - kept, kept);
+  };
+  const auto slots = is_ring_ ? last(positions, 0).remainder(capacity_) : positions;
+  key_.index_copy_(2, slots, last(next.key, 2));
+  value_.index_copy_(2, slots, last(next.value, 2));
+  slots_.index_copy_(0, slots, last(positions, 0));
+  next_.add_(added);
+  length_ += added;
+  return seen;
+}
+
+KeyValue KeyValueCache::append(const KeyValue& next) {
+  check_next(next);
+  if (capacity_ > 0) return append_to_slots(next);
   const auto added = next.key.size(2);
   if (torch::GradMode::is_enabled() &&
       (next.key.requires_grad() || next.value.requires_grad() || is_recorded())) {
@@ -96,11 +176,24 @@ void KeyValueCache::truncate(int64_t length) {
                     "KeyValueCache::truncate: expected a length in [0, ", length_, "], got ",
                     length);
   length_ = length;
+  if (!slots_.defined()) return;
+  slots_.masked_fill_(slots_.ge(length), -1);
+  next_.fill_(length);
 }
 
 void KeyValueCache::reorder(const torch::Tensor& rows) {
   detail::check_rank("KeyValueCache::reorder", "rows", rows, 1, 1);
   detail::check_ids("KeyValueCache::reorder", "rows", rows);
+  if (!key_.defined()) return;
+  if (slots_.defined()) {
+    const auto reordered = [&](const torch::Tensor& held) {
+      auto chosen = held.index_select(0, rows);
+      return rows.size(0) == held.size(0) ? held.copy_(chosen) : chosen;
+    };
+    key_ = reordered(key_);
+    value_ = reordered(value_);
+    return;
+  }
   if (length_ == 0) return;
   auto key = owns_buffers_ ? selected(key_, length_, rows) : key_.index_select(0, rows);
   auto value = owns_buffers_ ? selected(value_, length_, rows) : value_.index_select(0, rows);

@@ -1,5 +1,6 @@
 #include "attend/modules/multi_head_attention.h"
 
+#include <cmath>
 #include <vector>
 
 #include "attend/functional/heads.h"
@@ -51,6 +52,10 @@ torch::Tensor normalised(const torch::Tensor& x, const RMSNormImpl& norm) {
   return at::rms_norm(x, {norm.options.size()}, norm.weight, norm.options.eps());
 }
 
+torch::TensorOptions long_on(const torch::Tensor& like) {
+  return torch::TensorOptions().dtype(torch::kLong).device(like.device());
+}
+
 template <typename Derived>
 void check_variants(const MultiHeadAttentionOptions& o) {
   constexpr auto kName = kModuleName<Derived>;
@@ -93,16 +98,19 @@ void MultiHeadAttentionBase<Derived>::reset() {
   detail::check_probability(kName, "dropout", options.dropout());
   check_variants<Derived>(options);
 
-  const auto projection = [&](const char* name, int64_t from, int64_t to) {
-    return this->register_module(name, detail::make_linear(from, to, options.bias()));
+  const auto projection = [&](const char* name, int64_t from, int64_t to, double gain) {
+    return this->register_module(name, detail::make_linear(from, to, options.bias(), gain));
   };
+  // As if the three were one matrix, which is how the paper's code and torch::nn draw them. With a
+  // gain of 1, deep post-norm encoders learn to attend to everything alike, and stay there.
+  const double packed = 1.0 / std::sqrt(2.0);
   const auto head_dim = options.embed_dim() / options.num_heads();
   const auto kv_dim = options.num_kv_heads() * head_dim;
   // In the order of Hugging Face's BartAttention.
-  k_proj = projection("k_proj", options.key_dim(), kv_dim);
-  v_proj = projection("v_proj", options.value_dim(), kv_dim);
-  q_proj = projection("q_proj", options.query_dim(), options.embed_dim());
-  out_proj = projection("out_proj", options.embed_dim(), options.embed_dim());
+  k_proj = projection("k_proj", options.key_dim(), kv_dim, packed);
+  v_proj = projection("v_proj", options.value_dim(), kv_dim, packed);
+  q_proj = projection("q_proj", options.query_dim(), options.embed_dim(), packed);
+  out_proj = projection("out_proj", options.embed_dim(), options.embed_dim(), 1.0);
   if (options.qk_norm()) {
     q_norm = this->register_module("q_norm", RMSNorm(head_dim));
     k_norm = this->register_module("k_norm", RMSNorm(head_dim));
@@ -133,6 +141,18 @@ template <typename Derived>
 KeyValue MultiHeadAttentionBase<Derived>::project_key_value(const torch::Tensor& key,
                                                             const torch::Tensor& value,
                                                             int64_t first) const {
+  const auto positions = options.rotary() && key.defined() && key.dim() == 3
+                             ? torch::arange(first, first + key.size(1), long_on(key))
+                             : torch::Tensor();
+  auto result = project_at(key, value, positions);
+  result.first = first;
+  return result;
+}
+
+template <typename Derived>
+KeyValue MultiHeadAttentionBase<Derived>::project_at(const torch::Tensor& key,
+                                                     const torch::Tensor& value,
+                                                     const torch::Tensor& positions) const {
   constexpr auto kName = kModuleName<Derived>;
   constexpr auto kInputs = kInputNames<Derived>;
   detail::check_shape(kName, kInputs.key, key, {-1, -1, options.key_dim()});
@@ -140,26 +160,29 @@ KeyValue MultiHeadAttentionBase<Derived>::project_key_value(const torch::Tensor&
   auto keys =
       functional::split_heads(functional::linear(key, k_proj, kName), options.num_kv_heads());
   if (k_norm) keys = normalised(keys, *k_norm);
-  if (options.rotary()) keys = functional::rotary(keys, *options.rotary(), first);
+  if (options.rotary()) keys = functional::rotary(keys, *options.rotary(), positions);
   return {keys, functional::split_heads(functional::linear(value, v_proj, kName),
                                         options.num_kv_heads())};
 }
 
 template <typename Derived>
 torch::Tensor MultiHeadAttentionBase<Derived>::project_query(const torch::Tensor& query,
-                                                             int64_t first) const {
+                                                             const torch::Tensor& positions) const {
   auto heads = functional::split_heads(functional::linear(query, q_proj, kModuleName<Derived>),
                                        options.num_heads());
   if (q_norm) heads = normalised(heads, *q_norm);
-  return options.rotary() ? functional::rotary(heads, *options.rotary(), first) : heads;
+  return options.rotary() ? functional::rotary(heads, *options.rotary(), positions) : heads;
 }
 
 // The caller's mask joined with what the options say.
 template <typename Derived>
-AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(const AttentionMask& mask,
-                                                             const torch::Tensor& query,
-                                                             int64_t source) const {
+AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(
+    const AttentionMask& mask, const torch::Tensor& query, const KeyValue& memory,
+    const torch::Tensor& query_positions) const {
   auto result = mask;
+  if (memory.positions.defined()) {
+    result = result & AttentionMask::positions(query_positions, memory.positions);
+  }
   if (options.window()) {
     result = result & AttentionMask::window(options.window()->left, options.window()->right);
   }
@@ -169,8 +192,13 @@ AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(const AttentionMask
   }
   if (options.relative_bias()) {
     const auto& r = *options.relative_bias();
-    const auto buckets = functional::relative_position_buckets(
-        query.size(1), source, r.num_buckets, r.max_distance, r.bidirectional, query.device());
+    const auto buckets =
+        memory.positions.defined()
+            ? functional::relative_position_buckets(memory.positions - query_positions.unsqueeze(1),
+                                                    r.num_buckets, r.max_distance, r.bidirectional)
+            : functional::relative_position_buckets(query.size(1), memory.key.size(2),
+                                                    r.num_buckets, r.max_distance, r.bidirectional,
+                                                    query.device());
     const auto bias = torch::embedding(relative_attention_bias->weight, buckets);  // [T, S, H]
     result = result & AttentionMask(bias.permute({2, 0, 1}).unsqueeze(0));
   }
@@ -190,8 +218,11 @@ KeyValue MultiHeadAttentionBase<Derived>::with_own_keys(const KeyValue& memory) 
         functional::split_heads(bias_v, options.num_kv_heads()).expand({batch, -1, -1, -1}));
   }
   if (options.add_zero_attn()) {
-    keys.push_back(torch::zeros_like(memory.key.narrow(2, 0, 1).expand({-1, -1, 1, -1})));
-    values.push_back(torch::zeros_like(memory.value.narrow(2, 0, 1).expand({-1, -1, 1, -1})));
+    const auto one_of = [&](const torch::Tensor& x) {
+      return torch::zeros({batch, x.size(1), 1, x.size(3)}, x.options());
+    };
+    keys.push_back(one_of(memory.key));
+    values.push_back(one_of(memory.value));
   }
   return {torch::cat(keys, 2), torch::cat(values, 2)};
 }
@@ -200,7 +231,7 @@ template <typename Derived>
 AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& query,
                                                         const KeyValue& memory,
                                                         const AttentionMask& mask,
-                                                        WeightsRequest weights) const {
+                                                        const WeightsRequest& weights) const {
   constexpr auto kName = kModuleName<Derived>;
   constexpr auto kInputs = kInputNames<Derived>;
   detail::check_shape(kName, kInputs.query, query, {-1, -1, options.query_dim()});
@@ -208,11 +239,22 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& que
               kInputs.query, " and ", kInputs.key, " of one batch size, got ", kInputs.query, " ",
               detail::shape_string(query.sizes()), " and ",
               memory.key.defined() ? memory.key.size(0) : 0, " rows of ", kInputs.key);
+  detail::check_shape(
+      kName, "projected keys", memory.key,
+      {query.size(0), options.num_kv_heads(), -1, options.embed_dim() / options.num_heads()});
   const auto target = query.size(1), source = memory.key.size(2);
+  // The last query stands at the last key.
+  torch::Tensor positions;
+  if (memory.positions.defined()) {
+    positions = memory.positions.max() + torch::arange(1 - target, 1, long_on(query));
+  } else if (options.rotary()) {
+    const auto first = memory.first + source - target;
+    positions = torch::arange(first, first + target, long_on(query));
+  }
   const auto own = with_own_keys(memory);
   auto result = functional::scaled_dot_product_attention(
-      project_query(query, memory.first + source - target), own.key, own.value,
-      with_own_mask(mask, query, source), weights,
+      project_query(query, positions), own.key, own.value,
+      with_own_mask(mask, query, memory, positions), weights,
       {.dropout_p = this->is_training() ? options.dropout() : 0.0,
        .scale = options.scale(),
        .soft_cap = options.soft_cap(),
@@ -227,7 +269,7 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend_to(const torch::Tensor& 
                                                            const torch::Tensor& key,
                                                            const torch::Tensor& value,
                                                            const AttentionMask& mask,
-                                                           WeightsRequest weights) const {
+                                                           const WeightsRequest& weights) const {
   constexpr auto kName = kModuleName<Derived>;
   constexpr auto kInputs = kInputNames<Derived>;
   detail::check_rank(kName, kInputs.query, query, 2, 3);
@@ -244,16 +286,32 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend_to(const torch::Tensor& 
 }
 
 template <typename Derived>
-AttentionOutput MultiHeadAttentionBase<Derived>::attend_to_cached(const torch::Tensor& x,
-                                                                  KeyValueCache& cache,
-                                                                  const AttentionMask& mask,
-                                                                  WeightsRequest weights) const {
+AttentionOutput MultiHeadAttentionBase<Derived>::attend_to_cached(
+    const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask,
+    const WeightsRequest& weights) const {
+  detail::check_shape(kModuleName<Derived>, "x", x, {-1, -1, options.query_dim()});
+  auto own_mask = mask;
+  if (cache.is_ring()) {
+    TORCH_CHECK(!mask.has_tensors(), kModuleName<Derived>,
+                ": expected a mask of causal, window and ALiBi alone with a ring cache, got one of "
+                "tensors");
+    // Several new positions see those that fall out of the ring among themselves.
+    own_mask = mask & AttentionMask::window(cache.capacity() - 1, AttentionMask::Band::kAll);
+  }
+  // An error leaves the cache as it was. What several positions overwrite in a ring is kept aside.
   const auto before = cache.length();
-  const auto memory = cache.append(project_key_value(x, x, before));
+  const auto held = cache.is_ring() && x.size(1) > 1 ? std::optional(cache) : std::nullopt;
+  const auto positions =
+      options.rotary() ? cache.next_positions(x.size(1), x.device()) : torch::Tensor();
+  const auto memory = cache.append(project_at(x, x, positions));
   try {
-    return attend(x, memory, mask, weights);
+    return attend(x, memory, own_mask, weights);
   } catch (...) {
-    cache.truncate(before);  // an error leaves the cache as it was
+    if (held) {
+      cache = *held;
+    } else {
+      cache.truncate(before);
+    }
     throw;
   }
 }
@@ -269,7 +327,8 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const MultiHeadAttentionOptions& 
 AttentionOutput MultiHeadAttentionImpl::forward(const torch::Tensor& query,
                                                 const torch::Tensor& key,
                                                 const torch::Tensor& value,
-                                                const AttentionMask& mask, WeightsRequest weights) {
+                                                const AttentionMask& mask,
+                                                const WeightsRequest& weights) {
   return attend_to(query, key, value, mask, weights);
 }
 
@@ -278,13 +337,13 @@ MultiHeadSelfAttentionImpl::MultiHeadSelfAttentionImpl(const MultiHeadAttentionO
 
 AttentionOutput MultiHeadSelfAttentionImpl::forward(const torch::Tensor& x,
                                                     const AttentionMask& mask,
-                                                    WeightsRequest weights) {
+                                                    const WeightsRequest& weights) {
   return attend_to(x, x, x, mask, weights);
 }
 
 AttentionOutput MultiHeadSelfAttentionImpl::step(const torch::Tensor& x, KeyValueCache& cache,
                                                  const AttentionMask& mask,
-                                                 WeightsRequest weights) const {
+                                                 const WeightsRequest& weights) const {
   return attend_to_cached(x, cache, mask, weights);
 }
 
@@ -305,7 +364,7 @@ MultiHeadCrossAttentionImpl::MultiHeadCrossAttentionImpl(const MultiHeadAttentio
 AttentionOutput MultiHeadCrossAttentionImpl::forward(const torch::Tensor& x,
                                                      const torch::Tensor& memory,
                                                      const AttentionMask& mask,
-                                                     WeightsRequest weights) {
+                                                     const WeightsRequest& weights) {
   return attend_to(x, memory, memory, mask, weights);
 }
 
@@ -320,7 +379,7 @@ CausalSelfAttentionImpl::CausalSelfAttentionImpl(const CausalSelfAttentionOption
 }
 
 AttentionOutput CausalSelfAttentionImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
-                                                 WeightsRequest weights) {
+                                                 const WeightsRequest& weights) {
   detail::check_rank("CausalSelfAttention", "x", x, 2, 3);
   TORCH_CHECK_VALUE(x.size(-2) <= max_length,
                     "CausalSelfAttention: expected a sequence of at most max_length ", max_length,
@@ -330,7 +389,7 @@ AttentionOutput CausalSelfAttentionImpl::forward(const torch::Tensor& x, const A
 
 AttentionOutput CausalSelfAttentionImpl::step(const torch::Tensor& x, KeyValueCache& cache,
                                               const AttentionMask& mask,
-                                              WeightsRequest weights) const {
+                                              const WeightsRequest& weights) const {
   detail::check_rank("CausalSelfAttention", "x", x, 3, 3);
   TORCH_CHECK_VALUE(cache.length() + x.size(1) <= max_length,
                     "CausalSelfAttention: expected a sequence of at most max_length ", max_length,

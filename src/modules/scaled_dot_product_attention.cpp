@@ -22,7 +22,7 @@ AttentionOutput ScaledDotProductAttentionImpl::forward(const torch::Tensor& quer
                                                        const torch::Tensor& key,
                                                        const torch::Tensor& value,
                                                        const AttentionMask& mask,
-                                                       WeightsRequest weights) {
+                                                       const WeightsRequest& weights) {
   return functional::scaled_dot_product_attention(
       query, key, value, mask, weights,
       {.dropout_p = is_training() ? options.dropout() : 0.0, .scale = options.scale()});

@@ -58,7 +58,7 @@ template <typename Derived>
 AttentionOutput SingleHeadAttentionBase<Derived>::attend(const torch::Tensor& x,
                                                          const torch::Tensor& memory,
                                                          const AttentionMask& mask,
-                                                         WeightsRequest weights) const {
+                                                         const WeightsRequest& weights) const {
   constexpr auto kName = kSingleHeadName<Derived>;
   detail::check_rank(kName, "x", x, 2, 3);
   detail::check_rank(kName, "memory", memory, x.dim(), x.dim());
@@ -82,7 +82,7 @@ SelfAttentionImpl::SelfAttentionImpl(const SingleHeadAttentionOptions& options_)
 }
 
 AttentionOutput SelfAttentionImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
-                                           WeightsRequest weights) {
+                                           const WeightsRequest& weights) {
   return attend(x, x, mask, weights);
 }
 
@@ -90,7 +90,8 @@ CrossAttentionImpl::CrossAttentionImpl(const SingleHeadAttentionOptions& options
     : SingleHeadAttentionBase(options_) {}
 
 AttentionOutput CrossAttentionImpl::forward(const torch::Tensor& x, const torch::Tensor& memory,
-                                            const AttentionMask& mask, WeightsRequest weights) {
+                                            const AttentionMask& mask,
+                                            const WeightsRequest& weights) {
   return attend(x, memory, mask, weights);
 }
 

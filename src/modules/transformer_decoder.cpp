@@ -30,17 +30,17 @@ void TransformerDecoderImpl::pretty_print(std::ostream& stream) const {
   stream << "attend::TransformerDecoder(num_layers=" << options.num_layers() << ")";
 }
 
-DecoderOutput TransformerDecoderImpl::forward(const torch::Tensor& target,
-                                              const torch::Tensor& memory,
-                                              const AttentionMask& target_mask,
-                                              const AttentionMask& memory_mask,
-                                              WeightsRequest weights) {
+// Runs the layers one after the other: run_layer(layer, x, request) -> DecoderLayerOutput.
+template <typename RunLayer>
+DecoderOutput TransformerDecoderImpl::run(const torch::Tensor& target,
+                                          const WeightsRequest& weights,
+                                          const RunLayer& run_layer) {
   DecoderOutput result{target, {}, {}};
-  for (const auto& layer : *layers) {
-    auto next = layer->as<TransformerDecoderLayer>()->forward(result.output, memory, target_mask,
-                                                              memory_mask, weights);
+  const auto count = static_cast<int64_t>(layers->size());
+  for (int64_t i = 0; i < count; ++i) {
+    auto next = run_layer(static_cast<size_t>(i), result.output, weights.of_layer(i, count));
     result.output = next.output;
-    if (weights == WeightsRequest::kNone) continue;
+    if (weights.is_none()) continue;
     result.self_weights.push_back(next.self_weights);
     result.cross_weights.push_back(next.cross_weights);
   }
@@ -48,45 +48,45 @@ DecoderOutput TransformerDecoderImpl::forward(const torch::Tensor& target,
   return result;
 }
 
-DecoderCache TransformerDecoderImpl::start(const torch::Tensor& memory) const {
+DecoderOutput TransformerDecoderImpl::forward(const torch::Tensor& target,
+                                              const torch::Tensor& memory,
+                                              const AttentionMask& target_mask,
+                                              const AttentionMask& memory_mask,
+                                              const WeightsRequest& weights) {
+  return run(target, weights,
+             [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
+               return layers->at<TransformerDecoderLayerImpl>(i).forward(x, memory, target_mask,
+                                                                         memory_mask, of_layer);
+             });
+}
+
+DecoderCache TransformerDecoderImpl::start(const torch::Tensor& memory,
+                                           const KeyValueCache& self) const {
   DecoderCache cache;
   for (const auto& layer : *layers) {
-    cache.push_back(layer->as<TransformerDecoderLayer>()->start(memory));
+    cache.push_back(layer->as<TransformerDecoderLayer>()->start(memory, self));
   }
   return cache;
 }
 
 DecoderOutput TransformerDecoderImpl::step(const torch::Tensor& target, DecoderCache& cache,
-                                           const AttentionMask& memory_mask, WeightsRequest weights,
-                                           size_t first_weights_layer) {
+                                           const AttentionMask& memory_mask,
+                                           const WeightsRequest& weights) {
   TORCH_CHECK(cache.size() == layers->size(), "TransformerDecoder::step: expected a cache of ",
               layers->size(), " layers, got ", cache.size());
   std::vector<int64_t> before;
   for (const auto& layer : cache) before.push_back(layer.self.length());
   try {
-    return run_step(target, cache, memory_mask, weights, first_weights_layer);
+    return run(target, weights,
+               [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
+                 return layers->at<TransformerDecoderLayerImpl>(i).step(x, cache[i], memory_mask,
+                                                                        of_layer);
+               });
   } catch (...) {
     // An error leaves the caches of all layers as they were.
     for (size_t i = 0; i < cache.size(); ++i) cache[i].self.truncate(before[i]);
     throw;
   }
-}
-
-DecoderOutput TransformerDecoderImpl::run_step(const torch::Tensor& target, DecoderCache& cache,
-                                               const AttentionMask& memory_mask,
-                                               WeightsRequest weights, size_t first_weights_layer) {
-  DecoderOutput result{target, {}, {}};
-  for (size_t i = 0; i < layers->size(); ++i) {
-    const bool wanted = weights != WeightsRequest::kNone && i >= first_weights_layer;
-    auto next = layers[i]->as<TransformerDecoderLayer>()->step(
-        result.output, cache[i], memory_mask, wanted ? weights : WeightsRequest::kNone);
-    result.output = next.output;
-    if (!wanted) continue;
-    result.self_weights.push_back(next.self_weights);
-    result.cross_weights.push_back(next.cross_weights);
-  }
-  if (layer_norm) result.output = layer_norm(result.output);
-  return result;
 }
 
 }  // namespace attend

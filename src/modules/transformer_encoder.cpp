@@ -52,12 +52,12 @@ AttentionOutput TransformerEncoderLayerImpl::run(const torch::Tensor& x,
 
 AttentionOutput TransformerEncoderLayerImpl::forward(const torch::Tensor& x,
                                                      const AttentionMask& mask,
-                                                     WeightsRequest weights) {
+                                                     const WeightsRequest& weights) {
   return run(x, [&](const torch::Tensor& y) { return self_attn(y, mask, weights); });
 }
 
 AttentionOutput TransformerEncoderLayerImpl::step(const torch::Tensor& x, KeyValueCache& cache,
-                                                  WeightsRequest weights) {
+                                                  const WeightsRequest& weights) {
   const auto before = cache.length();
   try {
     return run(x, [&](const torch::Tensor& y) {
@@ -94,31 +94,36 @@ void TransformerEncoderImpl::pretty_print(std::ostream& stream) const {
   stream << "attend::TransformerEncoder(num_layers=" << options.num_layers() << ")";
 }
 
-EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
-                                              WeightsRequest weights) {
+// Runs the layers one after the other: run_layer(layer, x, request) -> AttentionOutput.
+template <typename RunLayer>
+EncoderOutput TransformerEncoderImpl::run(const torch::Tensor& x, const WeightsRequest& weights,
+                                          const RunLayer& run_layer) {
   EncoderOutput result{x, {}};
-  for (const auto& layer : *layers) {
-    auto next = layer->as<TransformerEncoderLayer>()->forward(result.output, mask, weights);
+  const auto count = static_cast<int64_t>(layers->size());
+  for (int64_t i = 0; i < count; ++i) {
+    auto next = run_layer(static_cast<size_t>(i), result.output, weights.of_layer(i, count));
     result.output = next.output;
-    if (weights != WeightsRequest::kNone) result.weights.push_back(next.weights);
+    if (!weights.is_none()) result.weights.push_back(next.weights);
   }
   if (layer_norm) result.output = layer_norm(result.output);
   return result;
 }
 
+EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
+                                              const WeightsRequest& weights) {
+  return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
+    return layers->at<TransformerEncoderLayerImpl>(i).forward(y, mask, of_layer);
+  });
+}
+
 EncoderOutput TransformerEncoderImpl::step(const torch::Tensor& x,
                                            std::vector<KeyValueCache>& caches,
-                                           WeightsRequest weights) {
+                                           const WeightsRequest& weights) {
   TORCH_CHECK(caches.size() == layers->size(), "TransformerEncoder::step: expected ",
               layers->size(), " caches, one for each layer, got ", caches.size());
-  EncoderOutput result{x, {}};
-  for (size_t i = 0; i < caches.size(); ++i) {
-    auto next = layers->at<TransformerEncoderLayerImpl>(i).step(result.output, caches[i], weights);
-    result.output = next.output;
-    if (weights != WeightsRequest::kNone) result.weights.push_back(next.weights);
-  }
-  if (layer_norm) result.output = layer_norm(result.output);
-  return result;
+  return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
+    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], of_layer);
+  });
 }
 
 }  // namespace attend

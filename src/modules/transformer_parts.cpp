@@ -6,9 +6,9 @@
 
 namespace attend::detail {
 
-torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias) {
+torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias, double gain) {
   auto layer = torch::nn::Linear(torch::nn::LinearOptions(from, to).bias(bias));
-  torch::nn::init::xavier_uniform_(layer->weight);
+  torch::nn::init::xavier_uniform_(layer->weight, gain);
   if (bias) torch::nn::init::zeros_(layer->bias);
   return layer;
 }

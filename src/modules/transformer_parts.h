@@ -10,7 +10,7 @@ struct MultiHeadAttentionOptions;
 namespace detail {
 
 /// A Linear that starts as the Transformer's do: Xavier-uniform weights, zero bias.
-torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias);
+torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias, double gain = 1.0);
 
 torch::nn::LayerNorm make_layer_norm(const TransformerLayerOptions& options);
 

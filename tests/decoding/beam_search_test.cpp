@@ -191,6 +191,40 @@ TEST(BeamSearch, AttentionFollowsTheHypothesis) {
   EXPECT_TENSOR_EQUAL(found.attention, torch::tensor({{1.0F, 1.0F}, {2.0F, 2.0F}}));
 }
 
+TEST(BeamSearch, EveryStepIsToldAndSpellsTheResults) {
+  TableModel model(greedy_trap);
+  std::vector<BeamStep> steps;
+  BeamSearchOptions options{.beam_size = 2, .n_best = 2, .length_penalty = 0.0};
+  options.on_step = [&](const BeamStep& step) { steps.push_back(step); };
+  const auto found = beam_search(model, one_source(), options).at(0);
+  // Following the parents of what was kept spells every hypothesis; those that end are the results.
+  std::vector<std::vector<int64_t>> kept{{}};
+  std::map<std::vector<int64_t>, double> finished;
+  for (size_t s = 0; s < steps.size(); ++s) {
+    EXPECT_EQ(steps[s].sentence, 0U);
+    EXPECT_EQ(steps[s].step, s);
+    std::vector<std::vector<int64_t>> next;
+    double previous = 0;
+    for (const auto& candidate : steps[s].candidates) {
+      EXPECT_LE(candidate.log_probability, previous);
+      previous = candidate.log_probability;
+      auto tokens = kept.at(candidate.parent);
+      if (candidate.fate == BeamCandidate::kFinished) {
+        EXPECT_EQ(candidate.token, 0);
+        finished[tokens] = candidate.log_probability;
+      }
+      tokens.push_back(candidate.token);
+      if (candidate.fate == BeamCandidate::kKept) next.push_back(tokens);
+    }
+    EXPECT_LE(next.size(), 2U);
+    kept = next;
+  }
+  ASSERT_EQ(finished.size(), found.size());
+  for (const auto& result : found) {
+    EXPECT_NEAR(finished.at(result.tokens), result.log_probability, 1e-12);
+  }
+}
+
 TEST(BeamSearch, AnEmptyBatchHasNoResults) {
   TableModel model(greedy_trap);
   EXPECT_TRUE(beam_search(model, torch::zeros({0, 3}, torch::kLong)).empty());

@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "support/devices.h"
 #include "support/module_checks.h"
+#include "support/peak_memory.h"
 #include "support/tensor_assert.h"
 
 namespace attend {
@@ -77,6 +79,126 @@ TEST(CrossEntropySum, ErrorsNameWhatWasExpectedAndGot) {
       "tensor");
   EXPECT_THROW_MESSAGE(cross_entropy_sum(logits, target, 0, 1.0), c10::ValueError,
                        "cross_entropy_sum: expected 0 <= label_smoothing < 1, got 1");
+}
+
+// The loss on logits that exist a few rows at a time.
+struct OutputLayer {
+  torch::Tensor hidden, weight, bias, target;
+};
+
+OutputLayer output_layer(int64_t rows, int64_t size, int64_t classes,
+                         const torch::TensorOptions& options) {
+  return {
+      torch::randn({rows, size}, options).requires_grad_(),
+      torch::randn({classes, size}, options).requires_grad_(),
+      torch::randn({classes}, options).requires_grad_(),
+      torch::randint(classes, {rows}, torch::TensorOptions(torch::kLong).device(options.device()))};
+}
+
+class LinearCrossEntropySumOn : public testing_support::DeviceTest {};
+ATTEND_INSTANTIATE_ON_DEVICES(LinearCrossEntropySumOn);
+
+// 70 and 230 rows: fewer and more than are taken at a time for that many classes.
+TEST_P(LinearCrossEntropySumOn, IsTheLossOfTheLogitsWithItsGradients) {
+  torch::manual_seed(5);
+  constexpr int64_t kIgnored = 3;
+  for (const auto& [rows, classes] : {std::pair<int64_t, int64_t>{70, 11}, {230, 40'013}}) {
+    const auto layer = output_layer(rows, 6, classes, options());
+    auto target = layer.target.clone();
+    target[5] = kIgnored;
+    for (const double smoothing : {0.0, 0.1}) {
+      const auto loss = functional::linear_cross_entropy_sum(layer.hidden, layer.weight, layer.bias,
+                                                             target, kIgnored, smoothing);
+      std::vector<torch::Tensor> exact;
+      for (const auto& x : {layer.hidden, layer.weight, layer.bias}) {
+        exact.push_back(x.detach().to(torch::kDouble).requires_grad_());
+      }
+      const auto expected =
+          cross_entropy_sum(at::linear(exact[0], exact[1], exact[2]), target, kIgnored, smoothing);
+      const double relative =
+          (loss.to(torch::kDouble) - expected).abs().item<double>() / expected.item<double>();
+      EXPECT_LE(relative, tolerance());
+      const auto found =
+          torch::autograd::grad({loss * 0.5}, {layer.hidden, layer.weight, layer.bias});
+      const auto wanted = torch::autograd::grad({expected * 0.5}, {exact[0], exact[1], exact[2]});
+      for (size_t i = 0; i < found.size(); ++i) {
+        EXPECT_EQ(found[i].scalar_type(), options().dtype().toScalarType());
+        EXPECT_TENSOR_NEAR(found[i], wanted[i],
+                           4 * tolerance() * wanted[i].abs().max().item<double>());
+      }
+    }
+  }
+}
+
+TEST(LinearCrossEntropySum, WithoutGradientsAndWithoutABiasIsTheSame) {
+  const auto layer = output_layer(9, 4, 13, torch::kDouble);
+  const auto expected =
+      cross_entropy_sum(at::linear(layer.hidden, layer.weight), layer.target, 2, 0.1);
+  const auto recorded = functional::linear_cross_entropy_sum(layer.hidden, layer.weight, {},
+                                                             layer.target.to(torch::kInt), 2, 0.1);
+  EXPECT_NEAR(recorded.item<double>(), expected.item<double>(), 1e-12);
+  const torch::InferenceMode inference;
+  EXPECT_NEAR(functional::linear_cross_entropy_sum(layer.hidden.view({3, 3, 4}), layer.weight, {},
+                                                   layer.target.view({3, 3}), 2, 0.1)
+                  .item<double>(),
+              expected.item<double>(), 1e-12);
+}
+
+TEST(LinearCrossEntropySum, OnlyWhatIsWantedGetsAGradient) {
+  auto layer = output_layer(9, 4, 13, torch::kDouble);
+  layer.weight.requires_grad_(false);
+  functional::linear_cross_entropy_sum(layer.hidden, layer.weight, layer.bias, layer.target, 2)
+      .backward();
+  EXPECT_TRUE(layer.hidden.grad().defined());
+  EXPECT_TRUE(layer.bias.grad().defined());
+  EXPECT_FALSE(layer.weight.grad().defined());
+}
+
+TEST(LinearCrossEntropySum, GradientsMatchDifferencesAndCanBeDifferentiatedAgain) {
+  const auto layer = output_layer(5, 4, 13, torch::kDouble);
+  const std::vector<testing_support::NamedTensor> leaves{
+      {"hidden", layer.hidden}, {"weight", layer.weight}, {"bias", layer.bias}};
+  const auto loss = [&] {
+    return functional::linear_cross_entropy_sum(layer.hidden, layer.weight, layer.bias,
+                                                layer.target, 2, 0.1);
+  };
+  testing_support::expect_gradients_match_differences(loss, leaves);
+  testing_support::expect_gradients_match_differences(
+      [&] {
+        const torch::AutoGradMode record(true);
+        const auto gradients =
+            torch::autograd::grad({loss()}, {layer.hidden, layer.weight, layer.bias}, {}, true,
+                                  /*create_graph=*/true);
+        return gradients[0].pow(2).sum() + gradients[1].pow(2).sum() + gradients[2].pow(3).sum();
+      },
+      leaves);
+}
+
+TEST(LinearCrossEntropySum, NeverHoldsTheLogits) {
+  constexpr int64_t kRows = 4096, kClasses = 30'000;
+  const auto layer = output_layer(kRows, 8, kClasses, torch::kFloat);
+  testing_support::PeakMemory memory;
+  functional::linear_cross_entropy_sum(layer.hidden, layer.weight, layer.bias, layer.target, 2)
+      .backward();
+  EXPECT_LT(memory.peak(), kRows * kClasses * 4 / 8);
+}
+
+TEST(LinearCrossEntropySum, ErrorsNameWhatWasExpectedAndGot) {
+  const auto hidden = torch::zeros({2, 3, 4}), weight = torch::zeros({7, 4});
+  const auto target = torch::zeros({2, 3}, torch::kLong);
+  EXPECT_THROW_MESSAGE(
+      functional::linear_cross_entropy_sum(hidden, torch::zeros({7, 5}), {}, target, 0), c10::Error,
+      "linear_cross_entropy_sum: expected weight of shape [-1, 4] (-1 = any), "
+      "got [7, 5]");
+  EXPECT_THROW_MESSAGE(
+      functional::linear_cross_entropy_sum(hidden, weight, torch::zeros({6}), target, 0),
+      c10::Error, "linear_cross_entropy_sum: expected bias of shape [7], got [6]");
+  EXPECT_THROW_MESSAGE(functional::linear_cross_entropy_sum(hidden, weight, {}, target[0], 0),
+                       c10::Error,
+                       "linear_cross_entropy_sum: expected target of shape [2, 3], got [3]");
+  EXPECT_THROW_MESSAGE(
+      functional::linear_cross_entropy_sum(hidden, weight, {}, torch::full({2, 3}, 7), 0),
+      c10::IndexError, "linear_cross_entropy_sum: expected targets in [0, 7) or 0, got 7");
 }
 
 }  // namespace

@@ -172,6 +172,39 @@ TEST_F(Masked, PartsJoinedWithAndAreTheDenseMaskThatSaysTheSame) {
   }
 }
 
+TEST_F(Masked, PositionsSayWhereQueriesAndKeysStand) {
+  // Keys in another order, with an empty slot between them.
+  const auto keys = torch::tensor({3, -1, 0, 4, 1}), queries = torch::tensor({1, 4, 2});
+  const auto at = AttentionMask::positions(queries, keys);
+  expect(at, {bools({{1, 0, 1, 1, 1}, {1, 0, 1, 1, 1}, {1, 0, 1, 1, 1}}), {}});
+  expect(at & AttentionMask::causal(),
+         {bools({{0, 0, 1, 0, 1}, {1, 0, 1, 1, 1}, {0, 0, 1, 0, 1}}), {}});
+  expect(AttentionMask::window(1, 1) & at,
+         {bools({{0, 0, 1, 0, 1}, {1, 0, 0, 1, 0}, {1, 0, 0, 0, 1}}), {}});
+  const auto slopes = torch::tensor({0.5, 0.25, 2.0, 1.0}, torch::kDouble);
+  const auto distance = (queries.unsqueeze(1) - keys).abs().to(torch::kDouble);
+  expect(at & AttentionMask::alibi(slopes),
+         {bools({{1, 0, 1, 1, 1}, {1, 0, 1, 1, 1}, {1, 0, 1, 1, 1}}),
+          -slopes.view({1, kH, 1, 1}) * distance});
+}
+
+TEST_F(Masked, PositionsThatDoNotFitAreRefused) {
+  const auto three = torch::arange(3), five = torch::arange(5);
+  EXPECT_THROW_MESSAGE(
+      attend(AttentionMask::positions(five, five)), c10::Error,
+      "scaled_dot_product_attention: expected query positions of shape [3], got [5]");
+  EXPECT_THROW_MESSAGE(
+      attend(AttentionMask::positions(three, three)), c10::Error,
+      "scaled_dot_product_attention: expected key positions of shape [5], got [3]");
+  EXPECT_THROW_MESSAGE(
+      AttentionMask::positions(three, five) & AttentionMask::positions(three, five), c10::Error,
+      "AttentionMask: expected positions in one of two joined masks, got them in both");
+  EXPECT_THROW_MESSAGE(AttentionMask::positions(three.to(torch::kFloat), five), c10::Error,
+                       "AttentionMask::positions: expected query of dtype Long or Int, got Float");
+  EXPECT_THROW_MESSAGE(AttentionMask::positions(three, five.unsqueeze(0)), c10::Error,
+                       "AttentionMask::positions: expected key with 1 dimensions, got [1, 5]");
+}
+
 TEST_F(Masked, SeveralPartsOfOneKindAllCount) {
   const auto a = torch::rand({kT, kS}) < 0.8, b = torch::rand({kB, 1, 1, kS}) < 0.8;
   expect(AttentionMask(a) & b, {a.logical_and(b), {}});

@@ -47,8 +47,8 @@ TEST(AnyModule, TakesAMaskAndARequest) {
   const auto a = x();
   auto module = MultiHeadSelfAttention(kE, 4);
   torch::nn::AnyModule any(module);
-  const auto got =
-      any.forward<AttentionOutput>(a, AttentionMask::causal(), WeightsRequest::kPerHead);
+  const auto got = any.forward<AttentionOutput>(a, AttentionMask::causal(),
+                                                WeightsRequest(WeightsRequest::kPerHead));
   const auto wanted = module(a, AttentionMask::causal(), WeightsRequest::kPerHead);
   EXPECT_TENSOR_EQUAL(got.output, wanted.output);
   EXPECT_TENSOR_EQUAL(got.weights, wanted.weights);

@@ -212,21 +212,95 @@ TEST_P(AttentionVariant, AgreesWithTheReferenceUnderEveryMask) {
   }
 }
 
-TEST_P(AttentionVariant, ACachedStepEqualsTheFullPass) {
+// The part of a mask [.., T, S] that `count` queries from `first` on need, its keys filled up with
+// `width` more than are there.
+AttentionMask of_step(const oracle::Mask& mask, int64_t first, int64_t count, int64_t width,
+                      torch::Device device) {
+  AttentionMask result;
+  const auto seen = std::min(width, kT);
+  const auto part = [&](const torch::Tensor& tensor, double filler) {
+    const auto rows = tensor.expand({-1, -1, kT, kT}).narrow(2, first, count).narrow(3, 0, seen);
+    return torch::constant_pad_nd(rows, {0, width - seen}, filler).to(device);
+  };
+  const auto with_axes = [](const torch::Tensor& tensor) {
+    return tensor.dim() == 2 ? tensor.view({1, 1, tensor.size(0), tensor.size(1)}) : tensor;
+  };
+  if (mask.allowed.defined()) result = result & AttentionMask(part(with_axes(mask.allowed), 1));
+  if (mask.bias.defined()) result = result & AttentionMask(part(with_axes(mask.bias), 0));
+  return result;
+}
+
+TEST_P(AttentionVariant, CachedStepsEqualTheFullPassUnderEveryMask) {
   auto attention = made<MultiHeadSelfAttention>();
   const auto x = random({kB, kT, kE});
-  const auto full = attention(x, AttentionMask::causal(), WeightsRequest::kPerHead);
   const double tolerance = 4 * device_case().tolerance;
-  KeyValueCache cache;
+  const auto device = torch::Device(device_case().device);
   const torch::InferenceMode inference;
-  for (int64_t t = 0; t < kT; ++t) {
-    SCOPED_TRACE(t);
-    const auto step = attention->step(x.narrow(1, t, 1), cache, AttentionMask::causal(),
-                                      WeightsRequest::kPerHead);
-    EXPECT_TENSOR_NEAR(step.output, full.output.narrow(1, t, 1), tolerance);
-    EXPECT_TENSOR_NEAR(step.weights.narrow(3, 0, t + 1),
-                       full.weights.narrow(2, t, 1).narrow(3, 0, t + 1), tolerance);
+  for (const auto& mask : masks(kT, kT, device)) {
+    const auto full = attention(x, AttentionMask::causal() & mask.mask, WeightsRequest::kPerHead);
+    // Growing, and fixed with slots to spare.
+    for (const int64_t capacity : {int64_t{0}, kT + 2}) {
+      SCOPED_TRACE(testing::Message() << mask.name << ", capacity " << capacity);
+      auto cache = capacity == 0 ? KeyValueCache() : KeyValueCache::fixed(capacity);
+      int64_t done = 0;
+      for (const int64_t count : {2, 1, 2}) {
+        const auto seen = done + count;
+        const auto step_mask =
+            AttentionMask::causal() &
+            of_step(mask.meaning, done, count, capacity == 0 ? seen : capacity, device);
+        const auto step =
+            attention->step(x.narrow(1, done, count), cache, step_mask, WeightsRequest::kPerHead);
+        EXPECT_TENSOR_NEAR(step.output, full.output.narrow(1, done, count), tolerance);
+        EXPECT_TENSOR_NEAR(step.weights.narrow(3, 0, seen),
+                           full.weights.narrow(2, done, count).narrow(3, 0, seen), tolerance);
+        done = seen;
+      }
+    }
   }
+}
+
+TEST_P(AttentionVariant, ARingEqualsTheFullPassWithItsWindow) {
+  constexpr int64_t kCapacity = 3;
+  auto attention = made<MultiHeadSelfAttention>();
+  const auto x = random({kB, kT, kE});
+  const auto full = attention(
+      x, AttentionMask::causal() & AttentionMask::window(kCapacity - 1, AttentionMask::Band::kAll));
+  const torch::InferenceMode inference;
+  for (const auto& counts :
+       std::vector<std::vector<int64_t>>{{1, 1, 1, 1, 1}, {2, 1, 2}, {4, 1}, {1, 4}}) {
+    auto ring = KeyValueCache::ring(kCapacity);
+    int64_t done = 0;
+    for (const auto count : counts) {
+      SCOPED_TRACE(testing::Message() << count << " after " << done);
+      EXPECT_TENSOR_NEAR(
+          attention->step(x.narrow(1, done, count), ring, AttentionMask::causal()).output,
+          full.output.narrow(1, done, count), 4 * device_case().tolerance);
+      done += count;
+    }
+  }
+}
+
+TEST(RingCache, ErrorsLeaveItAsItWasAndMasksOfTensorsAreRefused) {
+  MultiHeadSelfAttention attention(kE, kH);
+  const torch::NoGradGuard no_grad;
+  const auto x = torch::randn({kB, 6, kE});
+  auto ring = KeyValueCache::ring(3), undisturbed = ring;
+  const auto causal = AttentionMask::causal();
+  attention->step(x.narrow(1, 0, 3), ring, causal);
+  attention->step(x.narrow(1, 0, 3), undisturbed, causal);
+  const auto next = x.narrow(1, 3, 2);
+  EXPECT_THROW_MESSAGE(
+      attention->step(next, ring, AttentionMask::key_lengths(torch::tensor({1, 2}))), c10::Error,
+      "MultiHeadSelfAttention: expected a mask of causal, window and ALiBi alone with a ring "
+      "cache, "
+      "got one of tensors");
+  // Found only after the new positions have been appended.
+  EXPECT_THROW_MESSAGE(
+      attention->step(next, ring, causal, WeightsRequest(WeightsRequest::kMean).queries({2})),
+      c10::ValueError,
+      "scaled_dot_product_attention: expected queries of the weights request in [-2, 2), got 2");
+  EXPECT_TENSOR_EQUAL(attention->step(next, ring, causal).output,
+                      attention->step(next, undisturbed, causal).output);
 }
 
 class AttentionVariantGradients : public testing::TestWithParam<Variant> {};
@@ -291,6 +365,27 @@ TEST(SlidingWindow, LongSequencesAreTakenByBlocksWithTheSameResult) {
           functional::scaled_dot_product_attention(query, key, key, dense & more).output, 1e-12);
     }
   }
+}
+
+// With nothing to attend to but the module's own key of zeros, whose value is zero too.
+TEST(ZeroAttention, TakesAnEmptyMemory) {
+  MultiHeadAttention attention(MultiHeadAttentionOptions(kE, kH).add_zero_attn(true));
+  randomise(*attention);
+  const auto [output, weights] =
+      attention(torch::randn({kB, kT, kE}), torch::zeros({kB, 0, kE}), torch::zeros({kB, 0, kE}),
+                AttentionMask(), WeightsRequest::kPerHead);
+  EXPECT_TENSOR_EQUAL(weights, torch::ones({kB, kH, kT, 1}));
+  EXPECT_TENSOR_NEAR(output, attention->out_proj->bias.expand({kB, kT, kE}), 1e-6);
+}
+
+TEST(GroupedQueryAttention, ProjectedMemoryOfOtherHeadsIsRefused) {
+  const MultiHeadAttention attention(kE, kH);
+  EXPECT_THROW_MESSAGE(
+      attention->attend(torch::zeros({kB, kT, kE}),
+                        {torch::zeros({kB, 2, kS, kE / kH}), torch::zeros({kB, 2, kS, kE / kH})}),
+      c10::Error,
+      "MultiHeadAttention: expected projected keys of shape [2, 4, -1, 6] (-1 = any), got "
+      "[2, 2, 7, 6]");
 }
 
 TEST(RotaryPositions, ScoresDependOnTheDistanceAlone) {

@@ -152,6 +152,119 @@ TEST(KeyValueCache, AppendingConstantsToGradientsKeepsTheGradients) {
   }
 }
 
+// ---- Fixed caches and rings ----
+
+TEST(FixedCache, HoldsWhatIsAppendedInTheFirstSlotsOfBuffersThatNeverMove) {
+  auto cache = KeyValueCache::fixed(6);
+  EXPECT_EQ(cache.capacity(), 6);
+  EXPECT_FALSE(cache.is_ring());
+  const auto first = positions(2), second = positions(3);
+  const auto* key = cache.append(first).key.const_data_ptr();
+  const auto held = cache.append(second);
+  EXPECT_EQ(held.key.const_data_ptr(), key);
+  EXPECT_EQ(held.key.sizes(), (std::vector<int64_t>{kB, kH, 6, kD}));
+  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, 3, 4, -1}));
+  EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 5), joined({first.key, second.key}));
+  EXPECT_TENSOR_EQUAL(held.value.narrow(2, 0, 5), joined({first.value, second.value}));
+  EXPECT_EQ(held.key.select(2, 5).abs().sum().item<double>(), 0.0);
+  EXPECT_EQ(cache.length(), 5);
+  EXPECT_TENSOR_EQUAL(cache.next_positions(2, torch::kCPU), torch::tensor({5, 6}));
+}
+
+TEST(FixedCache, IsFullAtItsCapacityAndThenUnchanged) {
+  auto cache = KeyValueCache::fixed(3);
+  cache.append(positions(2));
+  EXPECT_THROW_MESSAGE(cache.append(positions(2)), c10::ValueError,
+                       "KeyValueCache::append: expected at most the capacity of 3 positions, got 2 "
+                       "held and 2 new ones");
+  EXPECT_EQ(cache.length(), 2);
+  EXPECT_TENSOR_EQUAL(cache.append(positions(1)).positions, torch::tensor({0, 1, 2}));
+}
+
+TEST(FixedCache, TruncatingGivesTheSlotsBack) {
+  auto cache = KeyValueCache::fixed(4);
+  const auto first = positions(1), second = positions(2), third = positions(2);
+  cache.append(first);
+  cache.append(second);
+  cache.truncate(1);
+  const auto held = cache.append(third);
+  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, -1}));
+  EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 3), joined({first.key, third.key}));
+}
+
+TEST(FixedCache, CopiesAreIndependentAndReorderingKeepsTheBuffers) {
+  auto cache = KeyValueCache::fixed(4);
+  const auto first = positions(2);
+  const auto* key = cache.append(first).key.const_data_ptr();
+  auto copy = cache;
+  copy.append(positions(1));
+  EXPECT_EQ(cache.length(), 2);
+  cache.reorder(torch::tensor({1, 0}));
+  const auto held = cache.append(positions(1));
+  EXPECT_EQ(held.key.const_data_ptr(), key);
+  EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 2), first.key.flip({0}));
+  cache.reorder(torch::tensor({1, 1, 0}));
+  EXPECT_TENSOR_EQUAL(cache.append(positions(1, 3)).key.narrow(2, 0, 2),
+                      first.key.index_select(0, torch::tensor({0, 0, 1})));
+}
+
+TEST(RingCache, KeepsTheLastPositions) {
+  auto ring = KeyValueCache::ring(3);
+  EXPECT_TRUE(ring.is_ring());
+  std::vector<torch::Tensor> keys;
+  const void* buffer = nullptr;
+  for (int64_t t = 0; t < 8; ++t) {
+    const auto next = positions(1);
+    keys.push_back(next.key);
+    const auto held = ring.append(next);
+    if (buffer == nullptr) buffer = held.key.const_data_ptr();
+    EXPECT_EQ(held.key.const_data_ptr(), buffer);
+    EXPECT_EQ(ring.length(), t + 1);
+    // Slot by slot: the position that is there, and its key.
+    for (int64_t slot = 0; slot < 3; ++slot) {
+      const auto position = held.positions[slot].item<int64_t>();
+      const auto newest = t - (t - slot + 9) % 3;
+      EXPECT_EQ(position, newest < 0 ? -1 : newest);
+      if (position >= 0) {
+        EXPECT_TENSOR_EQUAL(held.key.narrow(2, slot, 1), keys[static_cast<size_t>(position)]);
+      }
+    }
+  }
+}
+
+TEST(RingCache, SeveralNewPositionsSeeWhatTheyOverwrite) {
+  auto ring = KeyValueCache::ring(3);
+  const auto first = positions(2), second = positions(5), third = positions(1);
+  EXPECT_TENSOR_EQUAL(ring.append(first).positions, torch::tensor({-1, -1, -1, 0, 1}));
+  const auto seen = ring.append(second);
+  EXPECT_TENSOR_EQUAL(seen.positions, torch::tensor({0, 1, -1, 2, 3, 4, 5, 6}));
+  EXPECT_TENSOR_EQUAL(seen.key.narrow(2, 3, 5), second.key);
+  const auto after = ring.append(third);
+  EXPECT_TENSOR_EQUAL(after.positions, torch::tensor({6, 7, 5}));
+  EXPECT_TENSOR_EQUAL(after.key.select(2, 1), third.key.squeeze(2));
+  EXPECT_TENSOR_EQUAL(after.key.select(2, 2), second.key.select(2, 3));
+}
+
+TEST(FixedCache, ErrorsNameWhatWasExpectedAndGot) {
+  EXPECT_THROW_MESSAGE(KeyValueCache::fixed(0), c10::ValueError,
+                       "KeyValueCache::fixed: expected capacity > 0, got 0");
+  EXPECT_THROW_MESSAGE(KeyValueCache::ring(-1), c10::ValueError,
+                       "KeyValueCache::ring: expected capacity > 0, got -1");
+  auto recorded = positions(1);
+  recorded.key.requires_grad_();
+  EXPECT_THROW_MESSAGE(KeyValueCache::fixed(2).append(recorded), c10::Error,
+                       "KeyValueCache::append: expected no gradients to be recorded with a fixed "
+                       "cache, which is written in place; use a growing one");
+  auto ring = KeyValueCache::ring(2);
+  EXPECT_THROW_MESSAGE(ring.append(recorded), c10::Error,
+                       "KeyValueCache::append: expected no gradients to be recorded with a ring "
+                       "cache, which is written in place; use a growing one");
+  ring.append(positions(1));
+  EXPECT_THROW_MESSAGE(ring.append(positions(1, 3)), c10::Error,
+                       "KeyValueCache::append: expected key of shape [2, 4, -1, 6] (-1 = any), got "
+                       "[3, 4, 1, 6]");
+}
+
 TEST(KeyValueCache, ErrorsNameWhatWasExpectedAndGotAndChangeNothing) {
   KeyValueCache cache;
   EXPECT_THROW_MESSAGE(cache.append({torch::zeros({kH, 1, kD}), torch::zeros({kH, 1, kD})}),

@@ -273,6 +273,25 @@ TEST(MultiHeadAttention, UnderAutocastItRunsInBFloat16) {
   EXPECT_TENSOR_NEAR(half.output, plain.output, 1e-1);
 }
 
+// Xavier's uniform bounds: of the packed [3 E, E] matrix for query, key and value, as torch::nn has
+// it, and of [E, E] for the output.
+TEST(MultiHeadAttention, ProjectionsStartWithinTheBoundsOfOnePackedMatrix) {
+  torch::manual_seed(1);
+  constexpr int64_t kWide = 64;
+  const MultiHeadAttention attention(kWide, kH);
+  const auto largest = [](const torch::nn::Linear& layer) {
+    return layer->weight.abs().max().item<double>();
+  };
+  const double packed = std::sqrt(6.0 / (4.0 * kWide)), single = std::sqrt(6.0 / (2.0 * kWide));
+  for (const auto& layer : {attention->q_proj, attention->k_proj, attention->v_proj}) {
+    EXPECT_LE(largest(layer), packed);
+    EXPECT_GT(largest(layer), 0.99 * packed);
+    EXPECT_EQ(layer->bias.abs().sum().item<double>(), 0.0);
+  }
+  EXPECT_LE(largest(attention->out_proj), single);
+  EXPECT_GT(largest(attention->out_proj), 0.99 * single);
+}
+
 TEST(MultiHeadAttention, ParameterNamesAreThoseOfHuggingFace) {
   EXPECT_EQ(MultiHeadAttention(kE, kH)->named_parameters().keys(),
             (std::vector<std::string>{"k_proj.weight", "k_proj.bias", "v_proj.weight",

@@ -7,6 +7,7 @@
 #include "support/devices.h"
 #include "support/module_checks.h"
 #include "support/oracle.h"
+#include "support/peak_memory.h"
 #include "support/tensor_assert.h"
 
 namespace attend {
@@ -213,6 +214,19 @@ TEST(MultiHeadSelfAttention, ACloneIsEqualAndSeparate) {
 TEST(MultiHeadSelfAttention, SavingAndLoadingKeepsEveryWeight) {
   MultiHeadSelfAttention loaded(kE, kH);
   testing_support::expect_save_load_round_trip(randomised({kE, kH}, torch::kFloat), loaded);
+}
+
+// Twice the length, twice the memory; [T, S] scores would take four times as much.
+TEST(MultiHeadSelfAttention, MemoryGrowsWithTheLengthForwardAndBackward) {
+  const auto peak = [](int64_t length) {
+    MultiHeadSelfAttention attention(32, 4);
+    const auto x = torch::randn({1, length, 32}).requires_grad_();
+    const testing_support::PeakMemory memory;
+    attention(x, AttentionMask::causal()).output.sum().backward();
+    return static_cast<double>(memory.peak());
+  };
+  peak(64);  // what a first call allocates for good
+  EXPECT_LT(peak(2048) / peak(1024), 2.2);
 }
 
 TEST(MultiHeadSelfAttention, ErrorsNameWhatWasExpectedAndGot) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "support/devices.h"
 #include "support/module_checks.h"
 #include "support/oracle.h"
@@ -112,17 +114,48 @@ TEST(TransformerDecoder, WeightsAreThoseOfEveryLayerAndDoNotChangeTheOutput) {
   EXPECT_TENSOR_NEAR(with.cross_weights[2].sum(-1), torch::ones({kB, kT}), 1e-12);
 }
 
-TEST(TransformerDecoder, AStepReturnsTheWeightsFromTheLayerAskedForOn) {
+TEST(TransformerDecoder, ChosenLayersAloneReturnWeights) {
   auto decoder = randomised({sizes(), 3});
   const auto target = input(1), memory = input(kS);
-  const auto full =
-      decoder(target, memory, AttentionMask(), AttentionMask(), WeightsRequest::kPerHead);
-  for (size_t first = 0; first < 4; ++first) {
+  const WeightsRequest every = WeightsRequest::kPerHead;
+  const auto full = decoder(target, memory, AttentionMask(), AttentionMask(), every);
+  for (const auto& layers : std::vector<std::vector<int64_t>>{{0}, {-1}, {2, 0}, {-2}}) {
+    auto request = every;
+    request.layers(layers);
     auto cache = decoder->start(memory);
-    const auto step = decoder->step(target, cache, {}, WeightsRequest::kPerHead, first);
-    ASSERT_EQ(step.cross_weights.size(), 3 - std::min<size_t>(first, 3));
-    for (size_t i = first; i < 3; ++i) {
-      EXPECT_TENSOR_NEAR(step.cross_weights[i - first], full.cross_weights[i], 1e-12);
+    const auto step = decoder->step(target, cache, {}, request);
+    const auto pass = decoder(target, memory, AttentionMask(), AttentionMask(), request);
+    ASSERT_EQ(step.cross_weights.size(), 3u);
+    ASSERT_EQ(pass.self_weights.size(), 3u);
+    for (int64_t i = 0; i < 3; ++i) {
+      SCOPED_TRACE(i);
+      const bool chosen =
+          std::ranges::any_of(layers, [&](int64_t layer) { return layer == i || layer + 3 == i; });
+      const auto at = static_cast<size_t>(i);
+      ASSERT_EQ(step.cross_weights[at].defined(), chosen);
+      ASSERT_EQ(pass.self_weights[at].defined(), chosen);
+      if (!chosen) continue;
+      EXPECT_TENSOR_NEAR(step.cross_weights[at], full.cross_weights[at], 1e-12);
+      EXPECT_TENSOR_EQUAL(pass.self_weights[at], full.self_weights[at]);
+    }
+  }
+  auto missing = every;
+  missing.layers({3});
+  EXPECT_THROW_MESSAGE(decoder(target, memory, AttentionMask(), AttentionMask(), missing),
+                       c10::ValueError,
+                       "WeightsRequest: expected layers of the weights request in [-3, 3), got 3");
+}
+
+TEST(TransformerDecoder, StepsWithFixedCachesAndRingsEqualTheFullPass) {
+  auto decoder = randomised({sizes(), 2});
+  const auto target = input(kT), memory = input(kS);
+  const auto full = decoder(target, memory).output;
+  for (const auto& self : {KeyValueCache::fixed(kT), KeyValueCache::ring(kT)}) {
+    auto cache = decoder->start(memory, self);
+    const torch::NoGradGuard no_grad;
+    for (int64_t t = 0; t < kT; ++t) {
+      EXPECT_TENSOR_NEAR(decoder->step(target.narrow(1, t, 1), cache).output, full.narrow(1, t, 1),
+                         1e-12);
     }
   }
 }

@@ -116,17 +116,32 @@ TEST(TransformerEncoder, WeightsAreThoseOfEveryLayerAndDoNotChangeTheOutput) {
   const auto x = input();
   const auto alone = encoder(x);
   EXPECT_TRUE(alone.weights.empty());
-  for (const auto request : {WeightsRequest::kPerHead, WeightsRequest::kMean}) {
-    const auto with = encoder(x, AttentionMask(), request);
+  for (const auto kind : {WeightsRequest::kPerHead, WeightsRequest::kMean}) {
+    const auto with = encoder(x, AttentionMask(), kind);
     EXPECT_TENSOR_EQUAL(with.output, alone.output);
     ASSERT_EQ(with.weights.size(), 3u);
     for (const auto& weights : with.weights) {
       EXPECT_TENSOR_NEAR(
           weights.sum(-1),
-          request == WeightsRequest::kMean ? torch::ones({kB, kS}) : torch::ones({kB, kH, kS}),
-          1e-12);
+          kind == WeightsRequest::kMean ? torch::ones({kB, kS}) : torch::ones({kB, kH, kS}), 1e-12);
     }
   }
+}
+
+TEST(TransformerEncoder, ChosenLayersHeadsAndQueriesAloneReturnWeights) {
+  auto encoder = randomised(TransformerEncoder(sizes(), 3));
+  const auto x = input();
+  const auto full = encoder(x, AttentionMask(), WeightsRequest::kPerHead);
+  const auto some =
+      encoder(x, AttentionMask(),
+              WeightsRequest(WeightsRequest::kPerHead).heads({-1, 0}).queries({1}).layers({-2}));
+  EXPECT_TENSOR_EQUAL(some.output, full.output);
+  ASSERT_EQ(some.weights.size(), 3u);
+  EXPECT_FALSE(some.weights[0].defined());
+  EXPECT_FALSE(some.weights[2].defined());
+  EXPECT_TENSOR_EQUAL(
+      some.weights[1],
+      full.weights[1].index_select(1, torch::tensor({kH - 1, int64_t{0}})).narrow(2, 1, 1));
 }
 
 TEST(TransformerEncoder, PaddingLeavesTheRealPositionsUnchanged) {

@@ -1,6 +1,7 @@
 // A causal language model learns the French side of the demo's corpus from nothing.
 #include <gtest/gtest.h>
 
+#include <iostream>
 #include <set>
 #include <string>
 
@@ -17,7 +18,7 @@ namespace attend {
 namespace {
 
 TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
-  constexpr int64_t kUpdates = 1500, kTokens = 1536, kDrawn = 300;
+  constexpr int64_t kUpdates = 2500, kTokens = 1536, kDrawn = 300;
   const auto corpus = generate_demo_corpus({.train = 40000, .validation = 1, .test = 1});
   std::vector<std::string> french;
   for (const auto& pair : corpus.train) french.push_back(pair.target);
@@ -63,6 +64,8 @@ TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
     if (!fine && refused.size() < 1000) refused += text + "\n";
   }
   RecordProperty("accepted", std::to_string(accepted));
+  std::cout << "accepted " << accepted << " of " << kDrawn << ", " << distinct.size()
+            << " of them distinct\n";
   EXPECT_GE(accepted, kDrawn * 9 / 10) << refused;
   // It writes, and does not repeat one sentence that it knows by heart.
   EXPECT_GT(distinct.size(), static_cast<size_t>(kDrawn / 2));

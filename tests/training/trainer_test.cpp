@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "attend/checkpoint/model_folder.h"
 #include "attend/checkpoint/safetensors.h"
@@ -116,6 +118,25 @@ TEST_F(TrainerTest, AFinishedRunHasNothingMoreToDo) {
   const auto before = weights_in(folder);
   EXPECT_EQ(train(folder, options(10)).updates, 10);
   expect_equal(weights_in(folder), before);
+}
+
+// A report's speed once counted the tokens from before a validation, but not their time.
+TEST_F(TrainerTest, TheSpeedOfAReportIsThatOfAllItsUpdates) {
+  TemporaryFolder folder;
+  auto o = options(8);
+  o.valid_freq = {3, Duration::Unit::kUpdates};
+  o.disp_freq = {4, Duration::Unit::kUpdates};
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  TrainerCallbacks callbacks;
+  callbacks.progress = [&](const TrainingReport&) { std::this_thread::sleep_for(kPause); };
+  std::vector<double> speeds;
+  callbacks.report = [&](const TrainingReport& r) { speeds.push_back(r.tokens_per_second); };
+  train(folder, o, callbacks);
+  ASSERT_EQ(speeds.size(), 2U);
+  // Of a batch, both sides are full at most; an update takes its pause at least.
+  const double most =
+      2.0 * static_cast<double>(o.batch_tokens) / std::chrono::duration<double>(kPause).count();
+  for (const auto speed : speeds) EXPECT_LE(speed, most);
 }
 
 TEST_F(TrainerTest, TheFolderHoldsLastBestAndLog) {

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "attend/checkpoint/file_error.h"
 #include "attend/export.h"
@@ -30,6 +31,10 @@ ATTEND_API void save_model(const std::filesystem::path& folder, RecurrentSeq2Seq
 ATTEND_API void save_model(const std::filesystem::path& folder, TranslationModel& model);
 ATTEND_API void save_model(const std::filesystem::path& folder, CausalLMImpl& model);
 ATTEND_API void save_model(const std::filesystem::path& folder, VisionTransformerImpl& model);
+
+/// The architecture that a model folder holds, as its config.json names it: "marian", "gpt2", ...
+/// Throws: FileError.
+ATTEND_API std::string model_type(const std::filesystem::path& folder);
 
 /// Reads a model folder of attend's or a MarianMT one, in evaluation mode, as float32 on the CPU.
 ///

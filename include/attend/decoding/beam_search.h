@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <functional>
 #include <vector>
 
 #include "attend/export.h"
@@ -18,6 +19,27 @@ struct Hypothesis {
                                 // the last one the end token
 };
 
+/// A continuation that a step of the search looked at.
+struct BeamCandidate {
+  enum Fate {
+    kKept,      // one of the hypotheses that the next step continues
+    kFinished,  // ended, one of the results
+    kDropped,
+  };
+  size_t parent = 0;  // the hypothesis it continues: its index among those kept by the step
+                      // before, in their order
+  int64_t token = 0;  // the token added
+  double log_probability = 0;  // of all tokens so far, in nats
+  Fate fate = kDropped;
+};
+
+/// What one step did with one sentence.
+struct BeamStep {
+  size_t sentence = 0;                         // index in the batch
+  size_t step = 0;                             // from 0
+  std::vector<BeamCandidate> candidates = {};  // best first
+};
+
 /// How to search.
 struct BeamSearchOptions {
   int64_t beam_size = 1;           // hypotheses kept; 1 is greedy search
@@ -26,6 +48,8 @@ struct BeamSearchOptions {
   double max_length_factor = 3.0;  // tokens allowed for each source token...
   int64_t max_length_extra = 10;   // ...and beyond that
   bool attention = false;          // record the attention to the source
+  std::function<void(const BeamStep&)> on_step =
+      {};  // told of every step, for who wants to look on
 };
 
 /// Beam search over a batch, the N best hypotheses of each sentence, best first.

@@ -7,15 +7,9 @@
 
 #include "attend/export.h"
 #include "attend/functional/mask.h"
+#include "attend/functional/weights_request.h"
 
 namespace attend {
-
-/// Which attention weights to return beside the output.
-enum class WeightsRequest {
-  kNone,     // the output only
-  kPerHead,  // [B, H, T, S]
-  kMean,     // their mean over the heads, [B, T, S]
-};
 
 /// What an attention returns; structured bindings work.
 struct AttentionOutput {
@@ -48,11 +42,12 @@ struct AttentionParameters {
 ///         arXiv:2305.13245; with Hkv 1 multi-query attention; Shazeer, 2019, arXiv:1911.02150).
 /// Returns: the output by the fused kernel, the same bits with and without a request; on request
 ///         the weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S];
-///         [B, T, S] or [T, S] for input without heads. Both are differentiable.
+///         [B, T, S] or [T, S] for input without heads; of the chosen heads and queries only. Both
+///         are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
 ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
-    const AttentionMask& mask = {}, WeightsRequest weights = WeightsRequest::kNone,
+    const AttentionMask& mask = {}, const WeightsRequest& weights = WeightsRequest::kNone,
     const AttentionParameters& parameters = {});
 
 /// Which path `scaled_dot_product_attention` takes for these inputs, and what becomes of the mask,
@@ -75,7 +70,7 @@ ATTEND_API AttentionOutput additive_attention(const torch::Tensor& query, const 
                                               const torch::Tensor& scale_vector,
                                               const torch::Tensor& value,
                                               const AttentionMask& mask = {},
-                                              WeightsRequest weights = WeightsRequest::kNone,
+                                              const WeightsRequest& weights = WeightsRequest::kNone,
                                               const AttentionParameters& parameters = {});
 
 }  // namespace functional

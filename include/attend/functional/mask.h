@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "attend/export.h"
@@ -63,8 +64,16 @@ class ATTEND_API AttentionMask {
   /// Sentence b may attend to the keys s with may_attend[b][s]. may_attend: [B, S], bool.
   static AttentionMask padding(const torch::Tensor& may_attend);
 
+  /// Queries and keys stand at these positions, instead of bottom-right aligned: causal, window and
+  /// ALiBi go by them. Keys at negative positions are empty slots, which no query sees.
+  /// query: [T], key: [S], integers.
+  static AttentionMask positions(const torch::Tensor& query, const torch::Tensor& key);
+
   /// True if no part was given.
   bool is_none() const;
+
+  /// True if a part holds a value for each key.
+  bool has_tensors() const;
 
   /// The band of keys a query sees: those from i + S - T - left to i + S - T + right.
   struct Band {
@@ -73,6 +82,10 @@ class ATTEND_API AttentionMask {
 
     bool is_everything() const { return left == kAll && right == kAll; }
   };
+  /// Where queries [T] and keys [S] stand.
+  struct Positions {
+    torch::Tensor query, key;
+  };
   /// Two segments that are compared: query [B, T], key [B, S].
   struct Segments {
     torch::Tensor query, key;
@@ -80,6 +93,7 @@ class ATTEND_API AttentionMask {
 
   const Band& band() const { return band_; }
   bool is_causal() const { return band_.right == 0; }
+  const std::optional<Positions>& positions() const { return positions_; }
   const std::vector<Segments>& segments() const { return segments_; }
   const std::vector<torch::Tensor>& slopes() const { return slopes_; }      // each [H]
   const std::vector<torch::Tensor>& lengths() const { return lengths_; }    // each [B]
@@ -91,6 +105,7 @@ class ATTEND_API AttentionMask {
 
  private:
   Band band_;
+  std::optional<Positions> positions_;
   std::vector<Segments> segments_;
   std::vector<torch::Tensor> slopes_;
   std::vector<torch::Tensor> lengths_;
@@ -99,7 +114,7 @@ class ATTEND_API AttentionMask {
   std::vector<torch::Tensor> biases_;
 };
 
-/// Both masks at once.
+/// Both masks at once. Throws: c10::Error if both say where queries and keys stand.
 ATTEND_API AttentionMask operator&(const AttentionMask& a, const AttentionMask& b);
 
 namespace functional {

@@ -39,5 +39,10 @@ ATTEND_API torch::Tensor relative_position_buckets(int64_t target_length, int64_
                                                    bool bidirectional,
                                                    torch::Device device = torch::kCPU);
 
+/// The same for any distances. ahead: how far each key stands behind its query in the text, key -
+/// query, integers of any shape -> the same shape.
+ATTEND_API torch::Tensor relative_position_buckets(const torch::Tensor& ahead, int64_t num_buckets,
+                                                   int64_t max_distance, bool bidirectional);
+
 }  // namespace functional
 }  // namespace attend

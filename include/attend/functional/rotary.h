@@ -49,7 +49,8 @@ namespace functional {
 
 /// The angle by which each pair turns from one position to the next, in radians.
 /// Shapes: -> [dim / 2], float64. `dim` is that of `options`, or head_dim where that is 0.
-ATTEND_API torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim);
+ATTEND_API torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim,
+                                            torch::Device device = torch::kCPU);
 
 /// By how much kYarn lengthens rotated vectors: 0.1 ln(factor) + 1; 1 for the other kinds.
 ATTEND_API double rotary_length(const RotaryScaling& scaling);
@@ -64,6 +65,10 @@ ATTEND_API double rotary_length(const RotaryScaling& scaling);
 ///         16-bit x.
 ATTEND_API torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options,
                                 int64_t first = 0);
+
+/// The same with a position for each row. positions: [T], integers on x's device.
+ATTEND_API torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options,
+                                const torch::Tensor& positions);
 
 }  // namespace functional
 }  // namespace attend

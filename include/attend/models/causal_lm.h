@@ -57,9 +57,9 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
   /// `mask` is joined with causality: segments, for texts that share a row.
   torch::Tensor forward(const torch::Tensor& ids, const AttentionMask& mask = {});
 
-  /// `forward` that also returns the attention weights of every layer.
+  /// `forward` that also returns the attention weights of every layer, or of chosen ones.
   CausalLMOutput run(const torch::Tensor& ids, const AttentionMask& mask = {},
-                     WeightsRequest weights = WeightsRequest::kNone);
+                     const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// Start and end of a text; there is no pad token, which is -1.
   SpecialTokenIds special_tokens() const override;

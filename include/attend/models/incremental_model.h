@@ -80,6 +80,12 @@ class ATTEND_API TranslationModel : public IncrementalModel {
                                 const AttentionMask& source_mask = {},
                                 const AttentionMask& target_mask = {}) = 0;
 
+  /// The sum over all real labels of the label-smoothed cross-entropy of `forward`'s logits, in
+  /// nats. labels: [B, T] ids, the tokens to predict; the pad id counts nothing. What training
+  /// minimises: no tensor of all logits is made.
+  virtual torch::Tensor loss_sum(const torch::Tensor& source, const torch::Tensor& target,
+                                 const torch::Tensor& labels, double label_smoothing = 0.0) = 0;
+
   /// The module that holds the parameters.
   virtual torch::nn::Module& module() = 0;
 };

@@ -54,6 +54,8 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
   torch::Tensor forward(const torch::Tensor& source, const torch::Tensor& target,
                         const AttentionMask& source_mask = {},
                         const AttentionMask& target_mask = {}) override;
+  torch::Tensor loss_sum(const torch::Tensor& source, const torch::Tensor& target,
+                         const torch::Tensor& labels, double label_smoothing = 0.0) override;
 
   /// The attention weights [B, T, S] of a teacher-forced pass.
   torch::Tensor attention_weights(const torch::Tensor& source, const torch::Tensor& target,
@@ -87,8 +89,9 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
   struct Decoded;
   Memory encode(const torch::Tensor& source, const AttentionMask& source_mask);
   Decoded decode(const torch::Tensor& target, const Memory& memory, const torch::Tensor& hidden,
-                 WeightsRequest weights);
+                 const WeightsRequest& weights);
   const torch::Tensor& target_table() const;
+  const torch::Tensor& output_table() const;
   torch::Tensor project(const torch::Tensor& features) const;
 };
 TORCH_MODULE(RecurrentSeq2Seq);

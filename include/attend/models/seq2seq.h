@@ -43,7 +43,8 @@ struct ATTEND_API Seq2SeqOptions {
   TORCH_ARG(int64_t, start_id);             // fed first to the decoder; default pad_id (Marian)
 };
 
-/// What `Seq2Seq::run` returns: logits, and the attention of every layer if requested.
+/// What `Seq2Seq::run` returns: logits, and the attention of every layer if requested; undefined
+/// for layers that were not.
 struct Seq2SeqOutput {
   torch::Tensor logits;                        // [B, T, V]
   std::vector<torch::Tensor> encoder_weights;  // a layer each: [B, H, S, S] or [B, S, S]
@@ -97,11 +98,13 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
   torch::Tensor forward(const torch::Tensor& source, const torch::Tensor& target,
                         const AttentionMask& source_mask = {},
                         const AttentionMask& target_mask = {}) override;
+  torch::Tensor loss_sum(const torch::Tensor& source, const torch::Tensor& target,
+                         const torch::Tensor& labels, double label_smoothing = 0.0) override;
 
-  /// `forward` that also returns the attention weights of every layer.
+  /// `forward` that also returns the attention weights of every layer, or of chosen ones.
   Seq2SeqOutput run(const torch::Tensor& source, const torch::Tensor& target,
                     const AttentionMask& source_mask = {}, const AttentionMask& target_mask = {},
-                    WeightsRequest weights = WeightsRequest::kNone);
+                    const WeightsRequest& weights = WeightsRequest::kNone);
 
   SpecialTokenIds special_tokens() const override;
   int64_t max_target_length() const override { return options.max_length(); }
@@ -129,7 +132,12 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
                       PositionalEncoding& positions, int64_t offset) const;
   const torch::Tensor& source_table() const;
   const torch::Tensor& target_table() const;
+  const torch::Tensor& output_table() const;
   torch::Tensor project(const torch::Tensor& hidden) const;
+  // `run` with the decoder's output, [B, T, E], in the place of logits.
+  Seq2SeqOutput hidden(const torch::Tensor& source, const torch::Tensor& target,
+                       const AttentionMask& source_mask, const AttentionMask& target_mask,
+                       const WeightsRequest& weights);
 };
 TORCH_MODULE(Seq2Seq);
 

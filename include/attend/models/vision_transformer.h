@@ -48,9 +48,10 @@ class ATTEND_API VisionTransformerImpl : public torch::nn::Cloneable<VisionTrans
   void pretty_print(std::ostream& stream) const override;
   torch::Tensor forward(const torch::Tensor& images);
 
-  /// `forward` that also returns the tokens and the attention weights of every layer.
+  /// `forward` that also returns the tokens and the attention weights of every layer, or of
+  /// chosen ones.
   VisionTransformerOutput run(const torch::Tensor& images,
-                              WeightsRequest weights = WeightsRequest::kNone);
+                              const WeightsRequest& weights = WeightsRequest::kNone);
 
   VisionTransformerOptions options;
   torch::nn::Conv2d patch_projection{nullptr};

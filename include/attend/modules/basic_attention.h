@@ -37,7 +37,7 @@ class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttention
 
   AttentionOutput forward(const torch::Tensor& query, const torch::Tensor& key,
                           const torch::Tensor& value, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// W_k k, which a decoder computes once and hands to `attend` at every step. [B, S, hidden_dim].
   torch::Tensor project_key(const torch::Tensor& key) const;
@@ -45,7 +45,7 @@ class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttention
   /// `forward` with keys that went through `project_key`.
   AttentionOutput attend(const torch::Tensor& query, const torch::Tensor& projected_key,
                          const torch::Tensor& value, const AttentionMask& mask = {},
-                         WeightsRequest weights = WeightsRequest::kNone) const;
+                         const WeightsRequest& weights = WeightsRequest::kNone) const;
 
   BasicAttentionOptions options;
   torch::nn::Linear q_proj{nullptr}, k_proj{nullptr};
@@ -53,7 +53,7 @@ class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttention
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({3, torch::nn::AnyValue(AttentionMask())},
-                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {4, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(BasicAttention);
 

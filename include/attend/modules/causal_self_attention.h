@@ -32,18 +32,18 @@ class ATTEND_API CausalSelfAttentionImpl : public MultiHeadAttentionBase<CausalS
   explicit CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_);
 
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// The new positions x [B, T, E] attend to the cached ones and causally to each other; they join
   /// the cache.
   AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
-                       WeightsRequest weights = WeightsRequest::kNone) const;
+                       const WeightsRequest& weights = WeightsRequest::kNone) const;
 
   int64_t max_length;
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
-                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {2, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(CausalSelfAttention);
 

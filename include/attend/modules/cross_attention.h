@@ -17,11 +17,11 @@ class ATTEND_API CrossAttentionImpl : public SingleHeadAttentionBase<CrossAttent
   explicit CrossAttentionImpl(const SingleHeadAttentionOptions& options_);
   AttentionOutput forward(const torch::Tensor& x, const torch::Tensor& memory,
                           const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(AttentionMask())},
-                           {3, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {3, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(CrossAttention);
 

@@ -42,17 +42,18 @@ class ATTEND_API EncoderDecoderAttentionImpl
   DecoderLayerOutput forward(const torch::Tensor& target, const torch::Tensor& memory,
                              const AttentionMask& target_mask = {},
                              const AttentionMask& memory_mask = {},
-                             WeightsRequest weights = WeightsRequest::kNone);
+                             const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// A cache for `step`, with memory [B, S, E] projected once.
-  DecoderLayerCache start(const torch::Tensor& memory) const;
+  /// A cache for `step`, with memory [B, S, E] projected once. `self` is an empty cache of the kind
+  /// that the self-attention is to have.
+  DecoderLayerCache start(const torch::Tensor& memory, const KeyValueCache& self = {}) const;
 
   /// The new target positions, target [B, T, E], after the cached ones. The batch may be a multiple
   /// of the memory's: rows b * K .. b * K + K - 1 of the target then share row b of the memory, as
   /// the K hypotheses of a beam do, and the memory is not copied. This takes T = 1.
   DecoderLayerOutput step(const torch::Tensor& target, DecoderLayerCache& cache,
                           const AttentionMask& memory_mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerLayerOptions options;
   MultiHeadSelfAttention self_attn{nullptr};
@@ -65,7 +66,7 @@ class ATTEND_API EncoderDecoderAttentionImpl
  protected:
   FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(AttentionMask())},
                            {3, torch::nn::AnyValue(AttentionMask())},
-                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {4, torch::nn::AnyValue(WeightsRequest())})
 
  private:
   template <typename SelfAttention, typename CrossAttention>

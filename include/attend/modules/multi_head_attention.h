@@ -78,7 +78,7 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
   /// add_bias_kv and add_zero_attn, weights have a column more for each.
   AttentionOutput attend(const torch::Tensor& query, const KeyValue& memory,
                          const AttentionMask& mask = {},
-                         WeightsRequest weights = WeightsRequest::kNone) const;
+                         const WeightsRequest& weights = WeightsRequest::kNone) const;
 
   MultiHeadAttentionOptions options;
   torch::nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, out_proj{nullptr};
@@ -91,16 +91,19 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
   /// Attention of inputs with or without a batch axis.
   AttentionOutput attend_to(const torch::Tensor& query, const torch::Tensor& key,
                             const torch::Tensor& value, const AttentionMask& mask,
-                            WeightsRequest weights) const;
+                            const WeightsRequest& weights) const;
 
   /// Self-attention of the new positions x [B, T, E] to themselves and to the cached ones.
   AttentionOutput attend_to_cached(const torch::Tensor& x, KeyValueCache& cache,
-                                   const AttentionMask& mask, WeightsRequest weights) const;
+                                   const AttentionMask& mask, const WeightsRequest& weights) const;
 
  private:
-  torch::Tensor project_query(const torch::Tensor& query, int64_t first) const;
+  // positions: [T] and [S], int64, read with rotary positions alone.
+  torch::Tensor project_query(const torch::Tensor& query, const torch::Tensor& positions) const;
+  KeyValue project_at(const torch::Tensor& key, const torch::Tensor& value,
+                      const torch::Tensor& positions) const;
   AttentionMask with_own_mask(const AttentionMask& mask, const torch::Tensor& query,
-                              int64_t source) const;
+                              const KeyValue& memory, const torch::Tensor& query_positions) const;
   KeyValue with_own_keys(const KeyValue& memory) const;
 };
 
@@ -127,11 +130,11 @@ class ATTEND_API MultiHeadAttentionImpl : public MultiHeadAttentionBase<MultiHea
 
   AttentionOutput forward(const torch::Tensor& query, const torch::Tensor& key,
                           const torch::Tensor& value, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({3, torch::nn::AnyValue(AttentionMask())},
-                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {4, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(MultiHeadAttention);
 

@@ -19,16 +19,16 @@ class ATTEND_API MultiHeadSelfAttentionImpl
   explicit MultiHeadSelfAttentionImpl(const MultiHeadAttentionOptions& options_);
 
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// The new positions x [B, T, E] attend to the cached ones and to each other; they join the
   /// cache.
   AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
-                       WeightsRequest weights = WeightsRequest::kNone) const;
+                       const WeightsRequest& weights = WeightsRequest::kNone) const;
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
-                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {2, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(MultiHeadSelfAttention);
 

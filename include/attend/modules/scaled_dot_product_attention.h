@@ -34,13 +34,13 @@ class ATTEND_API ScaledDotProductAttentionImpl
   void pretty_print(std::ostream& stream) const override;
   AttentionOutput forward(const torch::Tensor& query, const torch::Tensor& key,
                           const torch::Tensor& value, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
   ScaledDotProductAttentionOptions options;
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({3, torch::nn::AnyValue(AttentionMask())},
-                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {4, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(ScaledDotProductAttention);
 

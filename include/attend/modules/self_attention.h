@@ -15,11 +15,11 @@ class ATTEND_API SelfAttentionImpl : public SingleHeadAttentionBase<SelfAttentio
       : SelfAttentionImpl(SingleHeadAttentionOptions(embed_dim)) {}
   explicit SelfAttentionImpl(const SingleHeadAttentionOptions& options_);
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
-                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {2, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(SelfAttention);
 

@@ -42,7 +42,7 @@ class ATTEND_API SingleHeadAttentionBase : public torch::nn::Cloneable<Derived> 
 
  protected:
   AttentionOutput attend(const torch::Tensor& x, const torch::Tensor& memory,
-                         const AttentionMask& mask, WeightsRequest weights) const;
+                         const AttentionMask& mask, const WeightsRequest& weights) const;
 };
 
 }  // namespace attend

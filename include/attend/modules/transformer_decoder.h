@@ -11,9 +11,10 @@ namespace attend {
 
 /// What a decoder returns.
 struct DecoderOutput {
-  torch::Tensor output;                      // [B, T, E]
-  std::vector<torch::Tensor> self_weights;   // one tensor a layer, if requested
-  std::vector<torch::Tensor> cross_weights;  // one tensor a layer, if requested
+  torch::Tensor output;  // [B, T, E]
+  // One tensor a layer, if requested; undefined for the layers that were not.
+  std::vector<torch::Tensor> self_weights;
+  std::vector<torch::Tensor> cross_weights;
 };
 
 /// What a decoder keeps between steps: one cache a layer.
@@ -44,17 +45,16 @@ class ATTEND_API TransformerDecoderImpl : public torch::nn::Cloneable<Transforme
   DecoderOutput forward(const torch::Tensor& target, const torch::Tensor& memory,
                         const AttentionMask& target_mask = {},
                         const AttentionMask& memory_mask = {},
-                        WeightsRequest weights = WeightsRequest::kNone);
+                        const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// A cache for `step`, with memory [B, S, E] projected once by every layer.
-  DecoderCache start(const torch::Tensor& memory) const;
+  /// A cache for `step`, with memory [B, S, E] projected once by every layer. Each layer's
+  /// self-attention gets a copy of `self`, an empty cache of the kind that is wanted.
+  DecoderCache start(const torch::Tensor& memory, const KeyValueCache& self = {}) const;
 
-  /// The new target positions after the cached ones; see `EncoderDecoderAttention::step`. Weights
-  /// are those of the layers from `first_weights_layer` on.
+  /// The new target positions after the cached ones; see `EncoderDecoderAttention::step`.
   DecoderOutput step(const torch::Tensor& target, DecoderCache& cache,
                      const AttentionMask& memory_mask = {},
-                     WeightsRequest weights = WeightsRequest::kNone,
-                     size_t first_weights_layer = 0);
+                     const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerDecoderOptions options;
   torch::nn::ModuleList layers{nullptr};     // of TransformerDecoderLayer
@@ -63,12 +63,12 @@ class ATTEND_API TransformerDecoderImpl : public torch::nn::Cloneable<Transforme
  protected:
   FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(AttentionMask())},
                            {3, torch::nn::AnyValue(AttentionMask())},
-                           {4, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {4, torch::nn::AnyValue(WeightsRequest())})
 
  private:
-  DecoderOutput run_step(const torch::Tensor& target, DecoderCache& cache,
-                         const AttentionMask& memory_mask, WeightsRequest weights,
-                         size_t first_weights_layer);
+  template <typename RunLayer>
+  DecoderOutput run(const torch::Tensor& target, const WeightsRequest& weights,
+                    const RunLayer& run_layer);
 };
 TORCH_MODULE(TransformerDecoder);
 

@@ -46,12 +46,12 @@ class ATTEND_API TransformerEncoderLayerImpl
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
-                          WeightsRequest weights = WeightsRequest::kNone);
+                          const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// The new positions x [B, T, E] attend causally to each other and to the cached ones; they join
   /// the cache. An error leaves the cache as it was.
   AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache,
-                       WeightsRequest weights = WeightsRequest::kNone);
+                       const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerLayerOptions options;
   MultiHeadSelfAttention self_attn{nullptr};
@@ -65,14 +65,15 @@ class ATTEND_API TransformerEncoderLayerImpl
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
-                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {2, torch::nn::AnyValue(WeightsRequest())})
 };
 TORCH_MODULE(TransformerEncoderLayer);
 
 /// What an encoder returns.
 struct EncoderOutput {
   torch::Tensor output;                // [B, S, E]
-  std::vector<torch::Tensor> weights;  // one tensor a layer, if requested
+  std::vector<torch::Tensor> weights;  // one tensor a layer, if requested; undefined for layers
+                                       // that were not
 };
 
 /// Options for `TransformerEncoder`.
@@ -97,12 +98,12 @@ class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<Transforme
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
   EncoderOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
-                        WeightsRequest weights = WeightsRequest::kNone);
+                        const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// A causal stack's new positions x [B, T, E], with a cache for each layer, which they join.
   /// Throws: c10::Error unless there are as many caches as layers.
   EncoderOutput step(const torch::Tensor& x, std::vector<KeyValueCache>& caches,
-                     WeightsRequest weights = WeightsRequest::kNone);
+                     const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerEncoderOptions options;
   torch::nn::ModuleList layers{nullptr};     // of TransformerEncoderLayer
@@ -110,7 +111,12 @@ class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<Transforme
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
-                           {2, torch::nn::AnyValue(WeightsRequest::kNone)})
+                           {2, torch::nn::AnyValue(WeightsRequest())})
+
+ private:
+  template <typename RunLayer>
+  EncoderOutput run(const torch::Tensor& x, const WeightsRequest& weights,
+                    const RunLayer& run_layer);
 };
 TORCH_MODULE(TransformerEncoder);
 

@@ -1,0 +1,172 @@
+// attend-visualize: the attention of a model on a text, as a page to explore, a picture, or numbers.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <iterator>
+
+#include "attend/checkpoint/file_error.h"
+#include "attend/viz/heatmap.h"
+#include "common/machine.h"
+#include "detail/atomic_file.h"
+#include "model_attention.h"
+
+namespace attend::app {
+namespace {
+
+struct VisualizeOptions {
+  AttentionRequest request;
+  std::string target;
+  std::vector<std::string> text;
+  std::filesystem::path output;
+  std::string format = "html";
+  std::string view;    // default: the last one, which is cross-attention in a translator
+  int64_t layer = -1;  // counts from 0, or from the end
+  std::string head;    // a number, "mean", or empty for all of them
+  MachineOptions machine;
+};
+
+const AttentionView& chosen_view(const AttentionPage& page, const std::string& name) {
+  if (name.empty()) return page.views.back();
+  std::string known;
+  for (const auto& view : page.views) {
+    if (view.name == name) return view;
+    known += (known.empty() ? "" : ", ") + view.name;
+  }
+  TORCH_CHECK_VALUE(false, "--view: expected one of ", known, ", got ", name);
+}
+
+int64_t index_of(const char* flag, int64_t value, int64_t count) {
+  TORCH_CHECK_VALUE(value >= -count && value < count, flag, ": expected a number in [", -count,
+                    ", ", count, "), got ", value);
+  return value < 0 ? value + count : value;
+}
+
+// The heads of one layer side by side, one of them, or their mean.
+HeatmapGrid picture(const AttentionPage& page, const VisualizeOptions& o) {
+  const auto& view = chosen_view(page, o.view);
+  const auto layer = index_of("--layer", o.layer, view.weights.size(0));
+  const auto weights = view.weights[layer];  // [H, T, S]
+  HeatmapGrid grid;
+  grid.title = fmt::format("{}, layer {}", view.label, layer);
+  const auto add = [&](const torch::Tensor& values, const std::string& title) {
+    Heatmap panel;
+    panel.values = values;
+    panel.row_labels = page.tokens.at(view.rows);
+    panel.column_labels = page.tokens.at(view.columns);
+    panel.options.title = title;
+    panel.options.x_label = view.columns;
+    panel.options.y_label = view.rows;
+    panel.options.value_label = "attention";
+    panel.options.minimum = 0.0;
+    panel.options.maximum = 1.0;
+    grid.panels.push_back(std::move(panel));
+  };
+  if (o.head == "mean") {
+    add(weights.mean(0), "mean over the heads");
+  } else if (!o.head.empty()) {
+    int64_t head = 0;
+    TORCH_CHECK_VALUE(CLI::detail::lexical_cast(o.head, head),
+                      "--head: expected a number or mean, got ", o.head);
+    head = index_of("--head", head, weights.size(0));
+    add(weights[head], fmt::format("head {}", head));
+  } else {
+    for (int64_t h = 0; h < weights.size(0); ++h) add(weights[h], fmt::format("head {}", h));
+  }
+  return grid;
+}
+
+std::string rendered(const AttentionPage& page, const VisualizeOptions& o, bool to_terminal) {
+  if (o.format == "html") return attention_html(page);
+  if (o.format == "json") return attention_json(page) + "\n";
+  const auto grid = picture(page, o);
+  if (o.format == "png") return heatmap_png(grid);
+  if (o.format == "svg") return heatmap_svg(grid);
+  std::string text = grid.title + "\n";
+  for (const auto& panel : grid.panels) {
+    text += "\n" + heatmap_text(panel, to_terminal ? TerminalColor::kTrue : TerminalColor::kNone);
+  }
+  return text;
+}
+
+std::string read_all(std::istream& stream) {
+  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+int visualize(VisualizeOptions& o) {
+  for (const auto& word : o.text) o.request.text += (o.request.text.empty() ? "" : " ") + word;
+  if (o.text.empty()) o.request.text = read_all(std::cin);
+  while (o.request.text.ends_with('\n') || o.request.text.ends_with('\r')) {
+    o.request.text.pop_back();
+  }
+  if (!o.target.empty()) o.request.target = o.target;
+  o.request.device = prepare_machine(o.machine);
+  // Text and what is asked for by "-" go to standard output; the rest has a name of its own.
+  if (o.output.empty() && o.format != "text") o.output = "attention." + o.format;
+  const bool to_stdout = o.output.empty() || o.output == "-";
+  const auto result =
+      rendered(model_attention(o.request), o, to_stdout && isatty(STDOUT_FILENO) == 1);
+  if (!to_stdout) {
+    detail::write_file_atomically(o.output, result);
+    std::cerr << "wrote " << o.output.string() << '\n';
+    return EXIT_SUCCESS;
+  }
+  std::cout << result << std::flush;
+  if (!std::cout) throw FileError("standard output", "cannot write");
+  return EXIT_SUCCESS;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Shows the attention of a model on a text.", "attend-visualize");
+  VisualizeOptions o;
+  app.add_option("text", o.text, "The text; default: all of standard input");
+  app.add_option("-m,--model-dir", o.request.model_dir,
+                 "Model folder: a translator, attend's own or a MarianMT one, or a causal language "
+                 "model")
+      ->required();
+  app.add_option("-t,--target", o.target,
+                 "A translation to show the attention of; default: the model's own");
+  app.add_option("-o,--output", o.output,
+                 "File to write, - for standard output; default: attention.<format>, text to "
+                 "standard output");
+  app.add_option("-f,--format", o.format,
+                 "html: a page to explore; png, svg: the heads of a layer; "
+                 "json: all numbers; text: for a terminal")
+      ->check(CLI::IsMember({"html", "png", "svg", "json", "text"}))
+      ->capture_default_str();
+  app.add_option(
+      "--view", o.view,
+      "Of pictures: encoder, decoder or cross; self of a causal model; default: the last");
+  app.add_option("--layer", o.layer, "Of pictures: from 0, or from the end with -1 the last")
+      ->capture_default_str();
+  app.add_option("--head", o.head,
+                 "Of pictures: a number from 0, or mean; default: all, side by side");
+  app.add_option("-b,--beam-size", o.request.beam_size, "Hypotheses kept by the search; 1: greedy")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  add_machine_options(app, o.machine);
+  app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
+    return std::string("attend-visualize: ") + error.what() + "\nRun with --help for the flags.\n";
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    constexpr int kUsage = 2;
+    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
+  }
+  return visualize(o);
+}
+
+}  // namespace
+}  // namespace attend::app
+
+int main(int argc, char** argv) try {
+  return attend::app::run(argc, argv);
+} catch (const c10::Error& error) {
+  std::cerr << "attend-visualize: " << error.what_without_backtrace() << '\n';
+  return EXIT_FAILURE;
+} catch (const std::exception& error) {
+  std::cerr << "attend-visualize: " << error.what() << '\n';
+  return EXIT_FAILURE;
+}

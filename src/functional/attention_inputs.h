@@ -1,0 +1,26 @@
+#pragma once
+
+#include "attend/functional/attention.h"
+#include "functional/lowered_mask.h"
+
+namespace attend::functional {
+
+/// One checked attention of [B, H, T, D] queries, as every path takes it.
+struct AttentionInputs {
+  torch::Tensor query, key, value;
+  LoweredMask mask;
+  double scale;
+  AttentionParameters parameters;
+
+  int64_t kv_heads() const { return key.size(1); }
+  int64_t group() const { return query.size(1) / key.size(1); }
+  AttentionShape shape() const {
+    return {query.size(0), query.size(1), query.size(2), key.size(2)};
+  }
+};
+
+/// x [B, H, T, D] y [B, Hkv, D, S]: the query heads of a group are rows of one product, so that
+/// nothing is copied for each of them.
+torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y);
+
+}  // namespace attend::functional
