@@ -7,9 +7,9 @@
 #include "attend/translation/chrf.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
+#include "common/console.h"
 #include "common/machine.h"
-#include "console.h"
-#include "model_choice.h"
+#include "common/model_choice.h"
 
 namespace attend::app {
 namespace {

@@ -10,9 +10,9 @@
 #include "attend/text/subword_training.h"
 #include "attend/training/trainer.h"
 #include "commands.h"
+#include "common/console.h"
 #include "common/machine.h"
-#include "console.h"
-#include "model_choice.h"
+#include "common/model_choice.h"
 
 namespace attend::app {
 namespace {

@@ -14,8 +14,8 @@
 #include "attend/text/lines.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
+#include "common/console.h"
 #include "common/machine.h"
-#include "console.h"
 
 namespace attend::app {
 namespace {

@@ -9,8 +9,8 @@
 #include "attend/checkpoint/file_error.h"
 #include "attend/viz/heatmap.h"
 #include "common/machine.h"
+#include "common/model_attention.h"
 #include "detail/atomic_file.h"
-#include "model_attention.h"
 
 namespace attend::app {
 namespace {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "detail/markup.h"
 #include "viz/attention_page_template.h"
 
 namespace attend {
@@ -51,25 +52,6 @@ torch::Tensor checked_weights(const AttentionPage& page, const AttentionView& vi
   return numbers;
 }
 
-// RFC 4648, section 4.
-std::string base64(const std::string& bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const auto count = std::min<size_t>(bytes.size() - i, 3);
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      group = group << 8U | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    }
-    for (size_t j = 0; j < 4; ++j) {
-      text += j <= count ? kDigits[group >> (18 - 6 * j) & 63U] : '=';
-    }
-  }
-  return text;
-}
-
 // 16-bit numbers, the low byte first.
 std::string packed(const torch::Tensor& weights) {
   constexpr float kLargest = 65535.0F;
@@ -82,7 +64,7 @@ std::string packed(const torch::Tensor& weights) {
     bytes[2 * i] = static_cast<char>(number & 255U);
     bytes[2 * i + 1] = static_cast<char>(number >> 8U);
   }
-  return base64(bytes);
+  return detail::base64(bytes);
 }
 
 Json nested(const torch::Tensor& weights) {
@@ -135,30 +117,6 @@ std::string text_of(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// Text that a browser reads as text, in an element and in an attribute alike.
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
-
 void replace_once(std::string& text, std::string_view what, const std::string& with) {
   const auto at = text.find(what);
   TORCH_INTERNAL_ASSERT(at != std::string::npos, what);
@@ -174,10 +132,9 @@ std::string attention_html(const AttentionPage& page) {
     data.replace(at, 1, "\\u003c");
   }
   std::string html(detail::kAttentionPageTemplate);
-  // Through JSON once, so that bytes that are not UTF-8 are replaced.
-  const auto title = Json::parse(text_of(page.title)).get<std::string>();
-  replace_once(html, "{{TITLE}}", escaped(title));
+  // The title last: it may hold the name of the other place.
   replace_once(html, "{{ATTENTION_DATA}}", data);
+  replace_once(html, "{{TITLE}}", detail::escape_markup(page.title));
   return html;
 }
 

@@ -19,6 +19,13 @@ struct Rect {
   double x = 0, y = 0, width = 0, height = 0;
 };
 
+/// How a line is drawn.
+struct Stroke {
+  Rgb color = {};
+  double width = 1;                 // px
+  std::vector<double> dashes = {};  // px of line and of gap in turn; empty = without gaps
+};
+
 /// Where a text lies from its point on.
 enum class Anchor { kStart, kMiddle, kEnd };
 
@@ -41,6 +48,18 @@ class Canvas {
   virtual void color_scale(const Rect& rect) = 0;
 
   virtual void line(Point from, Point to, Rgb color) = 0;
+
+  /// Straight lines from point to point, with round corners.
+  virtual void polyline(const std::vector<Point>& points, const Stroke& stroke) = 0;
+
+  /// The area inside straight lines from point to point and back to the first.
+  virtual void polygon(const std::vector<Point>& points, Rgb color) = 0;
+
+  /// A rectangle with round corners; the border's middle is on its edge.
+  virtual void box(const Rect& rect, double radius, Rgb color, const Stroke& border) = 0;
+
+  /// An invisible disc with a tooltip, where the format can show one.
+  virtual void hover(Point center, double radius, std::string_view tooltip) = 0;
 
   /// One line of text; `at` is on its baseline, around which it is turned clockwise.
   virtual void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,

@@ -25,7 +25,7 @@ using Context = std::unique_ptr<cairo_t, ContextDeleter>;
 
 void check(cairo_status_t status) {
   TORCH_CHECK(status == CAIRO_STATUS_SUCCESS,
-              "Heatmap: expected a picture from Cairo, got: ", cairo_status_to_string(status));
+              "Canvas: expected a picture from Cairo, got: ", cairo_status_to_string(status));
 }
 
 Surface make_surface(int width, int height) {
@@ -133,6 +133,34 @@ class PngCanvas : public Canvas {
     cairo_stroke(context_.get());
   }
 
+  void polyline(const std::vector<Point>& points, const Stroke& stroke) override {
+    trace(points);
+    draw_path(stroke);
+  }
+
+  void polygon(const std::vector<Point>& points, Rgb color) override {
+    trace(points);
+    set_color(color);
+    cairo_fill(context_.get());
+  }
+
+  void box(const Rect& rect, double radius, Rgb color, const Stroke& border) override {
+    constexpr double kQuarter = std::numbers::pi / 2;
+    const double left = rect.x + radius, right = rect.x + rect.width - radius;
+    const double top = rect.y + radius, bottom = rect.y + rect.height - radius;
+    cairo_new_path(context_.get());
+    cairo_arc(context_.get(), left, top, radius, 2 * kQuarter, 3 * kQuarter);
+    cairo_arc(context_.get(), right, top, radius, 3 * kQuarter, 4 * kQuarter);
+    cairo_arc(context_.get(), right, bottom, radius, 0, kQuarter);
+    cairo_arc(context_.get(), left, bottom, radius, kQuarter, 2 * kQuarter);
+    cairo_close_path(context_.get());
+    set_color(color);
+    cairo_fill_preserve(context_.get());
+    draw_path(border);
+  }
+
+  void hover(Point /*center*/, double /*radius*/, std::string_view /*tooltip*/) override {}
+
   void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,
             double degrees) override {
     cairo_save(context_.get());
@@ -153,6 +181,21 @@ class PngCanvas : public Canvas {
   }
 
  private:
+  void trace(const std::vector<Point>& points) {
+    cairo_new_path(context_.get());
+    for (const auto& point : points) cairo_line_to(context_.get(), point.x, point.y);
+  }
+
+  void draw_path(const Stroke& stroke) {
+    cairo_save(context_.get());
+    set_color(stroke.color);
+    cairo_set_line_width(context_.get(), stroke.width);
+    cairo_set_line_join(context_.get(), CAIRO_LINE_JOIN_ROUND);
+    cairo_set_dash(context_.get(), stroke.dashes.data(), static_cast<int>(stroke.dashes.size()), 0);
+    cairo_stroke(context_.get());
+    cairo_restore(context_.get());
+  }
+
   void set_color(Rgb color) {
     cairo_set_source_rgb(context_.get(), color.red / 255.0, color.green / 255.0,
                          color.blue / 255.0);

@@ -122,6 +122,31 @@ class SvgCanvas : public Canvas {
           number(from.x), number(from.y), number(to.x), number(to.y), hex(color));
   }
 
+  void polyline(const std::vector<Point>& points, const Stroke& stroke) override {
+    write(R"(<polyline points="{}" fill="none" stroke-linejoin="round"{}/>)"
+          "\n",
+          list(points), attributes(stroke));
+  }
+
+  void polygon(const std::vector<Point>& points, Rgb color) override {
+    write(R"(<polygon points="{}" fill="{}"/>)"
+          "\n",
+          list(points), hex(color));
+  }
+
+  void box(const Rect& rect, double radius, Rgb color, const Stroke& border) override {
+    write(R"(<rect x="{}" y="{}" width="{}" height="{}" rx="{}" fill="{}"{}/>)"
+          "\n",
+          number(rect.x), number(rect.y), number(rect.width), number(rect.height), number(radius),
+          hex(color), attributes(border));
+  }
+
+  void hover(Point center, double radius, std::string_view tooltip) override {
+    write(R"(<circle cx="{}" cy="{}" r="{}" fill="none" pointer-events="all">)"
+          "<title>{}</title></circle>\n",
+          number(center.x), number(center.y), number(radius), escaped(tooltip));
+  }
+
   void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,
             double degrees) override {
     constexpr std::array kAnchors{"start", "middle", "end"};
@@ -143,6 +168,24 @@ class SvgCanvas : public Canvas {
   template <typename... Args>
   void write(fmt::format_string<Args...> format, Args&&... args) {
     fmt::format_to(std::back_inserter(svg_), format, std::forward<Args>(args)...);
+  }
+
+  static std::string list(const std::vector<Point>& points) {
+    std::string out;
+    for (const auto& point : points) {
+      if (!out.empty()) out += ' ';
+      out += number(point.x) + "," + number(point.y);
+    }
+    return out;
+  }
+
+  static std::string attributes(const Stroke& stroke) {
+    auto out =
+        fmt::format(R"( stroke="{}" stroke-width="{}")", hex(stroke.color), number(stroke.width));
+    for (size_t i = 0; i < stroke.dashes.size(); ++i) {
+      out += (i == 0 ? " stroke-dasharray=\"" : " ") + number(stroke.dashes[i]);
+    }
+    return stroke.dashes.empty() ? out : out + '"';
   }
 
   void rectangle(const Rect& rect, std::string_view paint, std::string_view tooltip) {

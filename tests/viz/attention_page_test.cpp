@@ -107,7 +107,7 @@ TEST(AttentionJson, HoldsTheNumbersAsTheyAre) {
 TEST(AttentionPage, TextIsNeverMarkup) {
   auto page = small_page();
   const std::string hostile = "</script><script>alert(1)</script><!--";
-  page.title = "<b>" + hostile + "&\"\xFF";
+  page.title = "<b>" + hostile + "&\"\xFF {{ATTENTION_DATA}}";
   page.tokens["source"][1] = hostile;
   page.tokens["source"][2] = std::string("\x01\xC3(\0", 4);
   page.views[0].label = hostile;
@@ -122,7 +122,7 @@ TEST(AttentionPage, TextIsNeverMarkup) {
   EXPECT_EQ(count(html, "<!--"), count(harmless, "<!--"));
   const auto data = data_of(html);
   EXPECT_EQ(data["tokens"]["source"][1], hostile);
-  EXPECT_EQ(data["title"], "<b>" + hostile + "&\"\uFFFD");
+  EXPECT_EQ(data["title"], "<b>" + hostile + "&\"\uFFFD {{ATTENTION_DATA}}");
   EXPECT_NE(html.find("<title>&lt;b&gt;&lt;/script&gt;"), std::string::npos);
 }
 

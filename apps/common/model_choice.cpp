@@ -1,4 +1,4 @@
-#include "model_choice.h"
+#include "common/model_choice.h"
 
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"

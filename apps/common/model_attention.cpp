@@ -1,4 +1,4 @@
-#include "model_attention.h"
+#include "common/model_attention.h"
 
 #include <algorithm>
 #include <utility>
@@ -30,7 +30,7 @@ torch::Tensor row_of(const std::vector<int64_t>& values, torch::Device device) {
 }
 
 void check_length(const char* what, size_t tokens, int64_t most) {
-  TORCH_CHECK_VALUE(static_cast<int64_t>(tokens) <= most, "attend-visualize: expected a ", what,
+  TORCH_CHECK_VALUE(static_cast<int64_t>(tokens) <= most, "expected a ", what,
                     " of at most the model's ", most, " positions, got ", tokens, " tokens");
 }
 
@@ -117,7 +117,7 @@ AttentionPage of_translator(const AttentionRequest& request, AttentionPage page)
 
 AttentionPage of_causal_model(const AttentionRequest& request, AttentionPage page) {
   TORCH_CHECK_VALUE(!request.target,
-                    "attend-visualize: expected a target for a translator alone, got one for a "
+                    "expected a target for a translator alone, got one for a "
                     "causal language model");
   auto model = load_causal_lm(request.model_dir);
   const auto tokenizer = SubwordTokenizer::load(request.model_dir);
@@ -136,7 +136,7 @@ AttentionPage of_causal_model(const AttentionRequest& request, AttentionPage pag
 
 AttentionPage model_attention(const AttentionRequest& request) {
   TORCH_CHECK_VALUE(request.text.find_first_not_of(" \t\r\n") != std::string::npos,
-                    "attend-visualize: expected a text, got an empty one");
+                    "expected a text, got an empty one");
   const torch::InferenceMode inference;
   const auto type = model_type(request.model_dir);
   AttentionPage page{.title = request.text, .model = type};

@@ -1,0 +1,83 @@
+// attend-tour: attention, step by step, with numbers that are computed as you look.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+
+#include "chapters.h"
+
+namespace attend::app {
+namespace {
+
+std::vector<Chapter> all_chapters(torch::Device device) {
+  auto all = chapters_by_hand();
+  for (auto& chapter : chapters_of_modules()) all.push_back(std::move(chapter));
+  for (auto& chapter : chapters_of_models(device)) all.push_back(std::move(chapter));
+  return all;
+}
+
+int tour(const std::vector<std::string>& wanted, const std::filesystem::path& folder, bool list,
+         const MachineOptions& machine) {
+  const auto chapters = all_chapters(prepare_machine(machine));
+  if (list) {
+    for (const auto& chapter : chapters) {
+      std::cout << fmt::format("{:<24} {}\n", chapter.name, chapter.title);
+    }
+    return EXIT_SUCCESS;
+  }
+  std::vector<std::string> names;
+  for (const auto& chapter : chapters) names.push_back(chapter.name);
+  for (const auto& name : wanted) {
+    TORCH_CHECK_VALUE(std::ranges::find(names, name) != names.end(),
+                      "expected a chapter that --list names, got ", name);
+  }
+  Notebook notebook(folder, isatty(STDOUT_FILENO) == 1);
+  for (const auto& chapter : chapters) {
+    if (!wanted.empty() && std::ranges::find(wanted, chapter.name) == wanted.end()) continue;
+    torch::manual_seed(1);  // alone or after others, a chapter shows the same numbers
+    notebook.begin(chapter.name, chapter.title);
+    chapter.run(notebook);
+    notebook.end();
+    notebook.write_index(names);
+  }
+  std::cout << "\nThe tour with its pictures: " << (folder / "index.html").string() << '\n';
+  return EXIT_SUCCESS;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Walks through attention with computed numbers.", "attend-tour");
+  std::vector<std::string> wanted;
+  std::filesystem::path folder = "tour";
+  bool list = false;
+  MachineOptions machine;
+  app.add_option("chapters", wanted, "Chapters to run; default: all");
+  app.add_option("-o,--output", folder, "Folder for the page, the figures and trained models")
+      ->capture_default_str();
+  app.add_flag("--list", list, "Name the chapters");
+  add_machine_options(app, machine);
+  app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
+    return std::string("attend-tour: ") + error.what() + "\nRun with --help for the flags.\n";
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    constexpr int kUsage = 2;
+    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
+  }
+  return tour(wanted, folder, list, machine);
+}
+
+}  // namespace
+}  // namespace attend::app
+
+int main(int argc, char** argv) try {
+  return attend::app::run(argc, argv);
+} catch (const c10::Error& error) {
+  std::cerr << "attend-tour: " << error.what_without_backtrace() << '\n';
+  return EXIT_FAILURE;
+} catch (const std::exception& error) {
+  std::cerr << "attend-tour: " << error.what() << '\n';
+  return EXIT_FAILURE;
+}

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "attend/viz/diagram.h"
+#include "attend/viz/heatmap.h"
+#include "attend/viz/line_plot.h"
+
+namespace attend::app {
+
+/// Where a chapter tells what it does: to the terminal as it goes, and to a page with pictures.
+///
+/// Pictures lie in `figures/` as PNG and SVG. What a chapter wrote is kept in `chapters/`, so that
+/// one of them can be run again without the others; the page is put together from all there are.
+class Notebook {
+ public:
+  /// color: whether the terminal is sent colours.
+  Notebook(std::filesystem::path folder, bool color);
+
+  void begin(const std::string& name, const std::string& title);
+
+  /// A paragraph.
+  void say(const std::string& text);
+  /// Lines as they are: formulas, traces.
+  void lines(const std::string& text);
+  /// A matrix with its numbers, and how to read it.
+  void show(const std::string& name, const Heatmap& matrix, const std::string& how_to_read);
+  void show(const std::string& name, const HeatmapGrid& matrices, const std::string& how_to_read);
+  void show(const std::string& name, const LinePlot& plot, const std::string& how_to_read);
+  void show(const std::string& name, const Diagram& diagram, const std::string& how_to_read);
+
+  /// Writes the chapter's part of the page.
+  void end();
+
+  /// Writes `index.html` from the parts of `names`, in that order, leaving out what was never run.
+  void write_index(const std::vector<std::string>& names) const;
+
+  const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  template <typename Picture>
+  void draw(const std::string& name, const Picture& picture, const std::string& svg,
+            const std::string& how_to_read);
+  std::filesystem::path part(const std::string& name) const;
+
+  std::filesystem::path folder_;
+  bool color_;
+  std::string name_;
+  std::string html_;
+};
+
+/// A heatmap of a matrix with these labels; `label` says what its colours are.
+Heatmap matrix(const torch::Tensor& values, std::vector<std::string> rows,
+               std::vector<std::string> columns, const std::string& title,
+               const std::string& label = "");
+
+/// The same with colours from 0 to 1.
+Heatmap weights_matrix(const torch::Tensor& values, std::vector<std::string> rows,
+                       std::vector<std::string> columns, const std::string& title);
+
+}  // namespace attend::app
