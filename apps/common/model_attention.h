@@ -10,10 +10,11 @@ namespace attend::app {
 
 /// What to look at.
 struct AttentionRequest {
-  std::filesystem::path model_dir;
-  std::string text;
-  std::optional<std::string> target;  // a translation to force on the model; else it searches one
-  int64_t beam_size = 5;              // of that search; 1: greedy
+  std::filesystem::path model_dir = {};
+  std::string text = {};
+  std::optional<std::string> target =
+      {};                 // a translation to force on the model; else it searches one
+  int64_t beam_size = 5;  // of that search; 1: greedy
   torch::Device device = torch::kCPU;
 };
 

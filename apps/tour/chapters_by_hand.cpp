@@ -12,12 +12,6 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-Words numbered(const std::string& letter, int64_t count) {
-  Words names;
-  for (int64_t i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", letter, i));
-  return names;
-}
-
 double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
   return (a.to(torch::kDouble) - b.to(torch::kDouble)).abs().max().item<double>();
 }

@@ -18,12 +18,6 @@
 namespace attend::app {
 namespace {
 
-std::vector<std::string> numbered(const std::string& letter, int64_t count) {
-  std::vector<std::string> names;
-  for (int64_t i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", letter, i));
-  return names;
-}
-
 void random_weights(Notebook& book) {
   const torch::NoGradGuard no_grad;
   constexpr int64_t kT = 10, kE = 64, kH = 4, kTarget = 5, kSource = 8;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <sstream>
 #include <utility>
 
 #include "attend/checkpoint/file_error.h"
@@ -82,7 +83,10 @@ void Notebook::say(const std::string& text) {
 }
 
 void Notebook::lines(const std::string& text) {
-  html_ += "<pre>" + escape_markup(text) + "</pre>\n";
+  html_ += "<pre>";
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) html_ += escape_markup(line) + "\n";
+  html_ += "</pre>\n";
   std::cout << '\n' << text << (text.ends_with('\n') ? "" : "\n") << std::flush;
 }
 
@@ -99,18 +103,14 @@ void Notebook::draw(const std::string& name, const Picture& picture, const std::
 
 void Notebook::show(const std::string& name, const Heatmap& matrix,
                     const std::string& how_to_read) {
-  std::cout << '\n'
-            << matrix.options.title << '\n'
-            << heatmap_text(matrix, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
+  std::cout << '\n' << heatmap_text(matrix, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
   draw(name, matrix, heatmap_svg(matrix), how_to_read);
 }
 
 void Notebook::show(const std::string& name, const HeatmapGrid& matrices,
                     const std::string& how_to_read) {
   for (const auto& panel : matrices.panels) {
-    std::cout << '\n'
-              << panel.options.title << '\n'
-              << heatmap_text(panel, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
+    std::cout << '\n' << heatmap_text(panel, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
   }
   draw(name, matrices, heatmap_svg(matrices), how_to_read);
 }
@@ -141,6 +141,12 @@ void Notebook::write_index(const std::vector<std::string>& names) const {
   detail::write_file_atomically(folder_ / "index.html", std::string(kHead) + "<nav><ol>\n" +
                                                             contents + "</ol></nav>\n" + chapters +
                                                             "</body>\n</html>\n");
+}
+
+std::vector<std::string> numbered(const std::string& letter, int64_t count) {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", letter, i));
+  return names;
 }
 
 Heatmap matrix(const torch::Tensor& values, std::vector<std::string> rows,

@@ -51,6 +51,9 @@ class Notebook {
   std::string html_;
 };
 
+/// "t0", "t1", ...
+std::vector<std::string> numbered(const std::string& letter, int64_t count);
+
 /// A heatmap of a matrix with these labels; `label` says what its colours are.
 Heatmap matrix(const torch::Tensor& values, std::vector<std::string> rows,
                std::vector<std::string> columns, const std::string& title,

@@ -4,62 +4,11 @@
 #include <cmath>
 #include <iterator>
 
-#include "detail/utf8.h"
+#include "detail/markup.h"
 #include "viz/canvas.h"
 
 namespace attend::detail {
 namespace {
-
-// Text as XML 1.0 takes it, in elements and attributes alike.
-std::string escaped(std::string_view text) {
-  std::string out;
-  const auto printable = printable_utf8(text);
-  for (std::string_view rest = printable; !rest.empty();) {
-    const auto c = first_code_point(rest);
-    switch (c.value) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      case 0xFFFE:
-      case 0xFFFF:
-        out += "\xEF\xBF\xBD";  // XML allows neither
-        break;
-      default:
-        out += rest.substr(0, c.length);
-    }
-    rest.remove_prefix(c.length);
-  }
-  return out;
-}
-
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    const auto group = bytes.substr(at, 3);
-    uint32_t bits = 0;
-    for (size_t i = 0; i < 3; ++i) {
-      bits = (bits << 8) | (i < group.size() ? static_cast<unsigned char>(group[i]) : 0u);
-    }
-    for (size_t i = 0; i < 4; ++i) {
-      out += i <= group.size() ? kDigits[(bits >> (18 - 6 * i)) & 63u] : '=';
-    }
-  }
-  return out;
-}
 
 std::string hex(Rgb color) {
   return fmt::format("#{:02x}{:02x}{:02x}", color.red, color.green, color.blue);
@@ -76,7 +25,7 @@ class SvgCanvas : public Canvas {
           R"(font-family="DejaVu Sans, Verdana, Noto Sans, sans-serif" xml:space="preserve">)"
           "\n",
           number(width), number(height));
-    if (!title.empty()) write("<title>{}</title>\n", escaped(title));
+    if (!title.empty()) write("<title>{}</title>\n", escape_markup(title));
     fill({0, 0, width, height}, {0xFF, 0xFF, 0xFF}, {});
   }
 
@@ -144,7 +93,7 @@ class SvgCanvas : public Canvas {
   void hover(Point center, double radius, std::string_view tooltip) override {
     write(R"(<circle cx="{}" cy="{}" r="{}" fill="none" pointer-events="all">)"
           "<title>{}</title></circle>\n",
-          number(center.x), number(center.y), number(radius), escaped(tooltip));
+          number(center.x), number(center.y), number(radius), escape_markup(tooltip));
   }
 
   void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,
@@ -159,7 +108,7 @@ class SvgCanvas : public Canvas {
     if (degrees != 0) {
       write(" transform=\"rotate({} {} {})\"", number(degrees), number(at.x), number(at.y));
     }
-    write(">{}</text>\n", escaped(text));
+    write(">{}</text>\n", escape_markup(text));
   }
 
   std::string finish() override { return svg_ + "</svg>\n"; }
@@ -194,7 +143,7 @@ class SvgCanvas : public Canvas {
     if (tooltip.empty()) {
       write("/>\n");
     } else {
-      write("><title>{}</title></rect>\n", escaped(tooltip));
+      write("><title>{}</title></rect>\n", escape_markup(tooltip));
     }
   }
 
