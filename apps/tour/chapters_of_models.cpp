@@ -294,7 +294,7 @@ void generation(Notebook& book, torch::Device device) {
   book.say(
       "A causal language model writes: it gives every token a probability of being the next one, "
       "one "
-      "is drawn, and it reads that too. This one has read 40,000 French sentences of the demo's "
+      "is drawn, and it reads that too. This one has read 80,000 French sentences of the demo's "
       "grammar.");
   const auto begin = torch::full({8, 1}, tokenizer.pad_id(), torch::kLong).to(device);
   std::string text;

@@ -98,20 +98,25 @@ void Notebook::draw(const std::string& name, const Picture& picture, const std::
   write_svg(file.string() + ".svg", picture);
   html_ += fmt::format("<figure id=\"{}\"><div>{}</div><figcaption>{}</figcaption></figure>\n",
                        escape_markup(name_ + "-" + name), svg, escape_markup(how_to_read));
-  std::cout << how_to_read << "\n[" << file.string() << ".png]\n" << std::flush;
+  std::cout << '\n' << how_to_read << "\n[" << file.string() << ".png]\n" << std::flush;
+}
+
+// Small enough to be read as numbers; of larger ones the picture says more.
+void Notebook::print(const Heatmap& matrix) const {
+  constexpr int64_t kMostColumns = 12;
+  if (matrix.values.size(1) > kMostColumns) return;
+  std::cout << '\n' << heatmap_text(matrix, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
 }
 
 void Notebook::show(const std::string& name, const Heatmap& matrix,
                     const std::string& how_to_read) {
-  std::cout << '\n' << heatmap_text(matrix, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
+  print(matrix);
   draw(name, matrix, heatmap_svg(matrix), how_to_read);
 }
 
 void Notebook::show(const std::string& name, const HeatmapGrid& matrices,
                     const std::string& how_to_read) {
-  for (const auto& panel : matrices.panels) {
-    std::cout << '\n' << heatmap_text(panel, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
-  }
+  for (const auto& panel : matrices.panels) print(panel);
   draw(name, matrices, heatmap_svg(matrices), how_to_read);
 }
 

@@ -40,6 +40,7 @@ class Notebook {
   const std::filesystem::path& folder() const { return folder_; }
 
  private:
+  void print(const Heatmap& matrix) const;
   template <typename Picture>
   void draw(const std::string& name, const Picture& picture, const std::string& svg,
             const std::string& how_to_read);

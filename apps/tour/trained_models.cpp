@@ -46,7 +46,7 @@ std::pair<CausalLM, SubwordTokenizer> trained_writer(const fs::path& tour, torch
   constexpr int64_t kUpdates = 2500, kTokens = 1536, kReports = 10;
   std::cerr << "training the writer, about five minutes on two cores; once only\n";
   std::vector<std::string> french;
-  for (const auto& pair : generate_demo_corpus({.train = 40000}).train) {
+  for (const auto& pair : generate_demo_corpus(demo_corpus()).train) {
     french.push_back(pair.target);
   }
   const auto tokenizer = train_subwords(french, {.vocab_size = 600});

@@ -50,7 +50,8 @@ constexpr double kArrowWidth = 1.5;
 constexpr double kHeadLength = 9;
 constexpr double kHeadWidth = 8;
 constexpr double kLabelHeight = 15;
-constexpr double kLabelDistance = 4;  // from an arrow
+constexpr double kLabelDistance = 4;  // from its arrow
+constexpr double kLabelMargin = 2;    // from others
 constexpr double kLaneDistance = 12;  // between arrows side by side
 constexpr double kPortDistance = 9;   // between their tips
 constexpr double kDiagramTitle = 32;  // with the space below it
@@ -124,6 +125,20 @@ void check_arrows(const Diagram& diagram, const BoxNumbers& numbers) {
 
 // ---- Routes -------------------------------------------------------------------------------------
 
+bool overlap(const Rect& a, const Rect& b) {
+  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
+// The area of a horizontal or vertical segment and of `margin` px around it.
+Rect around(Point a, Point b, double margin) {
+  return {std::min(a.x, b.x) - margin, std::min(a.y, b.y) - margin,
+          std::abs(a.x - b.x) + 2 * margin, std::abs(a.y - b.y) + 2 * margin};
+}
+
+Rect around(const Rect& rect, double margin) {
+  return {rect.x - margin, rect.y - margin, rect.width + 2 * margin, rect.height + 2 * margin};
+}
+
 // A line of the lattice that arrows run on: an x or a y, and how gladly it is taken.
 struct LatticeLine {
   double at = 0;
@@ -140,7 +155,8 @@ class ArrowRouter {
         boxes_(std::move(boxes)),
         is_blocked_(xs_.size() * ys_.size()),
         is_used_(xs_.size() * ys_.size()),
-        is_edge_used_(2 * xs_.size() * ys_.size()) {
+        is_edge_used_(2 * xs_.size() * ys_.size()),
+        is_edge_on_label_(2 * xs_.size() * ys_.size()) {
     for (size_t j = 0; j < ys_.size(); ++j) {
       for (size_t i = 0; i < xs_.size(); ++i) {
         for (const auto& box : boxes_) {
@@ -156,13 +172,17 @@ class ArrowRouter {
   // The corners of the way from the border of one box to that of another, both ends included.
   std::vector<Point> route(size_t from, size_t to);
 
-  // Whether two of the ways lie on each other somewhere.
-  bool has_overlaps() const { return has_overlaps_; }
+  // Keeps the ways of further arrows off a label.
+  void avoid(const Rect& label);
+
+  // How often a way lies on one before it.
+  int overlaps() const { return overlaps_; }
 
  private:
   // Directions are clockwise, so that the opposite of d is d ^ 2.
   static constexpr int kRight = 0, kDown = 1, kLeft = 2, kUp = 3;
-  static constexpr double kCorner = 45, kCrossing = 60, kOverlap = 400;  // px that each is worth
+  // What each of these is worth, in px of a detour.
+  static constexpr double kCorner = 45, kCrossing = 100, kOverlap = 400;
 
   // Where a way may leave a box or enter it.
   struct Port {
@@ -191,14 +211,16 @@ class ArrowRouter {
 
   std::vector<LatticeLine> xs_, ys_;
   std::vector<Rect> boxes_;
-  std::vector<bool> is_blocked_, is_used_;  // of nodes
-  std::vector<bool> is_edge_used_;          // of each node to the right and downwards
+  std::vector<bool> is_blocked_, is_used_;             // of nodes
+  std::vector<bool> is_edge_used_, is_edge_on_label_;  // of each node to the right and downwards
   std::set<std::pair<double, double>> used_ports_;
-  bool has_overlaps_ = false;
+  std::vector<Rect> labels_;
+  int overlaps_ = 0;
 };
 
 std::vector<ArrowRouter::Port> ArrowRouter::ports_of(size_t box_number) const {
-  constexpr double kOffCentre = 0.1;  // for each px
+  // For each px, a little more than the way that it saves, but less than a corner.
+  constexpr double kOffCentre = 1.1, kMostOffCentre = 0.9 * kCorner;
   const auto& box = boxes_[box_number];
   std::vector<Port> ports;
   // The lines of one kind that cross two sides of the box, and the lines next to these sides.
@@ -212,7 +234,8 @@ std::vector<ArrowRouter::Port> ArrowRouter::ports_of(size_t box_number) const {
     for (size_t k = 0; k < along.size(); ++k) {
       const double at = along[k].at;
       if (at < first + kBoxCorner || at > first + length - kBoxCorner) continue;
-      const double cost = kOffCentre * std::abs(at - (first + length / 2));
+      const double centre = first + length / 2;
+      const double cost = std::min(kOffCentre * std::abs(at - centre), kMostOffCentre);
       const auto port = [&](size_t line, int direction, double side) {
         const Point border = is_vertical ? Point{at, side} : Point{side, at};
         const bool is_taken = used_ports_.contains({border.x, border.y});
@@ -253,7 +276,20 @@ double ArrowRouter::step_cost(size_t from, size_t to, int direction) const {
   const bool is_vertical = direction == kDown || direction == kUp;
   const double line = is_vertical ? xs_[from % xs_.size()].cost : ys_[from / xs_.size()].cost;
   return (std::abs(a.x - b.x) + std::abs(a.y - b.y)) * line + (is_used_[to] ? kCrossing : 0) +
-         (is_edge_used_[edge_of(from, direction)] ? kOverlap : 0);
+         (is_edge_used_[edge_of(from, direction)] ? kOverlap : 0) +
+         (is_edge_on_label_[edge_of(from, direction)] ? kOverlap : 0);
+}
+
+void ArrowRouter::avoid(const Rect& label) {
+  labels_.push_back(label);
+  for (size_t from = 0; from < xs_.size() * ys_.size(); ++from) {
+    for (const int direction : {kRight, kDown}) {
+      const auto to = neighbor(from, direction);
+      if (to && overlap(around(point_at(from), point_at(*to), kLabelMargin), label)) {
+        is_edge_on_label_[edge_of(from, direction)] = true;
+      }
+    }
+  }
 }
 
 // Source: E. W. Dijkstra, 1959, A note on two problems in connexion with graphs.
@@ -279,7 +315,11 @@ ArrowRouter::Way ArrowRouter::cheapest(const std::vector<Port>& starts,
   };
   const auto stub = [&](const Port& port) {
     const auto at = point_at(port.node);
-    return port.cost + std::abs(at.x - port.at.x) + std::abs(at.y - port.at.y);
+    const auto area = around(at, port.at, kHeadWidth / 2);
+    const bool is_on_label = std::any_of(labels_.begin(), labels_.end(),
+                                         [&](const Rect& label) { return overlap(area, label); });
+    return port.cost + std::abs(at.x - port.at.x) + std::abs(at.y - port.at.y) +
+           (is_on_label ? kOverlap : 0);
   };
   for (const auto& port : starts) {
     const size_t state = kDirections * port.node + static_cast<size_t>(port.direction);
@@ -324,14 +364,14 @@ ArrowRouter::Way ArrowRouter::cheapest(const std::vector<Port>& starts,
 
 void ArrowRouter::take(const Way& way) {
   for (const auto& port : {way.start.at, way.end.at}) {
-    has_overlaps_ |= !used_ports_.emplace(port.x, port.y).second;
+    overlaps_ += used_ports_.emplace(port.x, port.y).second ? 0 : 1;
   }
   for (size_t k = 0; k < way.nodes.size(); ++k) {
     is_used_[way.nodes[k]] = true;
     if (k == 0) continue;
     const auto [first, last] = std::minmax(way.nodes[k - 1], way.nodes[k]);
     const size_t edge = edge_of(first, last == first + 1 ? kRight : kDown);
-    has_overlaps_ |= is_edge_used_[edge];
+    overlaps_ += is_edge_used_[edge] ? 1 : 0;
     is_edge_used_[edge] = true;
   }
 }
@@ -439,20 +479,6 @@ struct DiagramPlan {
   DiagramLayout layout;
 };
 
-bool overlap(const Rect& a, const Rect& b) {
-  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
-}
-
-// The area of a horizontal or vertical segment and of `margin` px around it.
-Rect around(Point a, Point b, double margin) {
-  return {std::min(a.x, b.x) - margin, std::min(a.y, b.y) - margin,
-          std::abs(a.x - b.x) + 2 * margin, std::abs(a.y - b.y) + 2 * margin};
-}
-
-Rect around(const Rect& rect, double margin) {
-  return {rect.x - margin, rect.y - margin, rect.width + 2 * margin, rect.height + 2 * margin};
-}
-
 // A place beside an arrow for a label of some size: where it is on the fewest other things, and of
 // these places the one nearest to the middle of the longest segment.
 Rect label_place(const std::vector<Point>& arrow, double width,
@@ -462,14 +488,16 @@ Rect label_place(const std::vector<Point>& arrow, double width,
   std::optional<Rect> best;
   double least = 0;
   const auto consider = [&](const Rect& place, double cost) {
-    for (const auto& box : boxes) cost += overlap(around(place, 2), box) ? kOnBox : 0;
+    for (const auto& box : boxes) cost += overlap(around(place, kLabelMargin), box) ? kOnBox : 0;
     for (const auto& label : labels) {
-      cost += label.width > 0 && overlap(around(place, 2), label) ? kOnLabel : 0;
+      // Those that are not placed yet, or have no text, have no width.
+      const bool is_on = label.width > 0 && overlap(around(place, kLabelMargin), label);
+      cost += is_on ? kOnLabel : 0;
     }
     for (const auto& other : arrows) {
       for (size_t i = 1; i < other.size(); ++i) {
         // Heads are wider than lines.
-        const double margin = i + 1 == other.size() ? kHeadWidth / 2 : 2;
+        const double margin = i + 1 == other.size() ? kHeadWidth / 2 : kLabelMargin;
         cost += overlap(place, around(other[i - 1], other[i], margin)) ? kOnArrow : 0;
       }
     }
@@ -527,7 +555,7 @@ DiagramLayout::Area area_of(const Rect& rect) { return {rect.x, rect.y, rect.wid
 struct PlacedDiagram {
   std::vector<Rect> boxes, labels;
   std::vector<std::vector<Point>> arrows;
-  bool has_overlaps = false;
+  int conflicts = 0;  // overlaps of arrows and labels with each other
 };
 
 // Everything where it is, but for the margin and the title; `lanes` arrows fit into a gap.
@@ -579,17 +607,22 @@ PlacedDiagram place_diagram(const Diagram& diagram, const BoxNumbers& numbers,
                    [&](size_t a, size_t b) { return distance(a) < distance(b); });
   ArrowRouter router(xs.lines(lanes), ys.lines(lanes), placed.boxes);
   placed.arrows.resize(diagram.arrows.size());
+  placed.labels.resize(diagram.arrows.size());
   for (const size_t i : order) {
     placed.arrows[i] =
         router.route(numbers.at(diagram.arrows[i].from), numbers.at(diagram.arrows[i].to));
-  }
-  placed.has_overlaps = router.has_overlaps();
-
-  placed.labels.resize(diagram.arrows.size());
-  for (const size_t i : order) {
     if (plan.arrow_labels[i].empty()) continue;
     placed.labels[i] =
         label_place(placed.arrows[i], label_widths[i], placed.arrows, placed.boxes, placed.labels);
+    router.avoid(placed.labels[i]);
+  }
+  placed.conflicts = router.overlaps();
+  for (const auto& label : placed.labels) {
+    for (const auto& arrow : placed.arrows) {
+      for (size_t i = 1; i < arrow.size(); ++i) {
+        placed.conflicts += overlap(around(arrow[i - 1], arrow[i], 1), label) ? 1 : 0;
+      }
+    }
   }
   return placed;
 }
@@ -606,11 +639,12 @@ DiagramPlan plan_diagram(const Diagram& diagram, const FontBook& fonts) {
     plan.arrow_labels.push_back(fonts.fitted(arrow.label, kArrowTextStyle, kWidestLine));
   }
 
-  // Wider gaps where arrows would lie on each other.
+  // Wider gaps where they help.
   constexpr int kFewestLanes = 3, kMostLanes = 7;
   auto placed = place_diagram(diagram, numbers, plan, fonts, kFewestLanes);
-  for (int lanes = kFewestLanes + 2; placed.has_overlaps && lanes <= kMostLanes; lanes += 2) {
-    placed = place_diagram(diagram, numbers, plan, fonts, lanes);
+  for (int lanes = kFewestLanes + 2; placed.conflicts > 0 && lanes <= kMostLanes; lanes += 2) {
+    auto wider = place_diagram(diagram, numbers, plan, fonts, lanes);
+    if (wider.conflicts < placed.conflicts) placed = std::move(wider);
   }
 
   double left = std::numeric_limits<double>::infinity(), top = left, right = -left, bottom = -left;

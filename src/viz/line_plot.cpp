@@ -406,7 +406,7 @@ Point point_of(const LineSeries& series, size_t i, const LinePlotLayout& layout)
 // The part of a segment that is inside a rectangle.
 struct ClippedSegment {
   Point from, to;
-  bool has_start = false, has_end = false;  // whether these are the ends of the whole segment
+  bool has_end = false;  // whether `to` is the end of the whole segment
 };
 
 // Source: Y.-D. Liang and B. A. Barsky, 1984, A New Concept and Method for Line Clipping.
@@ -429,7 +429,6 @@ std::optional<ClippedSegment> clipped(Point from, Point to, const Rect& area) {
   if (enter > leave) return std::nullopt;
   return ClippedSegment{{from.x + enter * dx, from.y + enter * dy},
                         {from.x + leave * dx, from.y + leave * dy},
-                        enter == 0,
                         leave == 1};
 }
 
@@ -447,7 +446,7 @@ std::vector<std::vector<Point>> line_paths(const LineSeries& series, const LineP
     const auto at = point_of(series, i, layout);
     if (last) {
       const auto part = clipped(*last, at, plot_area(layout));
-      if (part && !(is_open && part->has_start)) paths.push_back({part->from});
+      if (part && !is_open) paths.push_back({part->from});
       if (part) paths.back().push_back(part->to);
       is_open = part && part->has_end;
     }

@@ -19,7 +19,7 @@ namespace {
 
 TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
   constexpr int64_t kUpdates = 2500, kTokens = 1536, kDrawn = 300;
-  const auto corpus = generate_demo_corpus({.train = 40000, .validation = 1, .test = 1});
+  const auto corpus = generate_demo_corpus({.train = 80000, .validation = 1, .test = 1});
   std::vector<std::string> french;
   for (const auto& pair : corpus.train) french.push_back(pair.target);
   const auto tokenizer = train_subwords(french, {.vocab_size = 600});
@@ -56,7 +56,7 @@ TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
   std::set<std::string> distinct;
   int64_t accepted = 0;
   std::string refused;
-  for (const auto& drawn : sample(*model, begin, {.temperature = 0.7, .max_new_tokens = 60})) {
+  for (const auto& drawn : sample(*model, begin, {.temperature = 0.5, .max_new_tokens = 60})) {
     const auto text = tokenizer.decode_target(drawn.tokens);
     const bool fine = drawn.ended && demo_accepts_french(text);
     accepted += fine;

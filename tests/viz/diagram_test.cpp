@@ -489,11 +489,12 @@ TEST(Diagram, ArrowsKeepApartFromEachOther) {
   for (int64_t i = 0; i < 5; ++i) {
     const auto name = std::to_string(i);
     diagram.boxes.push_back({.name = name, .label = name, .column = 1, .row = i});
-    diagram.arrows.push_back({.from = "hub", .to = name});
-    diagram.arrows.push_back({.from = name, .to = "hub"});
+    diagram.arrows.push_back({.from = "hub", .to = name, .label = "to " + name});
+    diagram.arrows.push_back({.from = name, .to = "hub", .label = "back"});
   }
   const auto layout = diagram_layout(diagram);
   expect_arrows_connect(diagram, layout);
+  expect_labels_are_free(diagram, layout);
   EXPECT_EQ(shared_length(layout), 0);
 }
 
@@ -529,6 +530,7 @@ TEST(Diagram, ArrowsFindTheirWayThroughAnyDiagram) {
     }
     SCOPED_TRACE(round);
     expect_arrows_connect(diagram, diagram_layout(diagram));
+    EXPECT_EQ(shared_length(diagram_layout(diagram)), 0);
   }
 }
 

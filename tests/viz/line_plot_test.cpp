@@ -421,7 +421,7 @@ TEST(LinePlot, TicksAreRoundAndShort) {
 
 TEST(LinePlot, TextsOfTicksDoNotOverlap) {
   const std::vector<std::pair<double, double>> ranges{
-      {0, 1}, {1e9, 1e9 + 7}, {-0.00012, 0.00031}, {1.5, 1.6}, {2, 3e8}};
+      {0, 1}, {1e9, 1e9 + 7}, {1e9, 1e9 + 0.007}, {-0.00012, 0.00031}, {1.5, 1.6}, {2, 3e8}};
   for (const double width : {160.0, 240.0, 640.0, 1500.0}) {
     for (const auto& [first, last] : ranges) {
       for (const bool log : {false, true}) {
@@ -479,6 +479,16 @@ TEST(LinePlot, TheLegendNamesTheLinesBesideTheAxes) {
   EXPECT_EQ(elements(line_plot_svg(without), "polyline").size(), 2u);
 }
 
+TEST(LinePlot, LongNamesAreShortened) {
+  auto plot = losses();
+  const double width = line_plot_layout(plot).width;
+  plot.series[0].name = "a name that is longer than what there is room for in the legend";
+  EXPECT_LT(line_plot_layout(plot).width, width + 200);
+  const auto svg = line_plot_svg(plot);
+  EXPECT_EQ(count(svg, "…</text>"), 1u);
+  EXPECT_EQ(count(svg, plot.series[0].name), 4u);  // whole in the tooltips
+}
+
 TEST(LinePlot, TextIsNeverMarkup) {
   auto plot = losses();
   plot.series[0].name = "<b>bold</b> & \"quoted\"\x01\xFF";
@@ -527,6 +537,7 @@ TEST(LinePlot, NothingIsCutOff) {
     expect_white_margin(plot, std::to_string(side));
   }
   expect_white_margin({{{.name = "", .x = {1e9, 1e9 + 7}, .y = {-1e-9, 1e-9}}}, {}}, "wide ticks");
+  expect_white_margin({{{.name = "", .x = {1e9, 1e9 + 0.004}, .y = {0, 1}}}, {}}, "wide x ticks");
   expect_white_margin({{{}}, {}}, "no points");
 }
 
