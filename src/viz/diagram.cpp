@@ -214,7 +214,6 @@ class ArrowRouter {
   std::vector<bool> is_blocked_, is_used_;             // of nodes
   std::vector<bool> is_edge_used_, is_edge_on_label_;  // of each node to the right and downwards
   std::set<std::pair<double, double>> used_ports_;
-  std::vector<Rect> labels_;
   int overlaps_ = 0;
 };
 
@@ -281,7 +280,6 @@ double ArrowRouter::step_cost(size_t from, size_t to, int direction) const {
 }
 
 void ArrowRouter::avoid(const Rect& label) {
-  labels_.push_back(label);
   for (size_t from = 0; from < xs_.size() * ys_.size(); ++from) {
     for (const int direction : {kRight, kDown}) {
       const auto to = neighbor(from, direction);
@@ -315,11 +313,7 @@ ArrowRouter::Way ArrowRouter::cheapest(const std::vector<Port>& starts,
   };
   const auto stub = [&](const Port& port) {
     const auto at = point_at(port.node);
-    const auto area = around(at, port.at, kHeadWidth / 2);
-    const bool is_on_label = std::any_of(labels_.begin(), labels_.end(),
-                                         [&](const Rect& label) { return overlap(area, label); });
-    return port.cost + std::abs(at.x - port.at.x) + std::abs(at.y - port.at.y) +
-           (is_on_label ? kOverlap : 0);
+    return port.cost + std::abs(at.x - port.at.x) + std::abs(at.y - port.at.y);
   };
   for (const auto& port : starts) {
     const size_t state = kDirections * port.node + static_cast<size_t>(port.direction);

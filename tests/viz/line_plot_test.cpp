@@ -251,6 +251,12 @@ TEST(LinePlot, ALineIsCutOffAtTheLimits) {
   EXPECT_EQ(elements(svg, "polygon").size(), 1u);  // one mark, of the one point inside
   EXPECT_EQ(elements(svg, "circle").size(), 1u);
   expect_white_margin(plot, "cut off");
+  // Out and back in: nothing is drawn between the two places.
+  EXPECT_EQ(elements(line_plot_svg({{{.name = "", .x = {0, 1, 2}, .y = {1, 4, 1}}},
+                                    {.y_minimum = 0, .y_maximum = 2}}),
+                     "polyline")
+                .size(),
+            2u);
 }
 
 TEST(LinePlot, NumbersFarBeyondTheLimitsAreCutOffToo) {
