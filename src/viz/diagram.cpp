@@ -29,7 +29,6 @@ using detail::Canvas;
 using detail::FontBook;
 using detail::Point;
 using detail::Rect;
-using detail::Stroke;
 using detail::TextStyle;
 
 constexpr auto kDiagram = "Diagram";
