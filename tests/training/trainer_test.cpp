@@ -216,9 +216,10 @@ TEST(TrainerSlow, LearnsToReverse) {
   const TemporaryFolder folder;
   const auto train = reversed_digits(2000, 1), test = reversed_digits(60, 12345);
   const auto tokenizer = tokenizer_for(train);
-  auto o = options(1500);
-  o.valid_freq = {500, Duration::Unit::kUpdates};
+  auto o = options(900);
+  o.valid_freq = {300, Duration::Unit::kUpdates};
   o.batch_tokens = 512;
+  o.schedule.warmup = 100;  // after 10 the rate would be down to a ninth by the end
   Trainer trainer(new_model(tokenizer), tokenizer, train, test, folder.path(), o);
   trainer.run();
   const auto translator = Translator::load(folder.path());
