@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <iostream>
 
@@ -94,7 +93,7 @@ int demo(DemoOptions o) {
   const auto attention = translator.align({cat.source}, {cat.target}).front();
   std::cout << fmt::format("\n{} -> {}\nword alignment (source-target): {}\n", cat.source,
                            cat.target, pharaoh(hard_alignment(attention)))
-            << attention_text(translator, cat.source, cat.target, ::isatty(STDOUT_FILENO) != 0);
+            << attention_text(translator, cat.source, cat.target);
   for (const auto& file :
        draw_attention(o.model_dir / "pictures", translator, cat.source, cat.target)) {
     std::cout << "  drawn: " << file.string() << '\n';

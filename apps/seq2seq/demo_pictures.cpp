@@ -4,6 +4,7 @@
 
 #include "attend/models/seq2seq.h"
 #include "attend/viz/heatmap.h"
+#include "common/terminal.h"
 
 namespace attend::app {
 namespace {
@@ -91,9 +92,9 @@ std::vector<std::filesystem::path> draw_attention(const std::filesystem::path& f
 }
 
 std::string attention_text(const Translator& translator, const std::string& source,
-                           const std::string& target, bool color) {
-  return heatmap_text(words_heatmap(translator, source, target),
-                      color ? TerminalColor::kTrue : TerminalColor::kNone);
+                           const std::string& target) {
+  const auto [color, width] = terminal_of_output();
+  return heatmap_text(words_heatmap(translator, source, target), color, width);
 }
 
 }  // namespace attend::app

@@ -14,8 +14,8 @@ std::vector<std::filesystem::path> draw_attention(const std::filesystem::path& f
                                                   const std::string& source,
                                                   const std::string& target);
 
-/// The same words-by-words picture for a terminal.
+/// The same words-by-words picture as text, for standard output.
 std::string attention_text(const Translator& translator, const std::string& source,
-                           const std::string& target, bool color);
+                           const std::string& target);
 
 }  // namespace attend::app

@@ -1,6 +1,5 @@
 // attend-tour: attention, step by step, with numbers that are computed as you look.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -33,7 +32,7 @@ int tour(const std::vector<std::string>& wanted, const std::filesystem::path& fo
     TORCH_CHECK_VALUE(std::ranges::find(names, name) != names.end(),
                       "expected a chapter that --list names, got ", name);
   }
-  Notebook notebook(folder, isatty(STDOUT_FILENO) == 1);
+  Notebook notebook(folder);
   for (const auto& chapter : chapters) {
     if (!wanted.empty() && std::ranges::find(wanted, chapter.name) == wanted.end()) continue;
     torch::manual_seed(1);  // alone or after others, a chapter shows the same numbers

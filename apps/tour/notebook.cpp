@@ -62,7 +62,7 @@ void make_folder(const fs::path& folder) {
 
 }  // namespace
 
-Notebook::Notebook(fs::path folder, bool color) : folder_(std::move(folder)), color_(color) {
+Notebook::Notebook(fs::path folder) : folder_(std::move(folder)) {
   make_folder(folder_ / "figures");
   make_folder(folder_ / "chapters");
 }
@@ -101,11 +101,12 @@ void Notebook::draw(const std::string& name, const Picture& picture, const std::
   std::cout << '\n' << how_to_read << "\n[" << file.string() << ".png]\n" << std::flush;
 }
 
-// Small enough to be read as numbers; of larger ones the picture says more.
+// Small enough to be read, as numbers or, on a terminal, as blocks; of larger ones the picture says
+// more.
 void Notebook::print(const Heatmap& matrix) const {
-  constexpr int64_t kMostColumns = 12;
-  if (matrix.values.size(1) > kMostColumns) return;
-  std::cout << '\n' << heatmap_text(matrix, color_ ? TerminalColor::kTrue : TerminalColor::kNone);
+  const int64_t most_columns = terminal_.width > 0 ? terminal_.width / 3 : 12;
+  if (matrix.values.size(1) > most_columns) return;
+  std::cout << '\n' << heatmap_text(matrix, terminal_.color, terminal_.width);
 }
 
 void Notebook::show(const std::string& name, const Heatmap& matrix,

@@ -7,6 +7,7 @@
 #include "attend/viz/diagram.h"
 #include "attend/viz/heatmap.h"
 #include "attend/viz/line_plot.h"
+#include "common/terminal.h"
 
 namespace attend::app {
 
@@ -16,8 +17,7 @@ namespace attend::app {
 /// one of them can be run again without the others; the page is put together from all there are.
 class Notebook {
  public:
-  /// color: whether the terminal is sent colours.
-  Notebook(std::filesystem::path folder, bool color);
+  explicit Notebook(std::filesystem::path folder);
 
   void begin(const std::string& name, const std::string& title);
 
@@ -47,7 +47,7 @@ class Notebook {
   std::filesystem::path part(const std::string& name) const;
 
   std::filesystem::path folder_;
-  bool color_;
+  Terminal terminal_ = terminal_of_output();
   std::string name_;
   std::string html_;
 };

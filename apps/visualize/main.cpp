@@ -1,6 +1,5 @@
 // attend-visualize: the attention of a model on a text, as a page to explore, a picture, or numbers.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <iostream>
@@ -10,6 +9,7 @@
 #include "attend/viz/heatmap.h"
 #include "common/machine.h"
 #include "common/model_attention.h"
+#include "common/terminal.h"
 #include "detail/atomic_file.h"
 
 namespace attend::app {
@@ -77,7 +77,8 @@ HeatmapGrid picture(const AttentionPage& page, const VisualizeOptions& o) {
   return grid;
 }
 
-std::string rendered(const AttentionPage& page, const VisualizeOptions& o, bool to_terminal) {
+std::string rendered(const AttentionPage& page, const VisualizeOptions& o,
+                     const Terminal& terminal) {
   if (o.format == "html") return attention_html(page);
   if (o.format == "json") return attention_json(page) + "\n";
   const auto grid = picture(page, o);
@@ -85,7 +86,7 @@ std::string rendered(const AttentionPage& page, const VisualizeOptions& o, bool 
   if (o.format == "svg") return heatmap_svg(grid);
   std::string text = grid.title + "\n";
   for (const auto& panel : grid.panels) {
-    text += "\n" + heatmap_text(panel, to_terminal ? TerminalColor::kTrue : TerminalColor::kNone);
+    text += "\n" + heatmap_text(panel, terminal.color, terminal.width);
   }
   return text;
 }
@@ -106,7 +107,7 @@ int visualize(VisualizeOptions& o) {
   if (o.output.empty() && o.format != "text") o.output = "attention." + o.format;
   const bool to_stdout = o.output.empty() || o.output == "-";
   const auto result =
-      rendered(model_attention(o.request), o, to_stdout && isatty(STDOUT_FILENO) == 1);
+      rendered(model_attention(o.request), o, to_stdout ? terminal_of_output() : Terminal());
   if (!to_stdout) {
     detail::write_file_atomically(o.output, result);
     std::cerr << "wrote " << o.output.string() << '\n';

@@ -113,6 +113,20 @@ torch::Tensor inside_band(const AttentionMask::Band& band, const torch::Tensor& 
   return inside.unsqueeze(0).unsqueeze(0);
 }
 
+// Of a window that ends before the first key, all are left out by its own offset, which nobody means.
+// Causal alone (`left` without bound) is let through: its first rows are empty, and that is said.
+void check_window(std::string_view who, const AttentionMask::Band& band,
+                  const AttentionShape& shape) {
+  constexpr auto kAll = AttentionMask::Band::kAll;
+  if (band.left == kAll || band.right == kAll || shape.source == 0) return;
+  TORCH_CHECK_VALUE(shape.target - shape.source <= band.right, who,
+                    ": expected a window that holds a key for each query (they end together, so "
+                    "that query 0 sees "
+                    "the keys up to S - T + right), got ",
+                    shape.target, " queries, ", shape.source, " keys and right ", band.right,
+                    "; where they stand elsewhere, say so with AttentionMask::positions");
+}
+
 torch::Tensor summed(const torch::Tensor& a, const torch::Tensor& b) {
   return a.defined() ? a + b : b;
 }
@@ -234,6 +248,7 @@ LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const At
       allowed = joined(allowed, inside_band(mask.band(), key, query));
     }
   } else {
+    check_window(who, mask.band(), shape);
     lowered.band = effective(mask.band(), shape);
   }
   for (const auto& lengths : mask.lengths()) {

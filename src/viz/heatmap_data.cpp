@@ -95,8 +95,11 @@ ColorScale color_scale(const std::vector<HeatmapData>& data, const HeatmapOption
 ValueFormat::ValueFormat(const ColorScale& scale) {
   const double range = scale.maximum - scale.minimum;
   const double largest = std::max(std::abs(scale.minimum), std::abs(scale.maximum));
-  // A little less, so that the range 1 has the two decimals of weights.
-  const double digits = 1 - std::floor(std::log10(range * 0.999));
+  // A little less, so that the range 1 has the two decimals of weights; up to 5 has them too, since
+  // scores such as 1.25 are what a reader works out by hand.
+  constexpr double kTwoDecimals = 5.0;
+  const double digits =
+      1 - std::floor(std::log10((range > 1 ? range / kTwoDecimals : range) * 0.999));
   is_general_ = largest >= 1e6 || digits > 5;
   decimals_ = static_cast<int>(std::clamp(digits, 0.0, 5.0));
 }

@@ -8,7 +8,7 @@
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::model_folder_test {
 namespace {
 
 using testing_support::TemporaryFolder;
@@ -172,4 +172,4 @@ TEST(ModelFolder, ATruncatedWeightsFileIsAnErrorAtEveryLength) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::model_folder_test

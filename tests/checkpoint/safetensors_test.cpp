@@ -18,7 +18,7 @@
 
 #include "support/temporary_folder.h"
 
-namespace attend {
+namespace attend::safetensors_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -511,4 +511,4 @@ TEST_F(Safetensors, AFileIsReplacedWhileItsOldContentIsStillHeld) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::safetensors_test

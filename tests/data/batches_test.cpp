@@ -7,7 +7,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::batches_test {
 namespace {
 
 // 200 pairs of 2 to 19 tokens.
@@ -81,4 +81,4 @@ TEST(Batches, TheSizeMustBePositive) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::batches_test

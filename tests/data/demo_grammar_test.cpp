@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace attend {
+namespace attend::demo_grammar_test {
 namespace {
 
 std::vector<std::string> words_of(const std::string& sentence) {
@@ -625,4 +625,4 @@ TEST_F(DemoGrammarSlowTest, SentencesAreOfTheIntendedLengthAndHaveNumbers) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::demo_grammar_test

@@ -8,7 +8,7 @@
 #include "attend/checkpoint/file_error.h"
 #include "support/temporary_folder.h"
 
-namespace attend {
+namespace attend::parallel_text_test {
 namespace {
 
 TEST(ParallelText, LinesArePairedInOrder) {
@@ -44,4 +44,4 @@ TEST(ParallelText, TheFileThatCannotBeReadIsNamed) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::parallel_text_test

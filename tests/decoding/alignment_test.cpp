@@ -4,7 +4,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::alignment_test {
 namespace {
 
 TEST(Alignment, SourceSubwordsAddUpAndTargetSubwordsAreAveraged) {
@@ -36,4 +36,4 @@ TEST(Alignment, SizesThatDoNotFitAreRefused) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::alignment_test

@@ -9,7 +9,7 @@
 #include "attend/models/seq2seq.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::beam_search_test {
 namespace {
 
 // A model whose next-token probabilities are written down by hand, as a function of what was fed
@@ -239,4 +239,4 @@ TEST(BeamSearch, ErrorsNameTheOption) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::beam_search_test

@@ -10,7 +10,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::sampling_test {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
@@ -153,4 +153,4 @@ TEST(Sample, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::sampling_test

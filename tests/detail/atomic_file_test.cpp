@@ -11,7 +11,7 @@
 #include "attend/checkpoint/file_error.h"
 #include "support/temporary_folder.h"
 
-namespace attend {
+namespace attend::atomic_file_test {
 namespace {
 
 using detail::write_file_atomically;
@@ -136,4 +136,4 @@ TEST_F(AtomicFile, TargetsThatAreNoFilesAreRefused) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::atomic_file_test

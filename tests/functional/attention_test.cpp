@@ -12,7 +12,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -615,4 +615,4 @@ TEST(Additive, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::attention_test

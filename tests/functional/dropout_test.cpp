@@ -10,7 +10,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::dropout_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -138,4 +138,4 @@ TEST(Dropout, AProbabilityOutOfRangeIsAnError) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::dropout_test

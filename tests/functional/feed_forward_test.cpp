@@ -4,7 +4,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::feed_forward_test {
 namespace {
 
 TEST(Activate, ValuesByHand) {
@@ -29,4 +29,4 @@ TEST(FeedForwardFunction, ErrorsNameTheCaller) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::feed_forward_test

@@ -9,7 +9,7 @@
 #include "support/devices.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::fused_accuracy_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -131,4 +131,4 @@ TEST_P(FusedAccuracyOn, AtMostTwiceTheErrorOfTheFormulaStepByStep) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::fused_accuracy_test

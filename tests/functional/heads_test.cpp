@@ -4,7 +4,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::heads_test {
 namespace {
 
 using functional::merge_heads;
@@ -45,4 +45,4 @@ TEST(SplitHeads, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::heads_test

@@ -8,7 +8,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::linear_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -70,4 +70,4 @@ TEST(Linear, ErrorsNameTheCallerAndWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::linear_test

@@ -9,7 +9,7 @@
 #include "support/peak_memory.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::loss_test {
 namespace {
 
 using functional::cross_entropy_sum;
@@ -202,4 +202,4 @@ TEST(LinearCrossEntropySum, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::loss_test

@@ -8,7 +8,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::mask_test {
 namespace {
 
 constexpr int64_t kB = 2, kH = 4, kT = 3, kS = 5, kD = 6;
@@ -205,6 +205,27 @@ TEST_F(Masked, PositionsThatDoNotFitAreRefused) {
                        "AttentionMask::positions: expected key with 1 dimensions, got [1, 5]");
 }
 
+// Seven queries over three keys end together: query 0 stands four places before key 0.
+TEST(SlidingWindow, OneThatEndsBeforeTheFirstKeyIsRefused) {
+  const auto query = torch::randn({kB, kH, 7, kD}), key = torch::randn({kB, kH, 3, kD});
+  const auto attend = [&](const AttentionMask& mask) {
+    return functional::scaled_dot_product_attention(query, key, key, mask).output;
+  };
+  EXPECT_THROW_MESSAGE(
+      attend(AttentionMask::window(9, 3)), c10::ValueError,
+      "scaled_dot_product_attention: expected a window that holds a key for each query (they end "
+      "together, so that query 0 sees the keys up to S - T + right), got 7 queries, 3 keys and "
+      "right "
+      "3; where they stand elsewhere, say so with AttentionMask::positions");
+  EXPECT_THROW(attend(AttentionMask::causal() & AttentionMask::window(9, 9)), c10::ValueError);
+  // Reaching one key further is enough, and so is saying where they stand.
+  EXPECT_TENSOR_NEAR(attend(AttentionMask::window(9, 4)),
+                     attend(functional::window_mask(7, 3, 9, 4)), 1e-6);
+  const auto stands = AttentionMask::positions(torch::arange(7), torch::arange(3));
+  const auto near = (torch::arange(3) - torch::arange(7).unsqueeze(1)).abs() <= 1;
+  EXPECT_TENSOR_NEAR(attend(AttentionMask::window(1, 1) & stands), attend(near), 1e-6);
+}
+
 TEST_F(Masked, SeveralPartsOfOneKindAllCount) {
   const auto a = torch::rand({kT, kS}) < 0.8, b = torch::rand({kB, 1, 1, kS}) < 0.8;
   expect(AttentionMask(a) & b, {a.logical_and(b), {}});
@@ -325,4 +346,4 @@ TEST_F(Masked, TorchsKeyPaddingMaskIsTurnedRound) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::mask_test

@@ -6,7 +6,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::position_test {
 namespace {
 
 using functional::sinusoidal_positions;
@@ -55,4 +55,4 @@ TEST(SinusoidalPositions, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::position_test

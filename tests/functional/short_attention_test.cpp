@@ -10,7 +10,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::short_attention_test {
 namespace {
 
 constexpr int64_t kB = 2, kH = 3;
@@ -219,4 +219,4 @@ TEST(ShortAttentionPath, TheNumberOfThreadsDoesNotChangeIt) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::short_attention_test

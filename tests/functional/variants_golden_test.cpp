@@ -7,7 +7,7 @@
 #include "support/golden.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::variants_golden_test {
 namespace {
 
 auto golden(const std::string& name) {
@@ -60,4 +60,4 @@ TEST(RelativePositionGolden, TheBucketsAreThoseOfTransformers) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::variants_golden_test

@@ -9,7 +9,7 @@
 #include "support/peak_memory.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::weights_request_test {
 namespace {
 
 using functional::AttentionParameters;
@@ -179,4 +179,4 @@ TEST(WeightsRequest, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::weights_request_test

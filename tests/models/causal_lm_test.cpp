@@ -7,7 +7,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::causal_lm_test {
 namespace {
 
 using testing_support::expect_clone_is_equal_and_separate;
@@ -120,4 +120,4 @@ TEST(CausalLM, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::causal_lm_test

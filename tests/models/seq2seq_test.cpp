@@ -5,7 +5,7 @@
 #include "attend/models/recurrent_seq2seq.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::seq2seq_test {
 namespace {
 
 constexpr int kVocab = 11, kPad = 10;
@@ -182,4 +182,4 @@ TEST(Seq2Seq, ErrorsNameBothSides) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::seq2seq_test

@@ -5,7 +5,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::vision_transformer_test {
 namespace {
 
 using testing_support::expect_clone_is_equal_and_separate;
@@ -156,4 +156,4 @@ TEST(VisionTransformerSlow, LearnsShapesFromScratch) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::vision_transformer_test

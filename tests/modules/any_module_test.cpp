@@ -4,7 +4,7 @@
 #include "attend/attend.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::any_module_test {
 namespace {
 
 constexpr int64_t kB = 2, kT = 3, kS = 5, kE = 8, kM = 6;
@@ -65,4 +65,4 @@ TEST(Sequential, ChainsTheModulesFromTensorToTensor) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::any_module_test

@@ -16,7 +16,7 @@
 #include "support/tensor_assert.h"
 #include "support/variant_oracle.h"
 
-namespace attend {
+namespace attend::attention_variants_test {
 namespace {
 
 using oracle::VariantForm;
@@ -443,4 +443,4 @@ TEST(AttentionVariantErrors, NameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::attention_variants_test

@@ -11,7 +11,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::basic_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -253,4 +253,4 @@ TEST(BasicAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::basic_attention_test

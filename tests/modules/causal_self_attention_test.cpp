@@ -7,7 +7,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::causal_self_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -180,4 +180,4 @@ TEST(CausalSelfAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::causal_self_attention_test

@@ -10,7 +10,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::cross_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -171,4 +171,4 @@ TEST(CrossAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::cross_attention_test

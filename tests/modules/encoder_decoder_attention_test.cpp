@@ -9,7 +9,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::encoder_decoder_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -313,4 +313,4 @@ TEST(EncoderDecoderAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::encoder_decoder_attention_test

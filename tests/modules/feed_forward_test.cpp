@@ -7,7 +7,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::feed_forward_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -104,4 +104,4 @@ TEST(FeedForward, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::feed_forward_test

@@ -9,7 +9,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::kv_cache_cuda_test {
 namespace {
 
 constexpr int64_t kB = 2, kE = 32, kH = 4, kT = 8;
@@ -52,4 +52,4 @@ TEST(CudaGraph, ACapturedStepEqualsTheFullPass) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::kv_cache_cuda_test

@@ -4,7 +4,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::kv_cache_test {
 namespace {
 
 constexpr int64_t kB = 2, kH = 4, kD = 6;
@@ -309,4 +309,4 @@ TEST(KeyValueCache, ErrorsNameWhatWasExpectedAndGotAndChangeNothing) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::kv_cache_test

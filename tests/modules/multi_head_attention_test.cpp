@@ -11,7 +11,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::multi_head_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -389,4 +389,4 @@ TEST(MultiHeadAttention, InputErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::multi_head_attention_test

@@ -9,7 +9,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::multi_head_cross_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -182,4 +182,4 @@ TEST(MultiHeadCrossAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::multi_head_cross_attention_test

@@ -10,7 +10,7 @@
 #include "support/peak_memory.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::multi_head_self_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -251,4 +251,4 @@ TEST(MultiHeadSelfAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::multi_head_self_attention_test

@@ -8,7 +8,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::positional_encoding_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -189,4 +189,4 @@ TEST(PositionalEncoding, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::positional_encoding_test

@@ -9,7 +9,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::scaled_dot_product_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -102,4 +102,4 @@ TEST(ScaledDotProductAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::scaled_dot_product_attention_test

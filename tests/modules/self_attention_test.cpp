@@ -10,7 +10,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::self_attention_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -187,4 +187,4 @@ TEST(SelfAttention, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::self_attention_test

@@ -23,7 +23,7 @@
 #include "support/tensor_assert.h"
 #include "support/variant_oracle.h"
 
-namespace attend {
+namespace attend::torch_behaviours_test {
 namespace {
 
 using testing_support::NamedTensor;
@@ -997,4 +997,4 @@ TEST(TorchPrinting, AModuleNamesItselfItsSizesAndItsParts) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::torch_behaviours_test

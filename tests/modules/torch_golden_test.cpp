@@ -10,7 +10,7 @@
 #include "support/golden.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::torch_golden_test {
 namespace {
 
 constexpr int64_t kE = 8, kH = 2;
@@ -142,4 +142,4 @@ TEST(TorchGolden, TransformerDecoderLayerWithNormFirst) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::torch_golden_test

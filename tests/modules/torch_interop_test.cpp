@@ -5,7 +5,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::torch_interop_test {
 namespace {
 
 using testing_support::randomise;
@@ -360,4 +360,4 @@ TEST(TorchState, ErrorsListEveryTensorAtFaultAndChangeNothing) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::torch_interop_test

@@ -11,7 +11,7 @@
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::torch_parity_test {
 namespace {
 
 using testing_support::randomise;
@@ -311,4 +311,4 @@ TEST_P(TorchParity, Transformer) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::torch_parity_test

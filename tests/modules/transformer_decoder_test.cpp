@@ -9,7 +9,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::transformer_decoder_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -228,4 +228,4 @@ TEST(TransformerDecoder, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::transformer_decoder_test

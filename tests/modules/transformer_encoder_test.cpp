@@ -8,7 +8,7 @@
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::transformer_encoder_test {
 namespace {
 
 using testing_support::DeviceTest;
@@ -303,4 +303,4 @@ TEST(TransformerEncoder, OfNoLayersIsItsInput) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::transformer_encoder_test

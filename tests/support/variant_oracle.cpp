@@ -42,7 +42,7 @@ double dot(const Row& a, const Row& b) {
   return sum;
 }
 
-torch::Tensor heads_of(const torch::Tensor& x, int64_t heads) {  // [B, L, h D] -> [B, L, h, D]
+torch::Tensor in_heads(const torch::Tensor& x, int64_t heads) {  // [B, L, h D] -> [B, L, h, D]
   return x.unflatten(-1, {heads, -1}).contiguous();
 }
 
@@ -69,9 +69,9 @@ int64_t relative_bucket(int64_t ahead, int64_t buckets, int64_t max_distance, bo
 Result variant_attention(const torch::Tensor& query, const torch::Tensor& key,
                          const torch::Tensor& value, const Weights& weights,
                          const VariantForm& form, const Mask& mask) {
-  const auto q = heads_of(linear(query, weights, "q_proj"), form.num_heads);
-  const auto k = heads_of(linear(key, weights, "k_proj"), form.num_kv_heads);
-  const auto v = heads_of(linear(value, weights, "v_proj"), form.num_kv_heads);
+  const auto q = in_heads(linear(query, weights, "q_proj"), form.num_heads);
+  const auto k = in_heads(linear(key, weights, "k_proj"), form.num_kv_heads);
+  const auto v = in_heads(linear(value, weights, "v_proj"), form.num_kv_heads);
   const auto batch = q.size(0), target = q.size(1), source = k.size(1), dim = q.size(3);
   const auto own = int64_t{form.bias_kv} + int64_t{form.zero_attn};
   const auto group = form.num_heads / form.num_kv_heads;
@@ -101,7 +101,7 @@ Result variant_attention(const torch::Tensor& query, const torch::Tensor& key,
       }
       if (form.bias_kv) {
         const auto of = [&](const char* name) {
-          return row_of(heads_of(weights.at(name), form.num_kv_heads)[0][0][h / group]);
+          return row_of(in_heads(weights.at(name), form.num_kv_heads)[0][0][h / group]);
         };
         keys.push_back(of("bias_k"));
         values.push_back(of("bias_v"));

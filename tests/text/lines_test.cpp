@@ -11,7 +11,7 @@
 #include "attend/checkpoint/file_error.h"
 #include "support/temporary_folder.h"
 
-namespace attend {
+namespace attend::lines_test {
 namespace {
 
 using std::string_literals::operator""s;
@@ -166,4 +166,4 @@ TEST(LineReader, DoesNotWaitForTheNextLine) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::lines_test

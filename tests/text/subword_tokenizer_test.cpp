@@ -15,7 +15,7 @@
 #include "attend/text/subword_training.h"
 #include "support/temporary_folder.h"
 
-namespace attend {
+namespace attend::subword_tokenizer_test {
 namespace {
 
 using std::string_literals::operator""s;
@@ -404,4 +404,4 @@ TEST(SubwordTokenizer, ThreadsMayShareIt) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::subword_tokenizer_test

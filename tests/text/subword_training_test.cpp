@@ -10,7 +10,7 @@
 
 #include "support/temporary_folder.h"
 
-namespace attend {
+namespace attend::subword_training_test {
 namespace {
 
 using testing_support::TemporaryFolder;
@@ -46,7 +46,7 @@ std::string model_bytes(const SubwordTokenizer& tokenizer, const TemporaryFolder
 class SubwordTrainingTest : public testing::TestWithParam<SubwordModel> {
  protected:
   static SubwordTrainingOptions options(int64_t vocab_size) {
-    auto result = attend::options(vocab_size);
+    auto result = subword_training_test::options(vocab_size);
     result.model = GetParam();
     return result;
   }
@@ -177,4 +177,4 @@ TEST(SubwordTraining, OptionsOutOfRangeAreRefused) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::subword_training_test

@@ -4,7 +4,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::adam_test {
 namespace {
 
 torch::nn::Linear layer() {
@@ -72,4 +72,4 @@ TEST(Adam, AStateGoesOnWhereItStopped) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::adam_test

@@ -14,7 +14,7 @@
 #include "attend/training/adam.h"
 #include "attend/training/schedule.h"
 
-namespace attend {
+namespace attend::causal_lm_learning_test {
 namespace {
 
 TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
@@ -72,4 +72,4 @@ TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::causal_lm_learning_test

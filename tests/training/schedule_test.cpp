@@ -6,7 +6,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::schedule_test {
 namespace {
 
 TEST(Schedule, RisesLinearlyThenFallsWithTheInverseSquareRoot) {
@@ -41,4 +41,4 @@ TEST(Schedule, FieldsOutOfRangeAreNamed) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::schedule_test

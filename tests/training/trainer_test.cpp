@@ -15,7 +15,7 @@
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::trainer_test {
 namespace {
 
 using testing_support::TemporaryFolder;
@@ -242,4 +242,4 @@ TEST(Duration, ParsesEpochsUpdatesAndMinutes) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::trainer_test

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace attend {
+namespace attend::bleu_test {
 namespace {
 
 using Lines = std::vector<std::string>;
@@ -162,4 +162,4 @@ TEST(Bleu, SmoothingValuesThatDoNotFitAreErrors) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::bleu_test

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace attend {
+namespace attend::chrf_test {
 namespace {
 
 using Lines = std::vector<std::string>;
@@ -119,4 +119,4 @@ TEST(Chrf, OptionsOutOfRangeAreErrors) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::chrf_test

@@ -6,7 +6,7 @@
 #include "attend/text/subword_training.h"
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::translator_test {
 namespace {
 
 SubwordTokenizer tokenizer() {
@@ -85,4 +85,4 @@ TEST(Translator, SplitsAtWhitespaceOfAnyLength) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::translator_test

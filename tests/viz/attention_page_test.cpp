@@ -8,7 +8,7 @@
 
 #include "support/tensor_assert.h"
 
-namespace attend {
+namespace attend::attention_page_test {
 namespace {
 
 using nlohmann::json;
@@ -171,4 +171,4 @@ TEST(AttentionPage, ErrorsNameWhatWasExpectedAndGot) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::attention_page_test

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-namespace attend {
+namespace attend::colormap_test {
 namespace {
 
 double linear(uint8_t channel) {
@@ -65,4 +65,4 @@ TEST(ReadableOn, TextCanBeReadOnEveryColor) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::colormap_test

@@ -1,6 +1,5 @@
 #include "attend/viz/diagram.h"
 
-#include <cairo.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -20,103 +19,24 @@
 #include "attend/viz/heatmap.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
+#include "viz/pictures.h"
 
-namespace attend {
+namespace attend::diagram_test {
 namespace {
 
+using testing_support::count;
+using testing_support::elements;
+using testing_support::expect_white_margin;
+using testing_support::hex;
+using testing_support::kWhite;
+using testing_support::Png;
 using testing_support::TemporaryFolder;
 using Area = DiagramLayout::Area;
 using Pixel = DiagramLayout::Pixel;
 
-constexpr Rgb kWhite{255, 255, 255};
 constexpr Rgb kArrowColor{0x59, 0x63, 0x6E};
 constexpr auto kRoles = {DiagramRole::kPlain, DiagramRole::kQuery, DiagramRole::kKey,
                          DiagramRole::kValue, DiagramRole::kHighlighted};
-
-// ---- Looking at pictures ------------------------------------------------------------------------
-
-class Png {
- public:
-  explicit Png(const Diagram& diagram) {
-    const TemporaryFolder folder;
-    const auto path = folder.write("picture.png", diagram_png(diagram));
-    surface_.reset(cairo_image_surface_create_from_png(path.c_str()));
-    EXPECT_EQ(cairo_surface_status(surface_.get()), CAIRO_STATUS_SUCCESS);
-  }
-
-  int width() const { return cairo_image_surface_get_width(surface_.get()); }
-  int height() const { return cairo_image_surface_get_height(surface_.get()); }
-
-  Rgb at(int x, int y) const {
-    uint32_t pixel = 0;
-    std::memcpy(&pixel,
-                cairo_image_surface_get_data(surface_.get()) +
-                    y * cairo_image_surface_get_stride(surface_.get()) + 4 * x,
-                sizeof(pixel));
-    return {static_cast<uint8_t>(pixel >> 16), static_cast<uint8_t>(pixel >> 8),
-            static_cast<uint8_t>(pixel)};
-  }
-
-  // At a place of the SVG picture.
-  Rgb at(Pixel place) const {
-    return at(static_cast<int>(place.x * kPngScale), static_cast<int>(place.y * kPngScale));
-  }
-
- private:
-  struct Deleter {
-    void operator()(cairo_surface_t* surface) const { cairo_surface_destroy(surface); }
-  };
-  std::unique_ptr<cairo_surface_t, Deleter> surface_;
-};
-
-std::string hex(Rgb color) {
-  char text[8];
-  std::snprintf(text, sizeof(text), "#%02x%02x%02x", color.red, color.green, color.blue);
-  return text;
-}
-
-size_t count(const std::string& text, const std::string& part) {
-  size_t found = 0;
-  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++found;
-  return found;
-}
-
-struct SvgElement {
-  std::string attributes, text;
-
-  std::string attribute(const std::string& name) const {
-    const auto key = " " + name + "=\"";
-    const auto at = attributes.find(key);
-    if (at == std::string::npos) return "";
-    const auto begin = at + key.size();
-    return attributes.substr(begin, attributes.find('"', begin) - begin);
-  }
-  double number(const std::string& name) const { return std::stod(attribute(name)); }
-
-  std::vector<Pixel> points() const {
-    auto list = attribute("points");
-    std::replace(list.begin(), list.end(), ',', ' ');
-    std::istringstream numbers(list);
-    std::vector<Pixel> points;
-    for (Pixel point; numbers >> point.x >> point.y;) points.push_back(point);
-    return points;
-  }
-};
-
-// The elements of a kind, in their order.
-std::vector<SvgElement> elements(const std::string& svg, const std::string& tag) {
-  std::vector<SvgElement> found;
-  for (size_t at = 0; (at = svg.find("<" + tag + " ", at)) != std::string::npos;) {
-    const auto end = svg.find('>', at);
-    SvgElement element{svg.substr(at, end - at), ""};
-    if (svg[end - 1] != '/') {
-      element.text = svg.substr(end + 1, svg.find('<', end + 1) - end - 1);
-    }
-    found.push_back(element);
-    at = end;
-  }
-  return found;
-}
 
 // ---- Looking at layouts -------------------------------------------------------------------------
 
@@ -333,7 +253,7 @@ TEST(Diagram, BoxesAreAsLargeAsTheirLabels) {
 TEST(Diagram, BoxesHaveTheColorsOfTheirRolesAndHoldTheirLabels) {
   for (const auto& diagram : {cross_attention(), cached_step()}) {
     const auto layout = diagram_layout(diagram);
-    const Png png(diagram);
+    const Png png(diagram_png(diagram));
     ASSERT_EQ(png.width(), layout.width * kPngScale);
     ASSERT_EQ(png.height(), layout.height * kPngScale);
     for (size_t i = 0; i < diagram.boxes.size(); ++i) {
@@ -341,17 +261,17 @@ TEST(Diagram, BoxesHaveTheColorsOfTheirRolesAndHoldTheirLabels) {
       const auto color = diagram_colors(diagram.boxes[i].role).inside;
       // No letter comes near the border.
       for (double x = box.x + 8; x < box.x + box.width - 8; ++x) {
-        EXPECT_EQ(png.at({x, box.y + 5}), color) << i;
-        EXPECT_EQ(png.at({x, box.y + box.height - 5}), color) << i;
+        EXPECT_EQ(png.at(Pixel{x, box.y + 5}), color) << i;
+        EXPECT_EQ(png.at(Pixel{x, box.y + box.height - 5}), color) << i;
       }
       for (double y = box.y + 8; y < box.y + box.height - 8; ++y) {
-        EXPECT_EQ(png.at({box.x + 5, y}), color) << i;
-        EXPECT_EQ(png.at({box.x + box.width - 5, y}), color) << i;
+        EXPECT_EQ(png.at(Pixel{box.x + 5, y}), color) << i;
+        EXPECT_EQ(png.at(Pixel{box.x + box.width - 5, y}), color) << i;
       }
       int letters = 0;
       for (double y = box.y + 8; y < box.y + box.height - 8; y += 0.5) {
         for (double x = box.x + 8; x < box.x + box.width - 8; x += 0.5) {
-          letters += png.at({x, y}).green < 0x60;
+          letters += png.at(Pixel{x, y}).green < 0x60;
         }
       }
       EXPECT_GT(letters, 20) << i;
@@ -433,18 +353,18 @@ TEST(Diagram, ArrowsAreDrawnWhereTheLayoutSays) {
   for (const auto& diagram : {cross_attention(), cached_step()}) {
     const auto layout = diagram_layout(diagram);
     const auto svg = diagram_svg(diagram);
-    const Png png(diagram);
+    const Png png(diagram_png(diagram));
     const auto lines = elements(svg, "polyline"), heads = elements(svg, "polygon");
     ASSERT_EQ(lines.size(), diagram.arrows.size());
     ASSERT_EQ(heads.size(), diagram.arrows.size());
     for (size_t i = 0; i < lines.size(); ++i) {
-      const auto &expected = layout.arrows[i].points, drawn = lines[i].points();
+      const auto &expected = layout.arrows[i].points, drawn = lines[i].points<Pixel>();
       ASSERT_EQ(drawn.size(), expected.size());
       for (size_t k = 0; k + 1 < drawn.size(); ++k) {
         EXPECT_EQ(drawn[k].x, expected[k].x);
         EXPECT_EQ(drawn[k].y, expected[k].y);
       }
-      const auto tip = heads[i].points().at(0), end = expected.back();
+      const auto tip = heads[i].points<Pixel>().at(0), end = expected.back();
       EXPECT_EQ(tip.x, end.x);
       EXPECT_EQ(tip.y, end.y);
       // The line ends inside the head, on the last segment.
@@ -457,12 +377,12 @@ TEST(Diagram, ArrowsAreDrawnWhereTheLayoutSays) {
 
       const double length = std::abs(end.x - before.x) + std::abs(end.y - before.y);
       const double x = (end.x - before.x) / length, y = (end.y - before.y) / length;
-      EXPECT_EQ(png.at({end.x - 5 * x, end.y - 5 * y}), kArrowColor) << i;
-      EXPECT_EQ(png.at({end.x - 8 * x + 2 * y, end.y - 8 * y + 2 * x}), kArrowColor) << i;
+      EXPECT_EQ(png.at(Pixel{end.x - 5 * x, end.y - 5 * y}), kArrowColor) << i;
+      EXPECT_EQ(png.at(Pixel{end.x - 8 * x + 2 * y, end.y - 8 * y + 2 * x}), kArrowColor) << i;
       if (diagram.arrows[i].dashed) continue;
       for (size_t k = 1; k < expected.size(); ++k) {
-        EXPECT_EQ(png.at({(expected[k - 1].x + expected[k].x) / 2,
-                          (expected[k - 1].y + expected[k].y) / 2}),
+        EXPECT_EQ(png.at(Pixel{(expected[k - 1].x + expected[k].x) / 2,
+                               (expected[k - 1].y + expected[k].y) / 2}),
                   kArrowColor)
             << i << ", " << k;
       }
@@ -558,17 +478,7 @@ TEST(Diagram, NothingIsCutOff) {
   diagram.arrows[9].label = sentence;
   for (const auto& picture : {diagram, Diagram{.boxes = {{.name = "a"}}},
                               Diagram{.boxes = {{.name = "a"}}, .title = sentence}}) {
-    const Png png(picture);
-    constexpr int kMargin = 16 * kPngScale;
-    int inked = 0;
-    for (int y = 0; y < png.height(); ++y) {
-      for (int x = 0; x < png.width(); ++x) {
-        const bool is_inside =
-            x >= kMargin && x < png.width() - kMargin && y >= kMargin && y < png.height() - kMargin;
-        if (!is_inside) inked += png.at(x, y) != kWhite;
-      }
-    }
-    EXPECT_EQ(inked, 0) << picture.boxes.size();
+    expect_white_margin(diagram_png(picture), std::to_string(picture.boxes.size()));
   }
 }
 
@@ -645,4 +555,4 @@ TEST(Diagram, FilesHoldThePictures) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::diagram_test

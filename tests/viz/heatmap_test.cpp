@@ -1,6 +1,6 @@
 #include "attend/viz/heatmap.h"
 
-#include <cairo.h>
+#include <fontconfig/fontconfig.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -18,10 +18,14 @@
 
 #include "attend/checkpoint/file_error.h"
 #include "support/temporary_folder.h"
+#include "viz/pictures.h"
 
-namespace attend {
+namespace attend::heatmap_test {
 namespace {
 
+using testing_support::count;
+using testing_support::expect_white_margin;
+using testing_support::Png;
 using testing_support::TemporaryFolder;
 using Labels = std::vector<std::string>;
 
@@ -29,43 +33,6 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // ---- Looking at pictures ------------------------------------------------------------------------
-
-class Png {
- public:
-  explicit Png(const std::string& bytes) {
-    struct Source {
-      const std::string& bytes;
-      size_t at = 0;
-    } source{bytes};
-    const auto read = [](void* closure, unsigned char* data, unsigned int length) {
-      auto& from = *static_cast<Source*>(closure);
-      if (from.at + length > from.bytes.size()) return CAIRO_STATUS_READ_ERROR;
-      std::memcpy(data, from.bytes.data() + from.at, length);
-      from.at += length;
-      return CAIRO_STATUS_SUCCESS;
-    };
-    surface_.reset(cairo_image_surface_create_from_png_stream(read, &source));
-    EXPECT_EQ(cairo_surface_status(surface_.get()), CAIRO_STATUS_SUCCESS);
-  }
-
-  int width() const { return cairo_image_surface_get_width(surface_.get()); }
-  int height() const { return cairo_image_surface_get_height(surface_.get()); }
-
-  Rgb at(int x, int y) const {
-    const auto* line = cairo_image_surface_get_data(surface_.get()) +
-                       y * cairo_image_surface_get_stride(surface_.get());
-    uint32_t pixel = 0;
-    std::memcpy(&pixel, line + 4 * x, sizeof(pixel));
-    return {static_cast<uint8_t>(pixel >> 16), static_cast<uint8_t>(pixel >> 8),
-            static_cast<uint8_t>(pixel)};
-  }
-
- private:
-  struct Deleter {
-    void operator()(cairo_surface_t* surface) const { cairo_surface_destroy(surface); }
-  };
-  std::unique_ptr<cairo_surface_t, Deleter> surface_;
-};
 
 // The pixel at (across, down) of a cell, both in [0, 1].
 Rgb cell_pixel(const Png& png, const HeatmapLayout::Panel& panel, int64_t row, int64_t column,
@@ -96,23 +63,6 @@ void expect_cells_show_values(const Heatmap& heatmap) {
           << row << ", " << column << ": " << cells[row][column];
     }
   }
-}
-
-// Nothing is cut off where nothing comes near the edge.
-void expect_white_margin(const std::string& bytes, const std::string& what) {
-  constexpr int kMargin = 16 * kPngScale;
-  const Png png(bytes);
-  int inked = 0;
-  const auto look = [&](int left, int top, int right, int bottom) {
-    for (int y = top; y < bottom; ++y) {
-      for (int x = left; x < right; ++x) inked += png.at(x, y) != Rgb{255, 255, 255};
-    }
-  };
-  look(0, 0, png.width(), kMargin);
-  look(0, png.height() - kMargin, png.width(), png.height());
-  look(0, 0, kMargin, png.height());
-  look(png.width() - kMargin, 0, png.width(), png.height());
-  EXPECT_EQ(inked, 0) << what;
 }
 
 struct SvgText {
@@ -203,12 +153,6 @@ std::string xml_problem(std::string_view xml) {
     if (!is_empty) open.push_back(name);
   }
   return open.empty() ? "" : "unclosed <" + std::string(open.back()) + ">";
-}
-
-size_t count(const std::string& text, const std::string& part) {
-  size_t found = 0;
-  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++found;
-  return found;
 }
 
 std::string error_of(const Heatmap& heatmap) {
@@ -405,6 +349,23 @@ TEST(Heatmap, LabelsStandBesideTheirCells) {
     EXPECT_NEAR(text.x, panel.x + (static_cast<double>(column) + 0.5) * panel.cell_size, 0.1);
     EXPECT_LT(text.y, panel.y);
   }
+}
+
+// Two characters that DejaVu has not are drawn as two, not as the same empty box.
+TEST(Heatmap, LettersOfEveryScriptHaveTheirShapes) {
+  const std::unique_ptr<FcPattern, void (*)(FcPattern*)> pattern(
+      FcNameParse(reinterpret_cast<const FcChar8*>(":lang=ja")), FcPatternDestroy);
+  const std::unique_ptr<FcFontSet, void (*)(FcFontSet*)> fonts(
+      FcFontList(nullptr, pattern.get(), nullptr), FcFontSetDestroy);
+  if (fonts == nullptr || fonts->nfont == 0) {
+    GTEST_SKIP() << "no font with Japanese letters: scripts/setup installs fonts-droid-fallback";
+  }
+  const auto drawn = [](const std::string& label) {
+    return Png(heatmap_png({torch::ones({1, 1}), {label}, {"x"}, {}}));
+  };
+  EXPECT_FALSE(drawn("日") == drawn("本"));
+  EXPECT_FALSE(drawn("é") == drawn("è"));
+  EXPECT_TRUE(drawn("日") == drawn("日"));
 }
 
 TEST(Heatmap, WithoutLabelsThePositionsAreShown) {
@@ -622,4 +583,4 @@ TEST(Heatmap, AFailedPictureLeavesTheOldFileWhole) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::heatmap_test

@@ -1,6 +1,5 @@
 #include "attend/viz/line_plot.h"
 
-#include <cairo.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -20,119 +19,25 @@
 #include "attend/viz/heatmap.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
+#include "viz/pictures.h"
 
-namespace attend {
+namespace attend::line_plot_test {
 namespace {
 
+using testing_support::count;
+using testing_support::elements;
+using testing_support::expect_white_margin;
+using testing_support::hex;
+using testing_support::kWhite;
+using testing_support::Png;
+using testing_support::SvgElement;
 using testing_support::TemporaryFolder;
 using Pixel = LinePlotLayout::Pixel;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr Rgb kWhite{255, 255, 255};
 
 // ---- Looking at pictures ------------------------------------------------------------------------
-
-class Png {
- public:
-  explicit Png(const LinePlot& plot) {
-    const TemporaryFolder folder;
-    const auto path = folder.write("picture.png", line_plot_png(plot));
-    surface_.reset(cairo_image_surface_create_from_png(path.c_str()));
-    EXPECT_EQ(cairo_surface_status(surface_.get()), CAIRO_STATUS_SUCCESS);
-  }
-
-  int width() const { return cairo_image_surface_get_width(surface_.get()); }
-  int height() const { return cairo_image_surface_get_height(surface_.get()); }
-
-  Rgb at(int x, int y) const {
-    uint32_t pixel = 0;
-    std::memcpy(&pixel,
-                cairo_image_surface_get_data(surface_.get()) +
-                    y * cairo_image_surface_get_stride(surface_.get()) + 4 * x,
-                sizeof(pixel));
-    return {static_cast<uint8_t>(pixel >> 16), static_cast<uint8_t>(pixel >> 8),
-            static_cast<uint8_t>(pixel)};
-  }
-
-  // At a place of the SVG picture.
-  Rgb at(Pixel place) const {
-    return at(static_cast<int>(place.x * kPngScale), static_cast<int>(place.y * kPngScale));
-  }
-
- private:
-  struct Deleter {
-    void operator()(cairo_surface_t* surface) const { cairo_surface_destroy(surface); }
-  };
-  std::unique_ptr<cairo_surface_t, Deleter> surface_;
-};
-
-// Nothing is cut off where nothing comes near the edge.
-void expect_white_margin(const LinePlot& plot, const std::string& what) {
-  constexpr int kMargin = 16 * kPngScale;
-  const Png png(plot);
-  int inked = 0;
-  for (int y = 0; y < png.height(); ++y) {
-    for (int x = 0; x < png.width(); ++x) {
-      const bool is_inside =
-          x >= kMargin && x < png.width() - kMargin && y >= kMargin && y < png.height() - kMargin;
-      if (!is_inside) inked += png.at(x, y) != kWhite;
-    }
-  }
-  EXPECT_EQ(inked, 0) << what;
-}
-
-std::string hex(Rgb color) {
-  char text[8];
-  std::snprintf(text, sizeof(text), "#%02x%02x%02x", color.red, color.green, color.blue);
-  return text;
-}
-
-size_t count(const std::string& text, const std::string& part) {
-  size_t found = 0;
-  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++found;
-  return found;
-}
-
-struct SvgElement {
-  std::string attributes, text;
-
-  std::string attribute(const std::string& name) const {
-    const auto key = " " + name + "=\"";
-    const auto at = attributes.find(key);
-    if (at == std::string::npos) return "";
-    const auto begin = at + key.size();
-    return attributes.substr(begin, attributes.find('"', begin) - begin);
-  }
-  double number(const std::string& name) const { return std::stod(attribute(name)); }
-
-  std::vector<Pixel> points() const {
-    auto list = attribute("points");
-    std::replace(list.begin(), list.end(), ',', ' ');
-    std::istringstream numbers(list);
-    std::vector<Pixel> points;
-    for (Pixel point; numbers >> point.x >> point.y;) points.push_back(point);
-    return points;
-  }
-};
-
-// The elements of a kind, in their order, with their text or that of their tooltips.
-std::vector<SvgElement> elements(const std::string& svg, const std::string& tag) {
-  const std::string title = "<title>";
-  std::vector<SvgElement> found;
-  for (size_t at = 0; (at = svg.find("<" + tag + " ", at)) != std::string::npos;) {
-    const auto end = svg.find('>', at);
-    SvgElement element{svg.substr(at, end - at), ""};
-    if (svg[end - 1] != '/') {
-      const auto text =
-          end + 1 + (svg.compare(end + 1, title.size(), title) == 0 ? title.size() : 0);
-      element.text = svg.substr(text, svg.find('<', text) - text);
-    }
-    found.push_back(element);
-    at = end;
-  }
-  return found;
-}
 
 // A line's element is before the legend's of its colour.
 std::vector<SvgElement> elements_of_color(const std::string& svg, const std::string& tag,
@@ -160,7 +65,7 @@ LinePlot losses() {
 
 TEST(LinePlot, LinesPassThroughThePixelsOfTheirPoints) {
   const auto plot = losses();
-  const Png png(plot);
+  const Png png(line_plot_png(plot));
   const auto layout = line_plot_layout(plot);
   ASSERT_EQ(png.width(), layout.width * kPngScale);
   ASSERT_EQ(png.height(), layout.height * kPngScale);
@@ -178,7 +83,7 @@ TEST(LinePlot, LinesPassThroughThePixelsOfTheirPoints) {
     for (const double share : {0.25, 0.5, 0.75}) {
       const Pixel on{a.x + share * (b.x - a.x), a.y + share * (b.y - a.y)};
       EXPECT_EQ(png.at(on), line_color(0)) << i << ", " << share;
-      EXPECT_NE(png.at({on.x, on.y - 6}), line_color(0)) << i << ", " << share;
+      EXPECT_NE(png.at(Pixel{on.x, on.y - 6}), line_color(0)) << i << ", " << share;
     }
   }
 }
@@ -189,7 +94,7 @@ TEST(LinePlot, ManyPointsAreOnTheLineToo) {
     plot.series[0].x.push_back(i);
     plot.series[0].y.push_back(std::sin(i / 40.0));
   }
-  const Png png(plot);
+  const Png png(line_plot_png(plot));
   const auto layout = line_plot_layout(plot);
   for (int i = 0; i < 499; ++i) {  // the line ends in the middle of its last pixel
     EXPECT_EQ(png.at(layout.pixel_of(i, std::sin(i / 40.0))), line_color(0)) << i;
@@ -203,7 +108,7 @@ TEST(LinePlot, TheSvgHasTheLinesInTheirColors) {
   for (size_t s = 0; s < plot.series.size(); ++s) {
     const auto lines = elements_of_color(svg, "polyline", "stroke", line_color(s));
     ASSERT_EQ(lines.size(), 2u);  // and the one in the legend
-    const auto points = lines[0].points();
+    const auto points = lines[0].points<Pixel>();
     ASSERT_EQ(points.size(), plot.series[s].x.size());
     for (size_t i = 0; i < points.size(); ++i) {
       const auto expected = layout.pixel_of(plot.series[s].x[i], plot.series[s].y[i]);
@@ -221,9 +126,9 @@ TEST(LinePlot, NanBreaksALine) {
   const auto layout = line_plot_layout(plot);
   const auto lines = elements(line_plot_svg(plot), "polyline");
   ASSERT_EQ(lines.size(), 2u);
-  EXPECT_EQ(lines[0].points().size(), 2u);
-  EXPECT_EQ(lines[1].points().size(), 3u);
-  const Png png(plot);
+  EXPECT_EQ(lines[0].points<Pixel>().size(), 2u);
+  EXPECT_EQ(lines[1].points<Pixel>().size(), 3u);
+  const Png png(line_plot_png(plot));
   EXPECT_EQ(png.at(layout.pixel_of(0.5, 1.5)), line_color(0));
   EXPECT_NE(png.at(layout.pixel_of(1.5, 2)), line_color(0));
   EXPECT_NE(png.at(layout.pixel_of(2.5, 2)), line_color(0));
@@ -239,7 +144,7 @@ TEST(LinePlot, ALineIsCutOffAtTheLimits) {
   const auto lines = elements(svg, "polyline");
   ASSERT_EQ(lines.size(), 2u);
   const auto expect_line = [&](const SvgElement& line, Pixel from, Pixel to) {
-    const auto points = line.points();
+    const auto points = line.points<Pixel>();
     ASSERT_EQ(points.size(), 2u);
     for (const auto& [point, expected] : {std::pair(points[0], from), std::pair(points[1], to)}) {
       EXPECT_NEAR(point.x, expected.x, 0.006);
@@ -250,7 +155,7 @@ TEST(LinePlot, ALineIsCutOffAtTheLimits) {
   expect_line(lines[1], layout.pixel_of(2 + 2 / 404.0, 2), layout.pixel_of(2 + 4 / 404.0, 0));
   EXPECT_EQ(elements(svg, "polygon").size(), 1u);  // one mark, of the one point inside
   EXPECT_EQ(elements(svg, "circle").size(), 1u);
-  expect_white_margin(plot, "cut off");
+  expect_white_margin(line_plot_png(plot), "cut off");
   // Out and back in: nothing is drawn between the two places.
   EXPECT_EQ(elements(line_plot_svg({{{.name = "", .x = {0, 1, 2}, .y = {1, 4, 1}}},
                                     {.y_minimum = 0, .y_maximum = 2}}),
@@ -263,7 +168,7 @@ TEST(LinePlot, NumbersFarBeyondTheLimitsAreCutOffToo) {
   const LinePlot plot{{{.name = "", .x = {0, 1, 2}, .y = {0.5, 1.7e308, -1.7e308}}},
                       {.y_minimum = 0, .y_maximum = 1e-9}};
   EXPECT_EQ(elements(line_plot_svg(plot), "polyline").size(), 1u);
-  expect_white_margin(plot, "far away");
+  expect_white_margin(line_plot_png(plot), "far away");
 }
 
 TEST(LinePlot, NoTwoSeriesLookTheSame) {
@@ -277,7 +182,7 @@ TEST(LinePlot, NoTwoSeriesLookTheSame) {
   for (size_t i = 0; i < 42; ++i) {
     std::ostringstream look;  // the colour, and the shape without its place
     look << marks[2 * i].attribute("fill");
-    const auto points = marks[2 * i].points();
+    const auto points = marks[2 * i].points<Pixel>();
     for (const auto& point : points) {
       look << " " << std::lround(point.x - points[0].x) << ","
            << std::lround(point.y - points[0].y);
@@ -385,7 +290,7 @@ TEST(LinePlot, OnALogarithmicAxisEqualFactorsAreEqualDistances) {
     EXPECT_NEAR(b.x - a.x, layout.plot_width / 4, 1e-9);   // log 4 of log 256
     EXPECT_NEAR(a.y - b.y, layout.plot_height / 6, 1e-9);  // of six powers of ten
   }
-  const Png png(plot);
+  const Png png(line_plot_png(plot));
   for (size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(png.at(layout.pixel_of(plot.series[0].x[i], plot.series[0].y[i])), line_color(0));
   }
@@ -458,7 +363,7 @@ TEST(LinePlot, AxesHaveTheSizeAskedFor) {
   const auto layout = line_plot_layout(plot);
   EXPECT_EQ(layout.plot_width, 300);
   EXPECT_EQ(layout.plot_height, 200);
-  EXPECT_EQ(Png(plot).at(layout.pixel_of(100, 3.1)), line_color(0));
+  EXPECT_EQ(Png(line_plot_png(plot)).at(layout.pixel_of(100, 3.1)), line_color(0));
 }
 
 // ---- Texts --------------------------------------------------------------------------------------
@@ -470,14 +375,16 @@ TEST(LinePlot, TheLegendNamesTheLinesBesideTheAxes) {
   double above = layout.plot_y;
   for (size_t s = 0; s < plot.series.size(); ++s) {
     const auto name = text_element(svg, plot.series[s].name);
-    const auto sample = elements_of_color(svg, "polyline", "stroke", line_color(s)).at(1).points();
+    const auto sample =
+        elements_of_color(svg, "polyline", "stroke", line_color(s)).at(1).points<Pixel>();
     EXPECT_GT(sample.at(0).x, layout.plot_x + layout.plot_width);
     EXPECT_GT(name.number("x"), sample.at(1).x);
     EXPECT_NEAR(name.number("y"), sample.at(1).y, name.number("font-size") / 2);
     EXPECT_GT(sample.at(0).y, above);  // in the order of the series
     above = sample.at(0).y;
     // The mark of the line is on the sample.
-    EXPECT_EQ(Png(plot).at({(sample[0].x + sample[1].x) / 2, sample[0].y}), line_color(s));
+    EXPECT_EQ(Png(line_plot_png(plot)).at(Pixel{(sample[0].x + sample[1].x) / 2, sample[0].y}),
+              line_color(s));
   }
   auto without = plot;
   for (auto& series : without.series) series.name.clear();
@@ -535,16 +442,18 @@ TEST(LinePlot, NothingIsCutOff) {
       "before it can be shown";
   auto plot = losses();
   plot.options = {.title = sentence, .x_label = sentence, .y_label = sentence};
-  expect_white_margin(plot, "axes");
+  expect_white_margin(line_plot_png(plot), "axes");
   plot.series[1].name = sentence;
   for (int i = 0; i < 30; ++i) plot.series.push_back({.name = "日本語 " + sentence});
   for (const double side : {160.0, 900.0}) {
     plot.options.width = plot.options.height = side;
-    expect_white_margin(plot, std::to_string(side));
+    expect_white_margin(line_plot_png(plot), std::to_string(side));
   }
-  expect_white_margin({{{.name = "", .x = {1e9, 1e9 + 7}, .y = {-1e-9, 1e-9}}}, {}}, "wide ticks");
-  expect_white_margin({{{.name = "", .x = {1e9, 1e9 + 0.004}, .y = {0, 1}}}, {}}, "wide x ticks");
-  expect_white_margin({{{}}, {}}, "no points");
+  expect_white_margin(line_plot_png({{{.name = "", .x = {1e9, 1e9 + 7}, .y = {-1e-9, 1e-9}}}, {}}),
+                      "wide ticks");
+  expect_white_margin(line_plot_png({{{.name = "", .x = {1e9, 1e9 + 0.004}, .y = {0, 1}}}, {}}),
+                      "wide x ticks");
+  expect_white_margin(line_plot_png({{{}}, {}}), "no points");
 }
 
 TEST(LinePlot, ThePictureIsTheSameEveryTime) {
@@ -619,4 +528,4 @@ TEST(LinePlot, FilesHoldThePictures) {
 }
 
 }  // namespace
-}  // namespace attend
+}  // namespace attend::line_plot_test

@@ -42,7 +42,8 @@ class ATTEND_API AttentionMask {
   /// (bottom-right aligned, as `causal`). `window(n, 0)` is a causal window of n + 1 keys; joined
   /// with `causal()`, `window(n, n)` is the same.
   /// Source: Beltagy et al., 2020, arXiv:2004.05150, section 3.1.
-  /// Throws: c10::ValueError if left or right is negative.
+  /// Throws: c10::ValueError if left or right is negative; when it is used without `positions`, if
+  /// query 0 ends before the first key, T - S > right (causal alone gives such rows zero weights).
   static AttentionMask window(int64_t left, int64_t right);
 
   /// Query i may attend to key j of the same segment only, so that several documents share a row.

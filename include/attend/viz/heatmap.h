@@ -94,15 +94,19 @@ ATTEND_TOOLKIT_API HeatmapLayout heatmap_layout(const HeatmapGrid& grid);
 
 /// Whether a terminal is sent colours.
 enum class TerminalColor {
-  kNone,  // digits alone
-  kTrue,  // 24-bit ANSI colours behind the digits
+  kNone,  // digits or shades alone
+  kTrue,  // 24-bit ANSI colours, behind the digits or of the blocks
 };
 
 /// The heatmap for a terminal, one line for each row, every line ended by "\n".
 ///
 /// Columns are aligned, wide (East Asian) characters too; labels wider than 12 columns end with
-/// "…". Throws as the pictures do.
+/// "…". A heatmap whose numbers are wider than `width`, in columns of the terminal (0: as wide as
+/// need be), has a Unicode block for each value instead: of its colour, or one of five shades where
+/// there are no colours; its column labels run downwards, a legend follows, and what is too wide even
+/// so goes on below. Throws as the pictures do.
 ATTEND_TOOLKIT_API std::string heatmap_text(const Heatmap& heatmap,
-                                            TerminalColor color = TerminalColor::kNone);
+                                            TerminalColor color = TerminalColor::kNone,
+                                            int64_t width = 0);
 
 }  // namespace attend

@@ -1,0 +1,138 @@
+"""The pages that attend-visualize and attend-tour write, in Chromium, beside the numbers they were made of.
+
+What the attention page does is tested with made-up data in tests/viz/page; this is about the programs' own output.
+"""
+
+import html
+import json
+import math
+import os
+import re
+import subprocess
+import unittest
+
+from playwright.sync_api import sync_playwright
+
+from support import ProgramTest
+
+VISUALIZE = os.environ.get("ATTEND_VISUALIZE", "attend-visualize")
+TOUR = os.environ.get("ATTEND_TOUR", "attend-tour")
+CHROMIUM = os.environ.get("ATTEND_CHROMIUM", "/usr/bin/chromium")
+SCRIPT = "<script>window.hacked=1</script>"
+TABS = ["heads", "model", "matrix", "rollout", "entropy", "beams"]
+
+
+def run(*command):
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300,
+                          check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+class Pages(ProgramTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        playwright = sync_playwright().start()
+        cls.addClassCleanup(playwright.stop)
+        cls.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        cls.addClassCleanup(cls.browser.close)
+
+    def open(self, path):
+        """The page; the test fails at its end where it wrote to the console or asked for anything but itself."""
+        messages, requests = [], []
+        context = self.browser.new_context(viewport={"width": 1280, "height": 900})
+        self.addCleanup(lambda: self.assertEqual((messages, set(requests)), ([], {path.as_uri()})))
+        self.addCleanup(context.close)
+        context.on("request", lambda request: requests.append(request.url.split("#")[0]))
+        page = context.new_page()
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.set_default_timeout(10_000)
+        page.goto(path.as_uri())
+        return page
+
+    def visualize(self, model, text, *arguments):
+        """The page of a text, and the numbers of the same text."""
+        path = self.folder / "page.html"
+        run(VISUALIZE, "-m", model, text, "-o", path, *arguments)
+        return self.open(path), json.loads(run(VISUALIZE, "-m", model, text, "-f", "json", "-o", "-", *arguments))
+
+    def assert_shows(self, page, data):
+        """Every weight of the page is that of the data, to the 16 bits it is kept in, and the cells tell it."""
+        for view in data["views"]:
+            kept = page.evaluate("""([view, weights]) => weights.map((layer, l) => layer.map((head, h) =>
+              head.map((row, i) => row.map((_, j) => attendPage.weight(view, l, h, i, j)))))""",
+                                 [view["name"], view["weights"]])
+            flat = lambda deep: [w for layer in deep for head in layer for row in head for w in row]
+            self.assertEqual(len(flat(kept)), len(flat(view["weights"])))
+            for got, expected in zip(flat(kept), flat(view["weights"])):
+                self.assertAlmostEqual(got, expected, delta=1 / 65535)
+            page.evaluate("hash => { location.hash = hash; }", f"#tab=matrix&view={view['name']}&layer=0&head=1")
+            page.wait_for_function("view => attendPage.state().view === view", arg=view["name"])
+            rows, columns = data["tokens"][view["rows"]], data["tokens"][view["columns"]]
+            for row, column in ((0, 0), (2, 1)):  # where no one needs to scroll
+                box = page.locator("#panel-matrix .heatmap-cells").bounding_box()
+                page.mouse.move(box["x"] + (column + 0.5) * box["width"] / len(columns),
+                                box["y"] + (row + 0.5) * box["height"] / len(rows))
+                told = [page.locator(f"#tooltip [data-part={part}]").text_content() for part in ("row", "column", "value")]
+                self.assertEqual(told[:2], [rows[row], columns[column]])
+                self.assertAlmostEqual(float(told[2]), view["weights"][0][1][row][column], delta=6e-5)
+
+    def test_a_translation_in_every_tab(self):
+        model = self.folder / "transformer"
+        status, _, errors = self.train(model, "--after", "20u", "--valid-freq", "20u")
+        self.assertEqual(status, 0, errors)
+        page, data = self.visualize(model, "the old cat sees a dog", "-b", "3")
+        self.assertEqual([view["name"] for view in data["views"]], ["encoder", "decoder", "cross"])
+        self.assert_shows(page, data)
+        for tab in TABS:
+            page.locator(f"#tab-{tab}").click()
+            page.wait_for_function("tab => attendPage.state().tab === tab", arg=tab)
+            self.assertTrue(page.locator(f"#panel-{tab}").is_visible())
+            self.assertGreater(page.locator(f"#panel-{tab} *").count(), 0)
+        beams = page.locator("#panel-beams").text_content()
+        for hypothesis in data["beams"][0]["hypotheses"]:
+            if hypothesis["kept"]:
+                self.assertIn(hypothesis["tokens"][-1].replace("▁", ""), beams)
+
+        page, data = self.visualize(model, SCRIPT)
+        self.assertIn("script", "".join(data["tokens"]["source"]))
+        self.assert_shows(page, data)
+        self.assertIsNone(page.evaluate("window.hacked ?? null"))
+        self.assertIn(SCRIPT, page.title())
+
+    def test_a_recurrent_model(self):
+        model = self.folder / "recurrent"
+        status, _, errors = self.train(model, "--model", "recurrent", "--after", "20u", "--valid-freq", "20u")
+        self.assertEqual(status, 0, errors)
+        path = self.folder / "recurrent.html"
+        run(VISUALIZE, "-m", model, "a cat sleeps", "-o", path)
+        page = self.open(path)
+        page.locator("#tab-matrix").click()
+        self.assertTrue(page.locator("#panel-matrix .heatmap-cells").is_visible())
+
+    def test_the_tour_shows_its_figures(self):
+        folder = self.folder / "tour"
+        run(TOUR, "scaled-dot-product", "causal", "positions", "-o", folder)
+        page = self.open(folder / "index.html")
+        figures = page.locator("figure")
+        names = figures.evaluate_all("all => all.map(figure => figure.id)")
+        self.assertEqual(sorted(names), sorted(path.stem for path in (folder / "figures").glob("*.svg")))
+        for index, name in enumerate(names):
+            box = figures.nth(index).locator("svg").first.bounding_box()
+            self.assertGreater(min(box["width"], box["height"]), 100, name)
+            self.assertLessEqual(box["x"] + box["width"], 1280, f"{name} is wider than the window")
+        # The cells of the softmax of equation 1, in the browser's document, are those of the formula.
+        words = {"The": [1, .5, 0, .5], "cat": [0, 1, 1, 0], "sat": [0, 0, .5, 1], "down": [.5, 0, 0, 1]}
+        cells = page.locator("#scaled-dot-product-d4-weights rect > title").all_text_contents()
+        told = dict(re.fullmatch(r"(.*): (.*)", cell).groups() for cell in cells)
+        for query, x in words.items():
+            exps = {key: math.exp(sum(a * b for a, b in zip(x, y)) / 2) for key, y in words.items()}
+            for key, exp in exps.items():
+                self.assertAlmostEqual(float(told[f"{query} / {key}"]), exp / sum(exps.values()), delta=6e-5)
+        self.assertEqual(html.unescape(page.title()), page.title())
+
+
+if __name__ == "__main__":
+    unittest.main()
