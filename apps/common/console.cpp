@@ -52,6 +52,8 @@ void TrainingConsole::line(const std::string& text) {
   std::cerr << text << '\n' << std::flush;
 }
 
+bool TrainingConsole::is_stop_requested() const { return stop_signal != 0; }
+
 void TrainingConsole::draw(const TrainingReport& report) {
   constexpr double kSecondsBetween = 0.2;
   if (quiet_ || !terminal_ || report.elapsed - drawn_at_ < kSecondsBetween) return;
@@ -67,14 +69,16 @@ TrainerCallbacks TrainingConsole::callbacks() {
   TrainerCallbacks callbacks;
   callbacks.progress = [this](const TrainingReport& report) { draw(report); };
   callbacks.report = [this](const TrainingReport& r) {
-    line(
-        fmt::format("epoch {}  update {}  sentences {}  cost {:.4f}  {:.0f} tokens/s  "
-                    "gradient norm {:.2f}  learning rate {:.2e}  {} gone, {} left",
-                    r.epoch, r.update, r.sentences, r.cost, r.tokens_per_second, r.gradient_norm,
-                    r.learning_rate, clock_time(r.elapsed), clock_time(r.time_left)));
+    line(fmt::format(
+        "epoch {}  update {}  sentences {}  cost {:.4f}  {:.0f} tokens/s  "
+        "gradient norm {:.2f}  learning rate {:.2e}{}  {} gone, {} left",
+        r.epoch, r.update, r.sentences, r.cost, r.tokens_per_second, r.gradient_norm,
+        r.learning_rate, r.skipped > 0 ? fmt::format("  {} updates skipped", r.skipped) : "",
+        clock_time(r.elapsed), clock_time(r.time_left)));
   };
   callbacks.validation = [this](const ValidationReport& r) {
-    std::string text = fmt::format("validation at epoch {} update {}:", r.epoch, r.update);
+    std::string text = fmt::format("validation at epoch {} update {}{}:", r.epoch, r.update,
+                                   r.of_mean ? ", mean of the last checkpoints" : "");
     for (const auto& [metric, score] : r.scores) {
       const bool best = std::ranges::find(r.improved, metric) != r.improved.end();
       text += fmt::format("  {} {:.4f}{}", metric, score, best ? " (best)" : "");
@@ -82,7 +86,7 @@ TrainerCallbacks TrainingConsole::callbacks() {
     line(text);
   };
   callbacks.note = [this](const std::string& text) { line(text); };
-  callbacks.stop_requested = [] { return stop_signal != 0; };
+  callbacks.stop_requested = [this] { return is_stop_requested(); };
   return callbacks;
 }
 

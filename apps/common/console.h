@@ -16,6 +16,8 @@ class TrainingConsole {
   explicit TrainingConsole(bool quiet);
   TrainerCallbacks callbacks();
   void line(const std::string& text);
+  /// Whether SIGINT or SIGTERM came.
+  bool is_stop_requested() const;
 
  private:
   void draw(const TrainingReport& report);

@@ -1,18 +1,25 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
+#include <thread>
 
 #include "attend/checkpoint/model_folder.h"
+#include "attend/data/encode_corpus.h"
 #include "attend/data/parallel_text.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
 #include "attend/training/trainer.h"
+#include "attend/training/worker_group.h"
 #include "commands.h"
 #include "common/console.h"
 #include "common/machine.h"
 #include "common/model_choice.h"
+#include "curves.h"
 
 namespace attend::app {
 namespace {
@@ -23,6 +30,8 @@ struct TrainOptions {
   ModelChoice model;
   SubwordTrainingOptions subwords;
   TrainerOptions trainer;
+  int64_t subword_pairs = 1'000'000;
+  int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
   bool quiet = false;
 };
@@ -52,11 +61,20 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
     return app.add_option(flag, value, help)->capture_default_str()->group(kGroup);
   };
   add("--batch-tokens", o.batch_tokens, "Tokens of a batch on its longer side, padding counted");
-  add("--max-length", o.max_length, "Leave out pairs with a longer side, in tokens");
+  add("--max-length", o.filter.max_length, "Leave out pairs with a longer side, in tokens");
+  add("--max-length-ratio", o.filter.max_ratio,
+      "Leave out pairs with a side so many times as long as the other; 0: none");
+  add("--shuffle-pairs", o.shuffle_pairs,
+      "Pairs in memory at a time, which batches are made of; fewer than the corpus: in random "
+      "blocks");
   add("--label-smoothing", o.label_smoothing, "Label smoothing, [0, 1)");
   add("--clip-norm", o.clip_norm, "Largest norm of a gradient; 0: no limit");
   add("--exponential-smoothing", o.exponential_smoothing,
       "Average the weights, each update with this part; 0: no average");
+  add("--average-checkpoints", o.average_checkpoints,
+      "The model at the end: the mean of the last so many validated ones; 0: the last one");
+  add("--max-bad-updates", o.max_bad_updates,
+      "Stop after so many updates in a row without a finite loss and gradient");
   add("--learn-rate", o.schedule.peak, "Highest learning rate");
   add("--lr-warmup", o.schedule.warmup, "Updates of linear warm-up");
   const std::map<std::string, Decay> decays{{"inverse-sqrt", Decay::kInverseSquareRoot},
@@ -74,7 +92,8 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   add("--weight-decay", o.adam.weight_decay, "Decoupled weight decay");
   add("--early-stopping", o.early_stopping,
       "Stop after so many validations without a better last metric; 0: never");
-  add("--valid-metrics", o.valid_metrics, "Of cross-entropy, bleu and chrf");
+  add("--valid-metrics", o.valid_metrics,
+      "Of cross-entropy, perplexity, word-cross-entropy, word-perplexity, bleu, chrf and chrf++");
   add("--valid-beam-size", o.valid_beam_size, "Beam size of the metrics that translate");
   app.add_option("--valid-tokenize", o.bleu_tokenizer, "BLEU tokenizer: none, 13a, intl or char")
       ->transform(CLI::CheckedTransformer(bleu_tokenizers()))
@@ -83,35 +102,95 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   add("--seed", o.seed, "Of initial weights, order and dropout");
 }
 
-int train(const TrainOptions& o) {
+// A machine's cores are shared by its processes, and so are its GPUs.
+void share_machine(MachineOptions& machine, const WorkerGroup& workers) {
+  if (workers.size() == 1) return;
+  if (machine.threads == 0) {
+    const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+    machine.threads = static_cast<int>(std::max<int64_t>(1, cores / workers.size()));
+  }
+  if (machine.device == "cuda") machine.device = fmt::format("cuda:{}", workers.local_rank());
+}
+
+// The folder's own where the run goes on, or else a new one, which the first process makes.
+SubwordTokenizer make_tokenizer(const TrainOptions& o, bool resume, const WorkerGroup& workers,
+                                TrainingConsole& console) {
+  if (!resume && workers.is_first()) {
+    const auto sample = sample_parallel(o.train_sets.at(0), o.train_sets.at(1), o.subword_pairs);
+    console.line(fmt::format("training {} joint subwords on {} of {} pairs", o.subwords.vocab_size,
+                             sample.sentences.size() / 2, sample.pairs));
+    train_subwords(sample.sentences, o.subwords).save(o.model_dir);
+  }
+  workers.barrier();
+  return SubwordTokenizer::load(o.model_dir);
+}
+
+// The corpus as token ids in the model folder; none where the user stopped it.
+std::optional<EncodedCorpus> make_corpus(const TrainOptions& o, const SubwordTokenizer& tokenizer,
+                                         const PairFilter& filter, const WorkerGroup& workers,
+                                         TrainingConsole& console) {
+  const auto path = o.model_dir / "training-tokens.bin";
+  if (!workers.is_first()) {
+    workers.barrier();
+    return EncodedCorpus{TokenFile(path), {}};
+  }
+  constexpr int64_t kPairsBetweenLines = 1'000'000;
+  int64_t told = 0;
+  bool stopped = false;
+  const auto progress = [&](int64_t pairs) {
+    if (pairs / kPairsBetweenLines > told) {
+      told = pairs / kPairsBetweenLines;
+      console.line(fmt::format("{} million pairs encoded", told));
+    }
+    return !(stopped = console.is_stop_requested());
+  };
+  try {
+    auto corpus =
+        encode_corpus(o.train_sets.at(0), o.train_sets.at(1), tokenizer, path, filter, progress);
+    workers.barrier();
+    return corpus;
+  } catch (const c10::Error&) {
+    if (stopped) return std::nullopt;
+    throw;
+  }
+}
+
+int train(TrainOptions& o) {
+  const auto workers = WorkerGroup::from_environment(std::chrono::seconds(o.worker_timeout));
+  share_machine(o.machine, workers);
   const auto device = prepare_machine(o.machine);
-  TrainingConsole console(o.quiet);
-  const auto train = read_parallel(o.train_sets.at(0), o.train_sets.at(1));
+  TrainingConsole console(o.quiet || !workers.is_first());
   const auto valid =
       o.valid_sets.empty() ? ParallelText{} : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
-  console.line(fmt::format("{} training pairs, {} validation pairs", train.size(), valid.size()));
 
   const bool resume = o.trainer.reload && has_snapshot(o.model_dir);
-  const auto tokenizer = [&] {
-    if (resume) return SubwordTokenizer::load(o.model_dir);
-    console.line(fmt::format("training {} joint subwords", o.subwords.vocab_size));
-    auto sentences = train.source;
-    sentences.insert(sentences.end(), train.target.begin(), train.target.end());
-    auto made = train_subwords(sentences, o.subwords);
-    made.save(o.model_dir);
-    return made;
-  }();
-
+  workers.barrier();  // nobody writes before all have looked
+  const auto tokenizer = make_tokenizer(o, resume, workers, console);
   torch::manual_seed(o.trainer.seed);
   auto model = make_model(o.model, tokenizer);
   int64_t parameters = 0;
   for (const auto& parameter : model->module().parameters()) parameters += parameter.numel();
-  console.line(fmt::format("{} subwords, {} parameters, {} CPU threads", tokenizer.vocab_size(),
-                           parameters, torch::get_num_threads()));
-  if (!resume) save_model(o.model_dir, *model);
+  if (!resume && workers.is_first()) save_model(o.model_dir, *model);
 
-  Trainer trainer(model, tokenizer, train, valid, o.model_dir, o.trainer, device);
-  const auto result = trainer.run(console.callbacks());
+  const auto corpus = make_corpus(o, tokenizer, filter_for(*model, o.trainer), workers, console);
+  if (!corpus) {
+    console.line("interrupted before training: the same command starts again");
+    return EXIT_SUCCESS;
+  }
+  console.line(
+      fmt::format("{} training pairs, {} validation pairs", corpus->file.size(), valid.size()));
+  console.line(fmt::format(
+      "{} subwords, {} parameters, {} CPU threads{}", tokenizer.vocab_size(), parameters,
+      torch::get_num_threads(),
+      workers.size() > 1 ? fmt::format(" in each of {} processes", workers.size()) : ""));
+
+  Trainer trainer(model, tokenizer, *corpus, valid, o.model_dir, o.trainer, device, workers);
+  auto callbacks = console.callbacks();
+  callbacks.validation = [&, tell = callbacks.validation](const ValidationReport& report) {
+    tell(report);
+    write_png(o.model_dir / "curves.png", training_curves(o.model_dir / "metrics.jsonl"));
+  };
+  const auto result = trainer.run(callbacks);
   console.line(fmt::format("{} after {} updates in {}: {}",
                            result.interrupted ? "interrupted" : "finished", result.updates,
                            clock_time(result.elapsed), o.model_dir.string()));
@@ -135,7 +214,15 @@ Command add_train(CLI::App& app) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, SubwordModel>{
           {"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}}))
       ->default_str("unigram");
+  app.add_option("--subword-pairs", o.subword_pairs,
+                 "Pairs, spread over the corpus, that subwords are trained on")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   add_trainer_options(app, o.trainer);
+  app.add_option("--worker-timeout", o.worker_timeout,
+                 "Seconds that processes started by torchrun wait for each other")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_flag("!--no-reload", o.trainer.reload, "Start again even if the folder has a snapshot");
   add_machine_options(app, o.machine);
   app.add_flag("-q,--quiet", o.quiet, "No log on standard error");

@@ -2,20 +2,13 @@
 
 #include <algorithm>
 #include <numeric>
-#include <random>
 
+#include "data/fingerprint.h"
+#include "data/shuffle.h"
 #include "detail/check.h"
 
 namespace attend {
 namespace {
-
-// Fisher and Yates; std::shuffle and the standard distributions differ between libraries, the
-// engine does not. The modulo's bias is below 2^-32 for any corpus that fits in memory.
-void shuffle(std::vector<size_t>& values, std::mt19937_64& random) {
-  for (size_t i = values.size(); i > 1; --i) {
-    std::swap(values[i - 1], values[static_cast<size_t>(random() % i)]);
-  }
-}
 
 // Cuts an order of pairs into batches of at most max_tokens on the longer side.
 BatchPlan cut(const std::vector<TokenPair>& corpus, const std::vector<size_t>& order,
@@ -62,18 +55,16 @@ torch::Tensor padded(const std::vector<std::vector<int64_t>>& rows, int64_t pad_
 
 BatchPlan plan_batches(const std::vector<TokenPair>& corpus, int64_t max_tokens, uint64_t seed,
                        uint64_t epoch) {
-  std::seed_seq seeds{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32U),
-                      static_cast<uint32_t>(epoch), static_cast<uint32_t>(epoch >> 32U)};
-  std::mt19937_64 random(seeds);
+  auto random = detail::random_engine(seed, epoch);
   std::vector<size_t> order(corpus.size());
   std::iota(order.begin(), order.end(), 0);
-  shuffle(order, random);
+  detail::shuffle(order, random);
   sort_by_length(order, corpus);
   const auto in_order = cut(corpus, order, max_tokens);
 
   std::vector<size_t> positions(in_order.size());
   std::iota(positions.begin(), positions.end(), 0);
-  shuffle(positions, random);
+  detail::shuffle(positions, random);
   BatchPlan plan;
   plan.reserve(in_order.size());
   for (const auto position : positions) plan.push_back(in_order[position]);
@@ -107,15 +98,9 @@ Batch make_batch(const std::vector<TokenPair>& corpus, const std::vector<size_t>
 }
 
 uint64_t fingerprint(const std::vector<TokenPair>& corpus) {
-  uint64_t hash = 14695981039346656037ULL;
-  const auto add = [&](uint64_t value) { hash = (hash ^ value) * 1099511628211ULL; };
-  for (const auto& [source, target] : corpus) {
-    add(source.size());
-    for (const auto id : source) add(static_cast<uint64_t>(id));
-    add(target.size());
-    for (const auto id : target) add(static_cast<uint64_t>(id));
-  }
-  return hash;
+  detail::Fingerprint fingerprint;
+  for (const auto& pair : corpus) fingerprint.add(pair);
+  return fingerprint.value();
 }
 
 }  // namespace attend

@@ -38,7 +38,7 @@ torch::Tensor Adam::clip_gradients(double max_norm) {
   return norm;
 }
 
-void Adam::step(double learning_rate) {
+void Adam::step(double learning_rate, const torch::Tensor& skip) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> parameters, gradients, means, squares, steps;
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -52,9 +52,12 @@ void Adam::step(double learning_rate) {
   if (parameters.empty()) return;
   // As in Python's optimisers, the caller counts the steps: the fused kernel reads them only.
   at::_foreach_add_(steps, 1.0);
+  if (skip.defined()) at::_foreach_sub_(steps, std::vector<torch::Tensor>(steps.size(), skip));
   at::_fused_adamw_(parameters, gradients, means, squares, /*max_exp_avg_sqs=*/{}, steps,
                     learning_rate, options_.beta1, options_.beta2, options_.weight_decay,
-                    options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+                    options_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
+                    /*grad_scale=*/{},
+                    skip.defined() ? std::optional<torch::Tensor>(skip) : std::nullopt);
 }
 
 std::map<std::string, torch::Tensor> Adam::state() const {

@@ -38,6 +38,7 @@ void MetricsLog::write(const TrainingReport& report) {
                           {"cost", report.cost},
                           {"tokens_per_second", report.tokens_per_second},
                           {"gradient_norm", report.gradient_norm},
+                          {"skipped", report.skipped},
                           {"learning_rate", report.learning_rate},
                           {"elapsed", report.elapsed},
                           {"time_left", report.time_left}};
@@ -51,6 +52,7 @@ void MetricsLog::write(const ValidationReport& report) {
                     {"elapsed", report.elapsed}};
   for (const auto& [metric, score] : report.scores) line[metric] = score;
   line["improved"] = report.improved;
+  if (report.of_mean) line["of_mean"] = true;
   write_line(line.dump());
 }
 

@@ -5,17 +5,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/model_folder.h"
-#include "attend/checkpoint/safetensors.h"
-#include "attend/translation/bleu.h"
-#include "attend/translation/chrf.h"
-#include "attend/translation/translator.h"
 #include "detail/atomic_file.h"
 #include "detail/check.h"
+#include "training/batch_loader.h"
+#include "training/checkpoint_average.h"
 #include "training/metrics_log.h"
+#include "training/scorer.h"
+#include "training/snapshot.h"
 #include "training/weight_average.h"
 
 namespace attend {
@@ -28,105 +28,59 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kTrainer = "Trainer";
 constexpr auto kSnapshot = "training.safetensors";
 constexpr auto kMetrics = "metrics.jsonl";
-constexpr auto kCrossEntropy = "cross-entropy";
-constexpr auto kWeights = "weights.", kAverage = "average.", kAdam = "adam.", kRandom = "random.";
+constexpr auto kCheckpoints = "checkpoints";
 
-bool is_better(const std::string& metric, double score, double best) {
-  return metric == kCrossEntropy ? score < best : score > best;
-}
-
-// The tensors of a snapshot whose names start with `prefix`, without it.
-std::map<std::string, torch::Tensor> part_of(const TensorFile& file, const std::string& prefix) {
-  std::map<std::string, torch::Tensor> part;
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(prefix)) part[name.substr(prefix.size())] = tensor;
+// One seed for each update of each process, so that nothing else decides its random numbers.
+// Source: the finaliser of SplitMix64, Steele et al., 2014, doi:10.1145/2660193.2660195.
+uint64_t seed_of(uint64_t seed, int64_t update, int64_t rank) {
+  uint64_t z = seed;
+  for (const auto value : {static_cast<uint64_t>(update), static_cast<uint64_t>(rank)}) {
+    z += value + 0x9E3779B97F4A7C15ULL;
+    z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27U)) * 0x94D049BB133111EBULL;
+    z ^= z >> 31U;
   }
-  return part;
-}
-
-void add_part(TensorFile& file, const std::string& prefix,
-              const std::map<std::string, torch::Tensor>& part) {
-  for (const auto& [name, tensor] : part) file.tensors[prefix + name] = tensor;
-}
-
-std::map<std::string, torch::Tensor> weights_of(const torch::nn::Module& module) {
-  std::map<std::string, torch::Tensor> weights;
-  for (const auto& item : module.named_parameters()) weights[item.key()] = item.value().detach();
-  return weights;
-}
-
-std::vector<TokenPair> encode(const SubwordTokenizer& tokenizer, const ParallelText& text) {
-  std::vector<TokenPair> pairs;
-  pairs.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    pairs.push_back(
-        {tokenizer.encode_source(text.source[i]), tokenizer.encode_target(text.target[i])});
-  }
-  return pairs;
+  return z;
 }
 
 }  // namespace
-
-Duration Duration::parse(const std::string& text) {
-  const auto bad = [&] {
-    TORCH_CHECK_VALUE(false, "Duration: expected a number > 0 and e (epochs), u (updates) or m ",
-                      "(minutes), such as 20e, got ", text);
-  };
-  size_t used = 0;
-  Duration result;
-  try {
-    result.amount = std::stod(text, &used);
-  } catch (const std::exception&) {
-    bad();
-  }
-  if (used + 1 != text.size() || !(result.amount > 0) || !std::isfinite(result.amount)) bad();
-  switch (text.back()) {
-    case 'e':
-      result.unit = Unit::kEpochs;
-      break;
-    case 'u':
-      result.unit = Unit::kUpdates;
-      break;
-    case 'm':
-      result.unit = Unit::kMinutes;
-      break;
-    default:
-      bad();
-  }
-  return result;
-}
-
-std::string Duration::to_string() const {
-  return fmt::format("{:g}{}", amount,
-                     unit == Unit::kEpochs ? 'e' : (unit == Unit::kUpdates ? 'u' : 'm'));
-}
 
 void TrainerOptions::validate() const {
   for (const auto& duration : {after, valid_freq, disp_freq}) {
     TORCH_CHECK_VALUE(duration.amount > 0, "TrainerOptions: expected durations > 0, got ",
                       duration.amount);
   }
+  filter.validate();
   detail::check_positive("TrainerOptions", "batch_tokens", batch_tokens);
-  detail::check_positive("TrainerOptions", "max_length", max_length);
+  detail::check_positive("TrainerOptions", "shuffle_pairs", shuffle_pairs);
   detail::check_positive("TrainerOptions", "valid_beam_size", valid_beam_size);
+  detail::check_positive("TrainerOptions", "max_bad_updates", max_bad_updates);
   detail::check_probability("TrainerOptions", "label_smoothing", label_smoothing);
   detail::check_probability("TrainerOptions", "exponential_smoothing", exponential_smoothing);
   TORCH_CHECK_VALUE(clip_norm >= 0, "TrainerOptions: expected clip_norm >= 0, got ", clip_norm);
   TORCH_CHECK_VALUE(early_stopping >= 0, "TrainerOptions: expected early_stopping >= 0, got ",
                     early_stopping);
+  TORCH_CHECK_VALUE(average_checkpoints >= 0,
+                    "TrainerOptions: expected average_checkpoints >= 0, got ", average_checkpoints);
   for (const auto& metric : valid_metrics) {
-    TORCH_CHECK_VALUE(
-        metric == kCrossEntropy || metric == "bleu" || metric == "chrf",
-        "TrainerOptions: expected valid_metrics of cross-entropy, bleu and chrf, got ", metric);
+    TORCH_CHECK_VALUE(detail::is_metric(metric), "TrainerOptions: expected valid_metrics of ",
+                      detail::metric_names(), ", got ", metric);
   }
   schedule.validate();
 }
 
+PairFilter filter_for(const TranslationModel& model, const TrainerOptions& options) {
+  auto filter = options.filter;
+  // A target is read with its start token and without `</s>`, a source with `</s>`.
+  filter.max_length = std::min(filter.max_length, model.max_target_length() - 1);
+  return filter;
+}
+
 class Trainer::Run {
  public:
-  Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
-      const ParallelText& train, const ParallelText& valid, fs::path folder,
-      const TrainerOptions& options, torch::Device device);
+  Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer, detail::PairPools train,
+      const FilterCounts& counts, const ParallelText& valid, fs::path folder,
+      const TrainerOptions& options, torch::Device device, const WorkerGroup& workers);
 
   TrainingResult run(const TrainerCallbacks& callbacks);
   bool resumed() const { return resumed_; }
@@ -134,35 +88,34 @@ class Trainer::Run {
  private:
   // Everything that a resumed run must know besides tensors.
   struct Counters {
-    int64_t update = 0;   // done
-    uint64_t epoch = 0;   // the current one, from 0
-    size_t batch = 0;     // done in this epoch
-    double elapsed = 0;   // seconds before this process started
-    int64_t stalled = 0;  // validations without a better score
+    int64_t update = 0;         // done
+    detail::CorpusPosition at;  // of the next batch
+    double epochs = 0;          // done
+    int64_t sentences = 0;      // of this epoch
+    double elapsed = 0;         // seconds before this process started
     std::map<std::string, double> best;
-    int64_t validated_at = -1;  // update of the last validation
   };
-  // Sums since the last report; the tensors stay on the device until it is due.
+  // Sums since the last report; they stay on the device until it is due.
   struct Sums {
-    torch::Tensor loss, norm;
-    int64_t updates = 0, target_tokens = 0, tokens = 0;
+    torch::Tensor loss, norm, targets, skipped;  // float64 but for the norm
+    int64_t updates = 0, tokens = 0;
     Clock::time_point since = Clock::now();
   };
 
-  // The longest source or target, in tokens, that is trained on.
-  int64_t longest_side() const {
-    return std::min(options_.max_length, model_->max_target_length());
-  }
   double elapsed() const;
   double amount_done(Duration::Unit unit) const;
   double progress() const;
   bool is_due(const Duration& every, double before) const;
-  void update(const std::vector<size_t>& chosen);
+  bool agree(const TrainerCallbacks& callbacks);
+  void update(const detail::BatchShare& share);
+  void check_finite(const detail::BatchShare& share) const;
   TrainingReport make_report() const;
+  TrainingReport full_report();
   ValidationReport validate();
-  double cross_entropy();
+  ValidationReport make_validation_report();
   void save_folder(const fs::path& folder);
   void save_averaged_folder();
+  void finish_with_mean(std::vector<ValidationReport>& reports);
   void save_snapshot() const;
   void load_snapshot();
   json identity() const;
@@ -172,54 +125,64 @@ class Trainer::Run {
   fs::path folder_;
   TrainerOptions options_;
   torch::Device device_;
-  std::vector<TokenPair> train_, valid_;
-  ParallelText valid_text_;
-  size_t left_out_ = 0;
+  WorkerGroup workers_;
+  FilterCounts counts_;
+  PairFilter filter_;
+  detail::BatchLoader loader_;
+  detail::Scorer scorer_;
   Adam adam_;
+  std::optional<GradientReducer> reducer_;
   std::optional<detail::WeightAverage> average_;
+  std::optional<detail::CheckpointAverage> checkpoints_;
   Counters counters_;
   Sums sums_;
-  int64_t sentences_ = 0;
-  size_t batches_in_epoch_ = 1;
+  torch::Tensor bad_in_a_row_;
+  torch::Tensor stalled_ = torch::zeros({}, torch::kLong);  // validations without a better score
+  uint64_t epoch_ = 0;                                      // of the last update
   double rate_ = 0;
+  double now_ = 0;  // seconds of training, as all processes agree
   bool resumed_ = false;
   Clock::time_point started_ = Clock::now();
 };
 
 Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
-                  const ParallelText& train, const ParallelText& valid, fs::path folder,
-                  const TrainerOptions& options, torch::Device device)
+                  detail::PairPools train, const FilterCounts& counts, const ParallelText& valid,
+                  fs::path folder, const TrainerOptions& options, torch::Device device,
+                  const WorkerGroup& workers)
     : model_((model->module().to(device), std::move(model))),
       tokenizer_(std::move(tokenizer)),
       folder_(std::move(folder)),
-      options_(options),
+      options_((options.validate(), options)),
       device_(device),
-      train_(encode(tokenizer_, train)),
-      valid_(encode(tokenizer_, valid)),
-      valid_text_(valid),
+      workers_(workers),
+      counts_(counts),
+      filter_(filter_for(*model_, options)),
+      loader_(std::move(train), model_->special_tokens(), options.batch_tokens, options.seed,
+              workers.rank(), workers.size()),
+      scorer_(model_, tokenizer_, valid, options, device),
       adam_(model_->module(), options.adam) {
-  options_.validate();
-  const auto is_unusable = [&](const TokenPair& pair) {
-    const auto longest = static_cast<int64_t>(std::max(pair.source.size(), pair.target.size()));
-    // A side with nothing but its end token teaches nothing.
-    return longest > longest_side() || pair.source.size() < 2 || pair.target.size() < 2;
-  };
-  left_out_ = std::erase_if(train_, is_unusable);
-  TORCH_CHECK(!train_.empty(), kTrainer, ": expected training pairs of 1 to ", longest_side(),
-              " tokens a side, got none (", left_out_, " left out)");
+  TORCH_CHECK(loader_.pools().size() > 0, kTrainer, ": expected training pairs of 1 to ",
+              filter_.max_length, " tokens a side, got none (", counts_.left_out(), " left out)");
   if (options_.exponential_smoothing > 0) {
     average_.emplace(model_->module(), options_.exponential_smoothing);
   }
-  std::error_code failed;
-  fs::create_directories(folder_, failed);
-  if (failed) throw FileError(folder_, "cannot make the folder: " + failed.message());
-  detail::remove_leftovers(folder_);
+  if (workers_.is_first()) {
+    std::error_code failed;
+    fs::create_directories(folder_, failed);
+    if (failed) throw FileError(folder_, "cannot make the folder: " + failed.message());
+    detail::remove_leftovers(folder_);
+    if (options_.average_checkpoints > 0) {
+      checkpoints_.emplace(folder_ / kCheckpoints, options_.average_checkpoints);
+    }
+  }
   if (options_.reload && has_snapshot(folder_)) {
     load_snapshot();
-  } else {
-    fs::remove(folder_ / kMetrics, failed);
-    torch::manual_seed(options_.seed);
+  } else if (workers_.is_first()) {
+    std::error_code ignored;  // opening it says it better
+    fs::remove(folder_ / kMetrics, ignored);
   }
+  reducer_.emplace(workers_, model_->module());
+  workers_.barrier();  // nobody writes before all have read
 }
 
 double Trainer::Run::elapsed() const {
@@ -227,14 +190,14 @@ double Trainer::Run::elapsed() const {
 }
 
 double Trainer::Run::amount_done(Duration::Unit unit) const {
+  constexpr double kSeconds = 60.0;
   switch (unit) {
     case Duration::Unit::kEpochs:
-      return static_cast<double>(counters_.epoch) +
-             static_cast<double>(counters_.batch) / static_cast<double>(batches_in_epoch_);
+      return counters_.epochs;
     case Duration::Unit::kUpdates:
       return static_cast<double>(counters_.update);
     case Duration::Unit::kMinutes:
-      return elapsed() / 60.0;
+      return now_ / kSeconds;
   }
   TORCH_INTERNAL_ASSERT(false, "unit");
 }
@@ -250,38 +213,74 @@ bool Trainer::Run::is_due(const Duration& every, double before) const {
   return count(amount_done(every.unit)) > count(before);
 }
 
-void Trainer::Run::update(const std::vector<size_t>& chosen) {
-  const auto special = model_->special_tokens();
-  const auto batch = make_batch(train_, chosen, special.start_id, special.pad_id);
+// Whether any process is asked to stop; and all take the first one's time.
+bool Trainer::Run::agree(const TrainerCallbacks& callbacks) {
+  const bool stop = callbacks.stop_requested && callbacks.stop_requested();
+  if (workers_.size() == 1) {
+    now_ = elapsed();
+    return stop;
+  }
+  auto said =
+      torch::tensor({workers_.is_first() ? elapsed() : 0.0, stop ? 1.0 : 0.0}, torch::kDouble);
+  workers_.max(said);
+  now_ = said[0].item<double>();
+  return said[1].item<double>() > 0;
+}
+
+void Trainer::Run::update(const detail::BatchShare& share) {
+  const auto& batch = share.batch;
   const auto move = [&](const torch::Tensor& t) { return t.to(device_, /*non_blocking=*/true); };
+  torch::manual_seed(seed_of(options_.seed, counters_.update, workers_.rank()));
   adam_.zero_grad();
-  const auto loss = model_->loss_sum(move(batch.source), move(batch.target_input),
-                                     move(batch.target), options_.label_smoothing);
-  (loss / static_cast<double>(batch.target_tokens)).backward();
+  auto loss = model_->loss_sum(move(batch.source), move(batch.target_input), move(batch.target),
+                               options_.label_smoothing);
+  if (!share.counts) loss = loss * 0.0;
+  reducer_->backward(loss / static_cast<double>(share.target_tokens));
   const auto norm = adam_.clip_gradients(options_.clip_norm);
   rate_ = options_.schedule.rate(counters_.update + 1, progress());
-  adam_.step(rate_);
+  // What is not finite is left out on the device, without waiting for it. Of several processes only
+  // the norm is the same.
+  auto is_finite = norm.isfinite();
+  if (workers_.size() == 1) is_finite = is_finite.logical_and(loss.detach().isfinite());
+  const auto skipped = is_finite.logical_not().to(torch::kFloat);
+  adam_.step(rate_, skipped);
   if (average_) average_->update(counters_.update + 1);
 
   const auto add = [](torch::Tensor& sum, const torch::Tensor& next) {
     sum = sum.defined() ? sum + next : next;
   };
-  add(sums_.loss, loss.detach());
-  add(sums_.norm, norm);
+  const auto if_finite = [&](const torch::Tensor& value) {
+    return torch::where(is_finite, value.to(torch::kDouble), 0.0);
+  };
+  add(sums_.loss, if_finite(loss.detach()));
+  add(sums_.norm, if_finite(norm));
+  add(sums_.targets,
+      is_finite.to(torch::kDouble) * static_cast<double>(share.counts ? batch.target_tokens : 0));
+  add(sums_.skipped, skipped);
+  bad_in_a_row_ = bad_in_a_row_.defined() ? (bad_in_a_row_ + skipped) * skipped : skipped;
   ++sums_.updates;
-  sums_.target_tokens += batch.target_tokens;
-  sums_.tokens += batch.source_tokens + batch.target_tokens;
-  sentences_ += static_cast<int64_t>(chosen.size());
+  sums_.tokens += share.tokens;
+}
+
+void Trainer::Run::check_finite(const detail::BatchShare& share) const {
+  if (bad_in_a_row_.item<double>() < static_cast<double>(options_.max_bad_updates)) return;
+  const auto& pair = share.sample.front();
+  TORCH_CHECK(false, kTrainer, ": expected a finite loss and gradient, got none in ",
+              options_.max_bad_updates, " updates in a row; the last was update ", counters_.update,
+              ", batch ", share.at.batch + 1, " of epoch ", share.at.epoch + 1,
+              ", whose first pair of ", share.pairs, " has the target \"",
+              tokenizer_.decode_target(pair.target),
+              "\". The folder's snapshot is from before; try a lower learning rate");
 }
 
 TrainingReport Trainer::Run::make_report() const {
   TrainingReport report;
-  report.epoch = static_cast<int64_t>(counters_.epoch) + 1;
+  report.epoch = static_cast<int64_t>(epoch_) + 1;
   report.update = counters_.update;
-  report.sentences = sentences_;
+  report.sentences = counters_.sentences;
   report.learning_rate = rate_;
   report.progress = progress();
-  report.elapsed = elapsed();
+  report.elapsed = now_;
   report.time_left = report.progress > 0 ? report.elapsed / report.progress - report.elapsed : 0;
   if (sums_.updates > 0) {
     const double seconds = std::chrono::duration<double>(Clock::now() - sums_.since).count();
@@ -290,64 +289,44 @@ TrainingReport Trainer::Run::make_report() const {
   return report;
 }
 
-double Trainer::Run::cross_entropy() {
-  const torch::InferenceMode inference;
-  const auto special = model_->special_tokens();
-  double loss = 0;
-  int64_t tokens = 0;
-  for (const auto& chosen : plan_batches_in_order(valid_, options_.batch_tokens)) {
-    const auto batch = make_batch(valid_, chosen, special.start_id, special.pad_id);
-    loss += model_
-                ->loss_sum(batch.source.to(device_), batch.target_input.to(device_),
-                           batch.target.to(device_))
-                .item<double>();
-    tokens += batch.target_tokens;
-  }
-  return loss / static_cast<double>(std::max<int64_t>(tokens, 1));
+// With what the processes know together.
+TrainingReport Trainer::Run::full_report() {
+  auto report = make_report();
+  auto sums = torch::stack({sums_.loss, sums_.targets}).cpu();
+  workers_.sum(sums);
+  report.cost = sums[0].item<double>() / std::max(sums[1].item<double>(), 1.0);
+  report.skipped = static_cast<int64_t>(sums_.skipped.item<double>());
+  report.gradient_norm = sums_.norm.item<double>() /
+                         static_cast<double>(std::max<int64_t>(sums_.updates - report.skipped, 1));
+  return report;
 }
 
-ValidationReport Trainer::Run::validate() {
+ValidationReport Trainer::Run::make_validation_report() {
   ValidationReport report;
-  report.epoch = static_cast<int64_t>(counters_.epoch) + 1;
+  report.epoch = static_cast<int64_t>(epoch_) + 1;
   report.update = counters_.update;
-  model_->module().eval();
-  if (average_) average_->swap();
-  std::vector<std::string> hypotheses;
-  const auto translated = [&]() -> const std::vector<std::string>& {
-    if (hypotheses.empty()) {
-      const Translator translator(model_, tokenizer_, {.beam_size = options_.valid_beam_size},
-                                  device_);
-      for (auto& best : translator.translate(valid_text_.source)) {
-        hypotheses.push_back(std::move(best.front().text));
-      }
-    }
-    return hypotheses;
-  };
-  const bool last_decides = !options_.valid_metrics.empty();
-  for (const auto& metric : options_.valid_metrics) {
-    const double score = metric == kCrossEntropy ? cross_entropy()
-                         : metric == "bleu"      ? corpus_bleu(translated(), valid_text_.target,
-                                                               {.tokenizer = options_.bleu_tokenizer})
-                                                  .score
-                                            : corpus_chrf(translated(), valid_text_.target).score;
-    report.scores.emplace_back(metric, score);
+  report.scores = scorer_.scores();
+  for (const auto& [metric, score] : report.scores) {
     const auto best = counters_.best.find(metric);
-    if (best == counters_.best.end() || is_better(metric, score, best->second)) {
+    if (best == counters_.best.end() || detail::is_better(metric, score, best->second)) {
       counters_.best[metric] = score;
       report.improved.push_back(metric);
     }
   }
-  if (last_decides) {
-    const bool better =
-        std::ranges::find(report.improved, options_.valid_metrics.back()) != report.improved.end();
-    counters_.stalled = better ? 0 : counters_.stalled + 1;
-  }
-  counters_.validated_at = counters_.update;
   save_folder(folder_);
   for (const auto& metric : report.improved) save_folder(folder_ / ("best-" + metric));
-  if (average_) average_->swap();
-  model_->module().train();
   report.elapsed = elapsed();
+  return report;
+}
+
+ValidationReport Trainer::Run::validate() {
+  if (average_) average_->swap();
+  auto report = make_validation_report();
+  if (checkpoints_) checkpoints_->keep(counters_.update, detail::weights_of(model_->module()));
+  if (average_) average_->swap();
+  const bool better =
+      std::ranges::find(report.improved, options_.valid_metrics.back()) != report.improved.end();
+  stalled_ = better ? torch::zeros_like(stalled_) : stalled_ + 1;
   return report;
 }
 
@@ -359,171 +338,150 @@ void Trainer::Run::save_folder(const fs::path& folder) {
 void Trainer::Run::save_averaged_folder() {
   if (average_) average_->swap();
   save_folder(folder_);
+  if (checkpoints_) checkpoints_->keep(counters_.update, detail::weights_of(model_->module()));
   if (average_) average_->swap();
 }
 
+// The folder's model becomes the mean of the last checkpoints; ours stays, should the run be made
+// longer.
+void Trainer::Run::finish_with_mean(std::vector<ValidationReport>& reports) {
+  const auto own = detail::weights_of(model_->module());
+  detail::TensorMap kept;
+  for (const auto& [name, tensor] : own) kept[name] = tensor.clone();
+  detail::copy_weights(folder_ / kCheckpoints, checkpoints_->mean(), own);
+  if (scorer_.can_score()) {
+    reports.push_back(make_validation_report());
+    reports.back().of_mean = true;
+  } else {
+    save_folder(folder_);
+  }
+  detail::copy_weights(folder_ / kCheckpoints, kept, own);
+}
+
 json Trainer::Run::identity() const {
-  return {{"corpus", fingerprint(train_)},
+  return {{"corpus", loader_.pools().fingerprint()},
           {"seed", options_.seed},
           {"batch_tokens", options_.batch_tokens},
-          {"exponential_smoothing", options_.exponential_smoothing}};
+          {"exponential_smoothing", options_.exponential_smoothing},
+          {"number of pools", loader_.pools().pools()}};
 }
 
 void Trainer::Run::save_snapshot() const {
-  TensorFile file;
-  add_part(file, kWeights, weights_of(model_->module()));
-  add_part(file, kAdam, adam_.state());
-  if (average_) add_part(file, kAverage, average_->state());
-  file.tensors[std::string(kRandom) + "cpu"] =
-      at::globalContext().defaultGenerator(torch::kCPU).get_state();
-  if (device_.is_cuda()) {
-    file.tensors[std::string(kRandom) + "cuda"] =
-        at::globalContext().defaultGenerator(device_).get_state();
-  }
-  const json state{{"update", counters_.update},   {"epoch", counters_.epoch},
-                   {"batch", counters_.batch},     {"elapsed", elapsed()},
-                   {"stalled", counters_.stalled}, {"best", counters_.best},
-                   {"sentences", sentences_},      {"validated_at", counters_.validated_at}};
-  file.metadata = {{"format", "attend training snapshot 1"},
-                   {"identity", identity().dump()},
-                   {"state", state.dump()}};
-  write_safetensors(folder_ / kSnapshot, file);
+  const auto& c = counters_;
+  detail::Snapshot snapshot;
+  snapshot.identity = identity();
+  snapshot.state = {{"update", c.update},   {"epoch", c.at.epoch},
+                    {"pool", c.at.pool},    {"batch", c.at.batch},
+                    {"epochs", c.epochs},   {"sentences", c.sentences},
+                    {"elapsed", elapsed()}, {"stalled", stalled_.item<int64_t>()},
+                    {"best", c.best}};
+  snapshot.weights = detail::weights_of(model_->module());
+  snapshot.adam = adam_.state();
+  if (average_) snapshot.average = average_->state();
+  write_snapshot(folder_ / kSnapshot, snapshot);
 }
 
 void Trainer::Run::load_snapshot() {
   const auto path = folder_ / kSnapshot;
-  const auto file = read_safetensors(path);
-  json identity, state;
+  const auto snapshot = detail::read_snapshot(path, identity());
+  auto& c = counters_;
   try {
-    identity = json::parse(file.metadata.at("identity"));
-    state = json::parse(file.metadata.at("state"));
-    const auto own = this->identity();
-    for (const auto& [key, value] : own.items()) {
-      if (identity.at(key) != value) {
-        throw FileError(path,
-                        fmt::format("expected a run with the same {} ({}), got {}; train into "
-                                    "another folder or start again with --no-reload",
-                                    key, value.dump(), identity.at(key).dump()));
-      }
-    }
-    counters_.update = state.at("update");
-    counters_.epoch = state.at("epoch");
-    counters_.batch = state.at("batch");
-    counters_.elapsed = state.at("elapsed");
-    counters_.stalled = state.at("stalled");
-    counters_.best = state.at("best").get<std::map<std::string, double>>();
-    counters_.validated_at = state.at("validated_at");
-    sentences_ = state.at("sentences");
-  } catch (const std::out_of_range&) {
-    throw FileError(path, "expected a training snapshot, got another safetensors file");
+    const auto& state = snapshot.state;
+    c.update = state.at("update");
+    c.at = {state.at("epoch"), state.at("pool"), state.at("batch")};
+    c.epochs = state.at("epochs");
+    c.sentences = state.at("sentences");
+    c.elapsed = state.at("elapsed");
+    stalled_.fill_(state.at("stalled").get<int64_t>());
+    c.best = state.at("best").get<std::map<std::string, double>>();
   } catch (const json::exception& error) {
     throw FileError(path, fmt::format("expected a training snapshot, got {}", error.what()));
   }
-
-  const auto weights = part_of(file, kWeights);
-  const auto own = weights_of(model_->module());
-  for (const auto& [name, tensor] : own) {
-    const auto found = weights.find(name);
-    if (found == weights.end() || found->second.sizes() != tensor.sizes()) {
-      throw FileError(
-          path, fmt::format(
-                    "expected the tensor {} of shape {}, got {}", name,
-                    detail::shape_string(tensor.sizes()),
-                    found == weights.end() ? "none" : detail::shape_string(found->second.sizes())));
-    }
-  }
-  if (weights.size() != own.size()) {
-    throw FileError(
-        path, fmt::format("expected {} tensors of weights, got {}", own.size(), weights.size()));
-  }
-  adam_.load_state(part_of(file, kAdam));
-  if (average_) average_->load_state(part_of(file, kAverage));
-  const torch::NoGradGuard no_grad;
-  for (auto [name, tensor] : own) tensor.copy_(weights.at(name));
-  const auto set_random = [&](const char* name, torch::Device device) {
-    const auto found = file.tensors.find(std::string(kRandom) + name);
-    if (found == file.tensors.end()) return;
-    auto generator = at::globalContext().defaultGenerator(device);
-    generator.set_state(found->second);
-  };
-  set_random("cpu", torch::kCPU);
-  if (device_.is_cuda()) set_random("cuda", device_);
+  detail::copy_weights(path, snapshot.weights, detail::weights_of(model_->module()));
+  adam_.load_state(snapshot.adam);
+  if (average_) average_->load_state(snapshot.average);
+  epoch_ = c.at.epoch;
+  now_ = c.elapsed;
   resumed_ = true;
 }
 
-TrainingResult Trainer::Run::run(const TrainerCallbacks& callbacks) {
-  detail::MetricsLog log(folder_ / kMetrics, counters_.update);
+TrainingResult Trainer::Run::run(const TrainerCallbacks& all_callbacks) {
+  const bool first = workers_.is_first();
+  TrainerCallbacks callbacks;
+  callbacks.stop_requested = all_callbacks.stop_requested;
+  if (first) callbacks = all_callbacks;
+  std::optional<detail::MetricsLog> log;
+  if (first) log.emplace(folder_ / kMetrics, counters_.update);
   started_ = Clock::now();
+  now_ = counters_.elapsed;
   sums_ = {};
   if (callbacks.note) {
-    if (left_out_ > 0) {
-      callbacks.note(
-          fmt::format("left out {} training pairs that are empty or longer than {} tokens",
-                      left_out_, longest_side()));
-    }
+    if (counts_.left_out() > 0) callbacks.note(counts_.left_out_text(filter_));
     if (resumed_) callbacks.note(fmt::format("resumed after update {}", counters_.update));
   }
   TrainingResult result;
-  const auto do_validation = [&] {
+  // Everything is written before anyone is told.
+  const auto save = [&](bool is_last) {
     const auto start = Clock::now();
-    auto report = validate();
-    log.write(report);
-    save_snapshot();
-    if (callbacks.validation) callbacks.validation(report);
-    result.last = std::move(report);
+    std::vector<ValidationReport> reports;
+    if (first) {
+      if (scorer_.can_score()) reports.push_back(validate());
+      if (!scorer_.can_score()) save_averaged_folder();
+      if (is_last && checkpoints_) finish_with_mean(reports);
+      for (const auto& report : reports) log->write(report);
+      save_snapshot();
+    }
+    workers_.broadcast({stalled_});
+    for (auto& report : reports) {
+      if (callbacks.validation) callbacks.validation(report);
+      result.last = std::move(report);
+    }
     sums_.since += Clock::now() - start;  // speed is that of training
   };
 
   model_->module().train();
-  const bool can_validate = valid_text_.size() > 0 && !options_.valid_metrics.empty();
+  loader_.seek(counters_.at);
   bool finished = progress() >= 1.0;
   while (!finished && !result.interrupted) {
-    const auto plan = plan_batches(train_, options_.batch_tokens, options_.seed, counters_.epoch);
-    batches_in_epoch_ = plan.size();
-    while (counters_.batch < plan.size()) {
-      const double before_report = amount_done(options_.disp_freq.unit);
-      const double before_validation = amount_done(options_.valid_freq.unit);
-      update(plan[counters_.batch]);
-      ++counters_.update;
-      ++counters_.batch;
-      if (callbacks.progress) callbacks.progress(make_report());
-      finished = progress() >= 1.0;
-      if (is_due(options_.disp_freq, before_report) || finished) {
-        auto report = make_report();
-        report.cost = sums_.loss.item<double>() / static_cast<double>(sums_.target_tokens);
-        report.gradient_norm = sums_.norm.item<double>() / static_cast<double>(sums_.updates);
-        log.write(report);
-        if (callbacks.report) callbacks.report(report);
-        sums_ = {};
+    const auto share = loader_.next();
+    const double before_report = amount_done(options_.disp_freq.unit);
+    const double before_validation = amount_done(options_.valid_freq.unit);
+    update(share);
+    ++counters_.update;
+    counters_.at = share.after;
+    counters_.epochs = share.epochs_done;
+    const bool is_new_epoch = share.at.pool == 0 && share.at.batch == 0;
+    counters_.sentences = (is_new_epoch ? 0 : counters_.sentences) + share.pairs;
+    epoch_ = share.at.epoch;
+    const bool stop = agree(callbacks);
+    finished = progress() >= 1.0;
+
+    const bool reports = is_due(options_.disp_freq, before_report) || finished;
+    if (reports || !device_.is_cuda()) check_finite(share);
+    if (callbacks.progress) callbacks.progress(make_report());
+    if (reports) {
+      const auto report = full_report();
+      if (first) log->write(report);
+      if (callbacks.report) callbacks.report(report);
+      sums_ = {};
+    }
+    if (is_due(options_.valid_freq, before_validation) || finished) save(finished);
+    const bool patience_lost =
+        options_.early_stopping > 0 && stalled_.item<int64_t>() >= options_.early_stopping;
+    if (patience_lost && !finished) {
+      if (callbacks.note) {
+        callbacks.note(fmt::format("stopped early: no better {} in {} validations",
+                                   options_.valid_metrics.back(), stalled_.item<int64_t>()));
       }
-      if (is_due(options_.valid_freq, before_validation) || finished) {
-        if (can_validate) {
-          do_validation();
-        } else {
-          save_averaged_folder();
-          save_snapshot();
-        }
-      }
-      const bool patience_lost =
-          options_.early_stopping > 0 && counters_.stalled >= options_.early_stopping;
-      if (patience_lost && !finished) {
-        if (callbacks.note) {
-          callbacks.note(fmt::format("stopped early: no better {} in {} validations",
-                                     options_.valid_metrics.back(), counters_.stalled));
-        }
-        finished = true;
-      }
-      if (!finished && callbacks.stop_requested && callbacks.stop_requested()) {
+      finished = true;
+    }
+    if (!finished && stop) {
+      if (first) {
         save_averaged_folder();
         save_snapshot();
-        result.interrupted = true;
       }
-      if (finished || result.interrupted) break;
-    }
-    if (counters_.batch >= plan.size()) {
-      ++counters_.epoch;
-      counters_.batch = 0;
-      sentences_ = 0;
+      workers_.barrier();
+      result.interrupted = true;
     }
   }
   model_->module().eval();
@@ -533,11 +491,25 @@ TrainingResult Trainer::Run::run(const TrainerCallbacks& callbacks) {
 }
 
 Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
-                 const ParallelText& train, const ParallelText& valid, fs::path folder,
-                 const TrainerOptions& options, torch::Device device) {
+                 const ParallelText& train, const ParallelText& valid, std::filesystem::path folder,
+                 const TrainerOptions& options, torch::Device device, const WorkerGroup& workers) {
   TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
-  run_ = std::make_unique<Run>(std::move(model), std::move(tokenizer), train, valid,
-                               std::move(folder), options, device);
+  options.validate();
+  FilterCounts counts;
+  detail::PairPools pools(encode_pairs(train, tokenizer, filter_for(*model, options), counts));
+  run_ = std::make_unique<Run>(std::move(model), std::move(tokenizer), std::move(pools), counts,
+                               valid, std::move(folder), options, device, workers);
+}
+
+Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
+                 const EncodedCorpus& train, const ParallelText& valid,
+                 std::filesystem::path folder, const TrainerOptions& options, torch::Device device,
+                 const WorkerGroup& workers) {
+  TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
+  options.validate();
+  run_ = std::make_unique<Run>(std::move(model), std::move(tokenizer),
+                               detail::PairPools(train.file, options.shuffle_pairs), train.counts,
+                               valid, std::move(folder), options, device, workers);
 }
 
 Trainer::~Trainer() = default;

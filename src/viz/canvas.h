@@ -34,6 +34,9 @@ class Canvas {
  public:
   virtual ~Canvas() = default;
 
+  /// Where the coordinates of what follows begin; the page's top left corner at first.
+  virtual void set_origin(Point origin) = 0;
+
   /// A rectangle; `tooltip` is shown where the format can.
   virtual void fill(const Rect& rect, Rgb color, std::string_view tooltip = {}) = 0;
 

@@ -16,6 +16,7 @@
 
 #include "attend/viz/heatmap.h"
 #include "detail/atomic_file.h"
+#include "detail/check.h"
 #include "viz/canvas.h"
 #include "viz/heatmap_data.h"
 #include "viz/heatmap_plan.h"
@@ -624,6 +625,68 @@ std::string line_plot_svg(const LinePlot& plot) {
       detail::make_svg_canvas(plan.layout.width, plan.layout.height, plot.options.title);
   draw_line_plot(*canvas, plot, plan);
   return canvas->finish();
+}
+
+namespace {
+
+// Plots side by side in columns as wide, and rows as high, as what is in them.
+struct GridPlan {
+  std::vector<LinePlotPlan> plots;
+  std::vector<Point> origins;
+  double width = 0, height = 0;
+};
+
+GridPlan plan_grid(const LinePlotGrid& grid, const FontBook& fonts) {
+  TORCH_CHECK_VALUE(!grid.plots.empty(), "LinePlotGrid: expected plots, got none");
+  detail::check_positive("LinePlotGrid", "columns", grid.columns);
+  const auto columns = std::min(static_cast<size_t>(grid.columns), grid.plots.size());
+  GridPlan plan;
+  std::vector<double> widths(columns, 0.0), heights;
+  for (size_t i = 0; i < grid.plots.size(); ++i) {
+    const auto& layout = plan.plots.emplace_back(plan_line_plot(grid.plots[i], fonts)).layout;
+    widths[i % columns] = std::max(widths[i % columns], layout.width);
+    if (i % columns == 0) heights.push_back(0.0);
+    heights.back() = std::max(heights.back(), layout.height);
+  }
+  for (size_t i = 0; i < grid.plots.size(); ++i) {
+    const auto sum = [](const std::vector<double>& sizes, size_t count) {
+      return std::accumulate(sizes.begin(), sizes.begin() + static_cast<std::ptrdiff_t>(count),
+                             0.0);
+    };
+    plan.origins.push_back({sum(widths, i % columns), sum(heights, i / columns)});
+  }
+  plan.width = std::accumulate(widths.begin(), widths.end(), 0.0);
+  plan.height = std::accumulate(heights.begin(), heights.end(), 0.0);
+  return plan;
+}
+
+std::string draw_grid(Canvas& canvas, const LinePlotGrid& grid, const GridPlan& plan) {
+  for (size_t i = 0; i < grid.plots.size(); ++i) {
+    canvas.set_origin(plan.origins[i]);
+    draw_line_plot(canvas, grid.plots[i], plan.plots[i]);
+  }
+  return canvas.finish();
+}
+
+}  // namespace
+
+std::string line_plot_png(const LinePlotGrid& grid) {
+  const FontBook fonts;
+  const auto plan = plan_grid(grid, fonts);
+  return draw_grid(*detail::make_png_canvas(plan.width, plan.height, kPngScale, fonts), grid, plan);
+}
+
+std::string line_plot_svg(const LinePlotGrid& grid) {
+  const FontBook fonts;
+  const auto plan = plan_grid(grid, fonts);
+  return draw_grid(*detail::make_svg_canvas(plan.width, plan.height, {}), grid, plan);
+}
+
+void write_png(const std::filesystem::path& path, const LinePlotGrid& grid) {
+  detail::write_file_atomically(path, line_plot_png(grid));
+}
+void write_svg(const std::filesystem::path& path, const LinePlotGrid& grid) {
+  detail::write_file_atomically(path, line_plot_svg(grid));
 }
 
 void write_png(const std::filesystem::path& path, const LinePlot& plot) {

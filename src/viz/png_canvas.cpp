@@ -78,6 +78,11 @@ class PngCanvas : public Canvas {
     cairo_scale(context_.get(), scale, scale);
   }
 
+  void set_origin(Point origin) override {
+    cairo_translate(context_.get(), origin.x - origin_.x, origin.y - origin_.y);
+    origin_ = origin;
+  }
+
   void fill(const Rect& rect, Rgb color, std::string_view /*tooltip*/) override {
     set_color(color);
     // The edges are on whole pixels, where blending would only blur them.
@@ -201,6 +206,7 @@ class PngCanvas : public Canvas {
                          color.blue / 255.0);
   }
 
+  Point origin_;
   const FontBook& fonts_;
   Surface surface_;
   Context context_;

@@ -29,6 +29,12 @@ class SvgCanvas : public Canvas {
     fill({0, 0, width, height}, {0xFF, 0xFF, 0xFF}, {});
   }
 
+  void set_origin(Point origin) override {
+    if (in_group_) write("</g>\n");
+    write("<g transform=\"translate({} {})\">\n", number(origin.x), number(origin.y));
+    in_group_ = true;
+  }
+
   void fill(const Rect& rect, Rgb color, std::string_view tooltip) override {
     rectangle(rect, hex(color), tooltip);
   }
@@ -111,7 +117,7 @@ class SvgCanvas : public Canvas {
     write(">{}</text>\n", escape_markup(text));
   }
 
-  std::string finish() override { return svg_ + "</svg>\n"; }
+  std::string finish() override { return svg_ + (in_group_ ? "</g>\n</svg>\n" : "</svg>\n"); }
 
  private:
   template <typename... Args>
@@ -148,6 +154,7 @@ class SvgCanvas : public Canvas {
   }
 
   std::string svg_;
+  bool in_group_ = false;
   bool has_hatch_ = false;
 };
 

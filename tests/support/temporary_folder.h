@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -19,7 +20,8 @@ class TemporaryFolder {
     for (auto& c : name) {
       if (c == '/') c = '_';  // of parameterised tests
     }
-    path_ = std::filesystem::path(testing::TempDir()) / name;
+    static std::atomic<int> made = 0;  // a test may have several
+    path_ = std::filesystem::path(testing::TempDir()) / (name + "_" + std::to_string(++made));
     remove_recursively(path_);
     std::filesystem::create_directories(path_);
   }

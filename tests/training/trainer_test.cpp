@@ -2,59 +2,41 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "attend/checkpoint/model_folder.h"
 #include "attend/checkpoint/safetensors.h"
 #include "attend/models/seq2seq.h"
-#include "attend/text/subword_training.h"
 #include "attend/translation/translator.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
+#include "training/small_task.h"
 
 namespace attend::trainer_test {
 namespace {
 
+using testing_support::reversed_digits;
 using testing_support::TemporaryFolder;
+using testing_support::tokenizer_for;
 
-// A language of digits and its translation into letters, in reverse order.
-ParallelText reversed_digits(int count, uint64_t seed) {
-  ParallelText text;
-  uint64_t random = seed;
-  for (int i = 0; i < count; ++i) {
-    std::string source, target;
-    random = random * 6364136223846793005ULL + 1442695040888963407ULL;
-    const auto length = 1 + (random >> 40U) % 4;
-    for (uint64_t j = 0; j < length; ++j) {
-      random = random * 6364136223846793005ULL + 1442695040888963407ULL;
-      const auto digit = static_cast<char>((random >> 40U) % 6);
-      source += std::string(j == 0 ? "" : " ") + static_cast<char>('1' + digit);
-      target = static_cast<char>('a' + digit) + std::string(j == 0 ? "" : " ") + target;
-    }
-    text.source.push_back(source);
-    text.target.push_back(target);
-  }
-  return text;
-}
-
-SubwordTokenizer tokenizer_for(const ParallelText& text) {
-  auto sentences = text.source;
-  sentences.insert(sentences.end(), text.target.begin(), text.target.end());
-  return train_subwords(sentences, {.vocab_size = 40});
+Seq2SeqOptions model_options(const SubwordTokenizer& tokenizer) {
+  const auto vocab = tokenizer.vocab_size();
+  return Seq2SeqOptions(vocab, vocab, 32, 4, 1)
+      .encoder_feed_forward_dim(64)
+      .decoder_feed_forward_dim(64)
+      .max_length(32)
+      .dropout(0.1);
 }
 
 std::shared_ptr<TranslationModel> new_model(const SubwordTokenizer& tokenizer) {
   torch::manual_seed(7);
-  const auto vocab = tokenizer.vocab_size();
-  return Seq2Seq(Seq2SeqOptions(vocab, vocab, 32, 4, 1)
-                     .encoder_feed_forward_dim(64)
-                     .decoder_feed_forward_dim(64)
-                     .max_length(32)
-                     .dropout(0.1))
-      .ptr();
+  return Seq2Seq(model_options(tokenizer)).ptr();
 }
 
 TrainerOptions options(double updates) {
@@ -103,7 +85,7 @@ TEST_F(TrainerTest, ResumedRunsEndWithTheSameBits) {
     TrainerCallbacks callbacks;
     callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
     callbacks.stop_requested = [&] { return update >= stop; };
-    torch::rand({static_cast<int64_t>(stop)});  // the random state is the snapshot's, not ours
+    torch::rand({static_cast<int64_t>(stop)});  // the random numbers are the run's, not ours
     EXPECT_TRUE(train(folder, options(30), callbacks).interrupted);
   }
   const auto result = train(folder, options(30));
@@ -209,7 +191,174 @@ TEST_F(TrainerTest, PairsThatCannotBeUsedAreLeftOutAndCounted) {
   callbacks.note = [&](const std::string& text) { notes.push_back(text); };
   train(folder, options(5), callbacks);
   ASSERT_FALSE(notes.empty());
-  EXPECT_EQ(notes.front(), "left out 2 training pairs that are empty or longer than 32 tokens");
+  EXPECT_EQ(notes.front(),
+            "left out 2 of 302 training pairs: 1 with an empty side, 1 of more than 31 tokens");
+}
+
+// Pools of one block each, an epoch of three: what a corpus larger than memory is to a large pool.
+TEST_F(TrainerTest, ACorpusOnTheDiskIsTrainedOnByPoolsAndResumedInTheMiddleOfOne) {
+  const TemporaryFolder folder, corpus_folder;
+  torch::set_num_threads(1);
+  const auto large = reversed_digits(2500, 3);
+  FilterCounts counts;
+  TokenFileWriter writer(corpus_folder.path() / "tokens");
+  for (const auto& pair : encode_pairs(large, tokenizer_, {}, counts)) writer.add(pair);
+  const EncodedCorpus corpus{writer.commit(""), counts};
+  auto o = options(220);
+  o.shuffle_pairs = static_cast<int64_t>(TokenFile::kBlockPairs);
+  o.valid_freq = {300, Duration::Unit::kUpdates};
+  std::vector<int64_t> epochs;
+  const auto train_from_disk = [&](const TrainerCallbacks& callbacks) {
+    Trainer trainer(new_model(tokenizer_), tokenizer_, corpus, valid_, folder.path(), o);
+    return trainer.run(callbacks);
+  };
+  TrainerCallbacks callbacks;
+  callbacks.report = [&](const TrainingReport& report) {
+    epochs.push_back(report.epoch);
+    EXPECT_LE(report.sentences, 2500);
+  };
+  train_from_disk(callbacks);
+  EXPECT_GE(epochs.back(), 2) << "no epoch ended in " << o.after.amount << " updates";
+  const auto uninterrupted = weights_in(folder);
+  std::filesystem::remove(folder.path() / "training.safetensors");
+
+  int64_t update = 0;
+  TrainerCallbacks stopping;
+  stopping.progress = [&](const TrainingReport& report) { update = report.update; };
+  stopping.stop_requested = [&] { return update == 61 || update == 150; };
+  EXPECT_TRUE(train_from_disk(stopping).interrupted);
+  EXPECT_TRUE(train_from_disk(stopping).interrupted);
+  EXPECT_EQ(train_from_disk({}).updates, 220);
+  expect_equal(weights_in(folder), uninterrupted);
+}
+
+TEST_F(TrainerTest, ASmallCorpusOnTheDiskIsTrainedOnAsInMemory) {
+  const TemporaryFolder in_memory, on_disk, corpus_folder;
+  torch::set_num_threads(1);
+  train(in_memory, options(12));
+  FilterCounts counts;
+  TokenFileWriter writer(corpus_folder.path() / "tokens");
+  for (const auto& pair : encode_pairs(train_, tokenizer_, {}, counts)) writer.add(pair);
+  Trainer trainer(new_model(tokenizer_), tokenizer_, EncodedCorpus{writer.commit(""), counts},
+                  valid_, on_disk.path(), options(12));
+  trainer.run();
+  expect_equal(weights_in(on_disk), weights_in(in_memory));
+}
+
+// A model whose loss is not a number at some updates.
+class FaultyModel : public Seq2SeqImpl {
+ public:
+  FaultyModel(const Seq2SeqOptions& options, std::set<int> bad)
+      : Seq2SeqImpl(options), bad_(std::move(bad)) {}
+
+  torch::Tensor loss_sum(const torch::Tensor& source, const torch::Tensor& target,
+                         const torch::Tensor& labels, double label_smoothing) override {
+    const auto loss = Seq2SeqImpl::loss_sum(source, target, labels, label_smoothing);
+    return is_training() && bad_.contains(++calls_) ? loss * std::nan("") : loss;
+  }
+
+ private:
+  std::set<int> bad_;
+  int calls_ = 0;
+};
+
+std::shared_ptr<TranslationModel> faulty_model(const SubwordTokenizer& tokenizer,
+                                               std::set<int> bad) {
+  torch::manual_seed(7);
+  return std::make_shared<FaultyModel>(model_options(tokenizer), std::move(bad));
+}
+
+TEST_F(TrainerTest, UpdatesThatAreNotFiniteAreLeftOutAndCounted) {
+  const TemporaryFolder folder;
+  Trainer trainer(faulty_model(tokenizer_, {2, 3, 9}), tokenizer_, train_, valid_, folder.path(),
+                  options(10));
+  TrainerCallbacks callbacks;
+  std::vector<int64_t> skipped;
+  std::vector<double> costs;
+  callbacks.report = [&](const TrainingReport& report) {
+    skipped.push_back(report.skipped);
+    costs.push_back(report.cost);
+    EXPECT_TRUE(std::isfinite(report.gradient_norm));
+  };
+  EXPECT_EQ(trainer.run(callbacks).updates, 10);
+  EXPECT_EQ(skipped, (std::vector<int64_t>{2, 1}));
+  for (const auto cost : costs) EXPECT_TRUE(cost > 0.5 && cost < 10) << cost;
+  for (const auto& [name, tensor] : weights_in(folder)) {
+    EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
+  }
+}
+
+TEST_F(TrainerTest, TooManyInARowEndTheRunWithTheBatch) {
+  const TemporaryFolder folder;
+  auto o = options(30);
+  o.max_bad_updates = 3;
+  // Two in a row are let through, three are not.
+  Trainer trainer(faulty_model(tokenizer_, {11, 12, 14, 15, 16}), tokenizer_, train_, valid_,
+                  folder.path(), o);
+  try {
+    trainer.run();
+    FAIL() << "expected an error";
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    EXPECT_TRUE(
+        text.starts_with("Trainer: expected a finite loss and gradient, got none in 3 "
+                         "updates in a row; the last was update 16, batch 7 of epoch 2, "
+                         "whose first pair of "))
+        << text;
+  }
+  // The snapshot of update 10 is whole.
+  EXPECT_EQ(train(folder, options(12)).updates, 12);
+}
+
+TEST_F(TrainerTest, TheModelAtTheEndIsTheMeanOfTheLastCheckpoints) {
+  const TemporaryFolder folder;
+  auto o = options(40);
+  o.exponential_smoothing = 0;
+  o.average_checkpoints = 3;
+  std::vector<std::map<std::string, torch::Tensor>> saved;
+  std::vector<bool> of_mean;
+  TrainerCallbacks callbacks;
+  callbacks.validation = [&](const ValidationReport& report) { of_mean.push_back(report.of_mean); };
+  train(folder, o, callbacks);
+  EXPECT_EQ(of_mean, (std::vector<bool>{false, false, false, false, true}));
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "checkpoints")) {
+    names.push_back(entry.path().filename().string());
+    saved.push_back(read_safetensors(entry.path()).tensors);
+  }
+  std::ranges::sort(names);
+  EXPECT_EQ(names, (std::vector<std::string>{"update-0000000020.safetensors",
+                                             "update-0000000030.safetensors",
+                                             "update-0000000040.safetensors"}));
+  const auto weights = weights_in(folder);
+  const auto key = std::string("model.shared.weight");
+  EXPECT_TENSOR_NEAR(weights.at(key), (saved[0].at(key) + saved[1].at(key) + saved[2].at(key)) / 3,
+                     1e-6);
+}
+
+TEST_F(TrainerTest, EveryMetricIsScored) {
+  const TemporaryFolder folder;
+  auto o = options(10);
+  o.valid_metrics = {"cross-entropy", "perplexity", "word-cross-entropy", "word-perplexity", "bleu",
+                     "chrf",          "chrf++"};
+  const auto result = train(folder, o);
+  ASSERT_TRUE(result.last.has_value());
+  std::map<std::string, double> scores(result.last->scores.begin(), result.last->scores.end());
+  ASSERT_EQ(scores.size(), 7U);
+  EXPECT_NEAR(scores["perplexity"], std::exp(scores["cross-entropy"]), 1e-9);
+  EXPECT_NEAR(scores["word-perplexity"], std::exp(scores["word-cross-entropy"]), 1e-9);
+  int64_t tokens = 0, words = 0;
+  for (const auto& target : valid_.target) {
+    tokens += static_cast<int64_t>(tokenizer_.encode_target(target).size());
+    words += static_cast<int64_t>(target.size() + 1) / 2;  // letters with a space between them
+  }
+  EXPECT_NEAR(scores["word-cross-entropy"] * static_cast<double>(words),
+              scores["cross-entropy"] * static_cast<double>(tokens), 1e-6);
+  o.valid_metrics = {"accuracy"};
+  EXPECT_THROW_MESSAGE(
+      o.validate(), c10::ValueError,
+      "TrainerOptions: expected valid_metrics of cross-entropy, perplexity, word-cross-entropy, "
+      "word-perplexity, bleu, chrf, chrf++, got accuracy");
 }
 
 TEST(TrainerSlow, LearnsToReverse) {

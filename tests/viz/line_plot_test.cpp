@@ -157,8 +157,8 @@ TEST(LinePlot, ALineIsCutOffAtTheLimits) {
   EXPECT_EQ(elements(svg, "circle").size(), 1u);
   expect_white_margin(line_plot_png(plot), "cut off");
   // Out and back in: nothing is drawn between the two places.
-  EXPECT_EQ(elements(line_plot_svg({{{.name = "", .x = {0, 1, 2}, .y = {1, 4, 1}}},
-                                    {.y_minimum = 0, .y_maximum = 2}}),
+  EXPECT_EQ(elements(line_plot_svg(LinePlot{{{.name = "", .x = {0, 1, 2}, .y = {1, 4, 1}}},
+                                            {.y_minimum = 0, .y_maximum = 2}}),
                      "polyline")
                 .size(),
             2u);
@@ -303,7 +303,8 @@ TEST(LinePlot, OnALogarithmicAxisEqualFactorsAreEqualDistances) {
 }
 
 std::vector<std::string> x_ticks(double first, double last, bool log) {
-  const auto svg = line_plot_svg({{{.name = "", .x = {first, last}, .y = {0, 1}}}, {.log_x = log}});
+  const auto svg =
+      line_plot_svg(LinePlot{{{.name = "", .x = {first, last}, .y = {0, 1}}}, {.log_x = log}});
   std::vector<std::string> ticks;
   for (const auto& element : elements(svg, "text")) {
     if (element.attribute("text-anchor") == "middle") ticks.push_back(element.text);
@@ -449,11 +450,13 @@ TEST(LinePlot, NothingIsCutOff) {
     plot.options.width = plot.options.height = side;
     expect_white_margin(line_plot_png(plot), std::to_string(side));
   }
-  expect_white_margin(line_plot_png({{{.name = "", .x = {1e9, 1e9 + 7}, .y = {-1e-9, 1e-9}}}, {}}),
-                      "wide ticks");
-  expect_white_margin(line_plot_png({{{.name = "", .x = {1e9, 1e9 + 0.004}, .y = {0, 1}}}, {}}),
-                      "wide x ticks");
-  expect_white_margin(line_plot_png({{{}}, {}}), "no points");
+  expect_white_margin(
+      line_plot_png(LinePlot{{{.name = "", .x = {1e9, 1e9 + 7}, .y = {-1e-9, 1e-9}}}, {}}),
+      "wide ticks");
+  expect_white_margin(
+      line_plot_png(LinePlot{{{.name = "", .x = {1e9, 1e9 + 0.004}, .y = {0, 1}}}, {}}),
+      "wide x ticks");
+  expect_white_margin(line_plot_png(LinePlot{{{}}, {}}), "no points");
 }
 
 TEST(LinePlot, ThePictureIsTheSameEveryTime) {
@@ -525,6 +528,38 @@ TEST(LinePlot, FilesHoldThePictures) {
   EXPECT_EQ(TemporaryFolder::read(folder.path() / "a.png"), line_plot_png(losses()));
   EXPECT_EQ(TemporaryFolder::read(folder.path() / "a.svg"), line_plot_svg(losses()));
   EXPECT_THROW(write_svg(folder.path() / "missing" / "a.svg", losses()), FileError);
+}
+
+// ---- Grids --------------------------------------------------------------------------------------
+
+TEST(LinePlotGrid, EachPlotStandsInItsCell) {
+  LinePlot small = losses();
+  small.options.width = 200;
+  small.options.height = 150;
+  const LinePlotGrid grid{{losses(), small, small}, 2};
+  const Png png(line_plot_png(grid));
+  const auto large = line_plot_layout(losses()), little = line_plot_layout(small);
+  ASSERT_EQ(png.width(), (large.width + little.width) * kPngScale);
+  ASSERT_EQ(png.height(), (large.height + little.height) * kPngScale);
+  const std::vector<Pixel> origins{{0, 0}, {large.width, 0}, {0, large.height}};
+  for (size_t i = 0; i < origins.size(); ++i) {
+    const auto& layout = i == 0 ? large : little;
+    for (size_t s = 0; s < 2; ++s) {
+      const auto& series = small.series[s];
+      const auto at = layout.pixel_of(series.x[1], series.y[1]);
+      EXPECT_EQ(png.at(Pixel{origins[i].x + at.x, origins[i].y + at.y}), line_color(s)) << i;
+    }
+  }
+  EXPECT_EQ(count(line_plot_svg(grid), "<g transform"), 3U);
+  EXPECT_EQ(count(line_plot_svg(grid), "</g>"), 3U);
+  expect_white_margin(line_plot_png(grid), "grid");
+}
+
+TEST(LinePlotGrid, WithoutPlotsOrColumnsItIsRefused) {
+  EXPECT_THROW_MESSAGE(line_plot_png(LinePlotGrid{}), c10::ValueError,
+                       "LinePlotGrid: expected plots, got none");
+  EXPECT_THROW_MESSAGE(line_plot_svg(LinePlotGrid{{losses()}, 0}), c10::ValueError,
+                       "LinePlotGrid: expected columns > 0, got 0");
 }
 
 }  // namespace

@@ -35,8 +35,9 @@ class ATTEND_TOOLKIT_API Adam {
   /// the norm from before, a scalar tensor: reading it would wait for the device.
   torch::Tensor clip_gradients(double max_norm);
 
-  /// One update. Parameters without a gradient keep their value.
-  void step(double learning_rate);
+  /// One update. Parameters without a gradient keep their value. Where `skip`, a float tensor of one
+  /// element on their device, is 1, nothing changes: whether to is decided without waiting.
+  void step(double learning_rate, const torch::Tensor& skip = {});
 
   /// Moments and step counts by the parameters' names, for a snapshot.
   std::map<std::string, torch::Tensor> state() const;

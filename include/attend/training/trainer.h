@@ -9,13 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "attend/data/batches.h"
+#include "attend/data/encode_corpus.h"
 #include "attend/data/parallel_text.h"
 #include "attend/models/incremental_model.h"
 #include "attend/text/subword_tokenizer.h"
 #include "attend/toolkit_export.h"
 #include "attend/training/adam.h"
 #include "attend/training/schedule.h"
+#include "attend/training/worker_group.h"
 #include "attend/translation/bleu.h"
 
 namespace attend {
@@ -36,17 +37,25 @@ struct ATTEND_TOOLKIT_API TrainerOptions {
   Duration after{20, Duration::Unit::kEpochs};        // stop then
   Duration valid_freq{1, Duration::Unit::kEpochs};    // validate and save that often
   Duration disp_freq{100, Duration::Unit::kUpdates};  // report that often
-  int64_t batch_tokens = 4096;         // tokens of a batch on its longer side, padding counted
-  int64_t max_length = 200;            // training pairs with a longer side, in tokens, are left out
-  double label_smoothing = 0.1;        // [0, 1)
-  double clip_norm = 1.0;              // the largest norm of a gradient; 0: no limit
+  int64_t batch_tokens = 4096;      // tokens of a batch on its longer side, padding counted
+  PairFilter filter;                // which training pairs are left out
+  int64_t shuffle_pairs = 1 << 18;  // batches are made of so many pairs at a time: all of them, or
+                                    // what is in memory of a larger corpus
+  double label_smoothing = 0.1;     // [0, 1)
+  double clip_norm = 1.0;           // the largest norm of a gradient; 0: no limit
   double exponential_smoothing = 0.0;  // > 0: average the weights, each update with this part; the
                                        // average is what is validated and saved as the model
+  int64_t average_checkpoints = 0;     // > 0: the model at the end is the mean of the last so many
+                                       // validated ones
+  int64_t max_bad_updates = 10;  // an update whose loss or gradient is not finite is left out;
+                                 // after so many in a row the run stops with an error
   Schedule schedule;
   AdamOptions adam;
   int64_t early_stopping = 0;  // stop after that many validations without a better score of the
                                // last metric; 0: never
-  std::vector<std::string> valid_metrics{"cross-entropy", "bleu"};  // also chrf
+  std::vector<std::string> valid_metrics{"cross-entropy", "bleu"};
+  // cross-entropy, perplexity: of a target token, in nats; word-cross-entropy, word-perplexity: of
+  // a target word (white space parts words); bleu; chrf; chrf++
   BleuTokenizer bleu_tokenizer = BleuTokenizer::k13a;  // kNone where the text is tokenized already
   int64_t valid_beam_size = 1;  // for the metrics that translate; 1 is greedy search
   uint64_t seed = 1;            // of initial weights, order and dropout
@@ -64,6 +73,7 @@ struct TrainingReport {
   double cost = 0;               // label-smoothed cross-entropy a target token, in nats
   double tokens_per_second = 0;  // real tokens, source and target together
   double gradient_norm = 0;      // mean, before clipping
+  int64_t skipped = 0;           // updates left out, since their loss or gradient was not finite
   double learning_rate = 0;      // of the last update
   double progress = 0;           // part of the run that is done, [0, 1]
   double elapsed = 0;            // seconds of training, interruptions not counted
@@ -77,6 +87,7 @@ struct ValidationReport {
   double elapsed = 0;                                  // seconds of training so far
   std::vector<std::pair<std::string, double>> scores;  // in the order of valid_metrics
   std::vector<std::string> improved;                   // metrics at their best so far
+  bool of_mean = false;                                // of the mean of the last checkpoints
 };
 
 /// Where a run tells what happens; each may be empty.
@@ -103,15 +114,27 @@ struct TrainingResult {
 /// file that resuming reads, `training.safetensors`: weights, optimiser, schedule, counters and
 /// random states. Each file is replaced whole or not at all, the snapshot last, so a kill or a full
 /// disk at any moment leaves a folder to go on from. Batch k of epoch e is a pure function of
-/// (seed, e, k, corpus), so a resumed run does what the uninterrupted one would have done.
+/// (seed, e, k, corpus), and so are the random numbers of an update: a resumed run does what the
+/// uninterrupted one would have done, bit by bit on the same CPU with as many threads.
+///
+/// Several processes (`workers`) share each batch, and their gradient is that of the whole batch: a
+/// run may go on with another number of them. The first one writes; the others read the same folder.
 ///
 /// Throws: c10::ValueError for options, FileError for files, c10::Error if the folder's snapshot
-///         belongs to another corpus or model.
+///         belongs to another corpus or model; from `run`, where updates stay without a finite
+///         gradient (it names the batch), or where a process is lost. The folder's last snapshot is
+///         whole then.
 class ATTEND_TOOLKIT_API Trainer {
  public:
   Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
           const ParallelText& train, const ParallelText& valid, std::filesystem::path folder,
-          const TrainerOptions& options = {}, torch::Device device = torch::kCPU);
+          const TrainerOptions& options = {}, torch::Device device = torch::kCPU,
+          const WorkerGroup& workers = {});
+  /// The same from a corpus on the disk, which `encode_corpus` made with `filter_for` the model.
+  Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
+          const EncodedCorpus& train, const ParallelText& valid, std::filesystem::path folder,
+          const TrainerOptions& options = {}, torch::Device device = torch::kCPU,
+          const WorkerGroup& workers = {});
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -128,6 +151,10 @@ class ATTEND_TOOLKIT_API Trainer {
   class Run;
   std::unique_ptr<Run> run_;
 };
+
+/// The options' filter, which also leaves out what is longer than the model can take.
+ATTEND_TOOLKIT_API PairFilter filter_for(const TranslationModel& model,
+                                         const TrainerOptions& options);
 
 /// Whether `folder` holds a snapshot to go on from.
 ATTEND_TOOLKIT_API bool has_snapshot(const std::filesystem::path& folder);

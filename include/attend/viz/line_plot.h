@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -45,6 +46,12 @@ struct LinePlot {
   LinePlotOptions options = {};
 };
 
+/// Plots in rows of `columns`, from left to right: one picture.
+struct LinePlotGrid {
+  std::vector<LinePlot> plots = {};
+  int64_t columns = 2;
+};
+
 /// The colour of the lines of the series at a position, from 0; the seven repeat.
 ///
 /// Source: M. Okabe and K. Ito, 2008, Color Universal Design (jfly.uni-koeln.de/color), without the
@@ -85,6 +92,12 @@ ATTEND_TOOLKIT_API void write_svg(const std::filesystem::path& path, const LineP
 /// 2,000 points in all) and nothing that runs or is loaded: it may be put into a page as it is.
 ATTEND_TOOLKIT_API std::string line_plot_png(const LinePlot& plot);
 ATTEND_TOOLKIT_API std::string line_plot_svg(const LinePlot& plot);
+
+/// The same for several plots; throws c10::ValueError without any, too, and unless columns > 0.
+ATTEND_TOOLKIT_API void write_png(const std::filesystem::path& path, const LinePlotGrid& grid);
+ATTEND_TOOLKIT_API void write_svg(const std::filesystem::path& path, const LinePlotGrid& grid);
+ATTEND_TOOLKIT_API std::string line_plot_png(const LinePlotGrid& grid);
+ATTEND_TOOLKIT_API std::string line_plot_svg(const LinePlotGrid& grid);
 
 /// The layout that these pictures have.
 ATTEND_TOOLKIT_API LinePlotLayout line_plot_layout(const LinePlot& plot);

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attend/data/batches.h"
+#include "attend/toolkit_export.h"
+
+namespace attend {
+
+/// A corpus of sentence pairs as token ids, on the disk: a file larger than memory can be trained on.
+///
+/// Pairs lie one after the other in blocks of `kBlockPairs`, and only blocks are read, so what is in
+/// memory is what was asked for. The file: 16 bytes that name the format; for each pair the two
+/// lengths and the ids, 32 bits each; where each block starts; a note of who wrote it; the numbers of
+/// pairs and blocks and the fingerprint. All numbers are little-endian.
+///
+/// A value: copies read the same file, each block when it is asked for.
+class ATTEND_TOOLKIT_API TokenFile {
+ public:
+  static constexpr size_t kBlockPairs = 1024;
+
+  /// Reads the end of the file, where its numbers are.
+  ///
+  /// Throws: FileError where it is missing, cut off, or another file.
+  explicit TokenFile(std::filesystem::path path);
+
+  size_t size() const { return pairs_; }  // pairs
+  size_t blocks() const { return starts_.size() - 1; }
+  /// What the writer said about itself.
+  const std::string& note() const { return note_; }
+  /// Equal to `fingerprint` of the same pairs in memory.
+  uint64_t fingerprint() const { return fingerprint_; }
+  const std::filesystem::path& path() const { return path_; }
+
+  /// The pairs of some blocks, in the order of `blocks`.
+  ///
+  /// Throws: FileError where the file no longer holds them; c10::IndexError for another block.
+  std::vector<TokenPair> read(const std::vector<size_t>& blocks) const;
+
+ private:
+  std::filesystem::path path_;
+  std::vector<uint64_t> starts_;  // of each block, and the end of the last one
+  size_t pairs_ = 0;
+  std::string note_;
+  uint64_t fingerprint_ = 0;
+};
+
+/// Writes a TokenFile, which appears whole under its name or not at all.
+class ATTEND_TOOLKIT_API TokenFileWriter {
+ public:
+  /// Throws: FileError, as the others here do.
+  explicit TokenFileWriter(const std::filesystem::path& path);
+  ~TokenFileWriter();
+  TokenFileWriter(TokenFileWriter&&) noexcept;
+  TokenFileWriter& operator=(TokenFileWriter&&) noexcept;
+  TokenFileWriter(const TokenFileWriter&) = delete;
+  TokenFileWriter& operator=(const TokenFileWriter&) = delete;
+
+  /// Throws: c10::ValueError for an id that does not fit into 32 bits.
+  void add(const TokenPair& pair);
+  /// Brings the file to the disk and opens it.
+  TokenFile commit(const std::string& note);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace attend

@@ -1,0 +1,69 @@
+#include "training/batch_loader.h"
+
+#include <algorithm>
+
+namespace attend::detail {
+
+BatchLoader::BatchLoader(PairPools pools, const SpecialTokenIds& special, int64_t batch_tokens,
+                         uint64_t seed, int64_t rank, int64_t processes)
+    : pools_(std::move(pools)),
+      special_(special),
+      batch_tokens_(batch_tokens),
+      seed_(seed),
+      rank_(static_cast<size_t>(rank)),
+      processes_(static_cast<size_t>(processes)) {}
+
+void BatchLoader::seek(const CorpusPosition& position) {
+  if (ahead_.valid()) ahead_.wait();  // it reads what follows
+  ahead_ = {};
+  next_ = position;
+}
+
+BatchShare BatchLoader::next() {
+  auto share = ahead_.valid() ? ahead_.get() : make(next_);
+  next_ = share.after;
+  ahead_ = std::async(std::launch::async, [this, at = next_] { return make(at); });
+  return share;
+}
+
+BatchShare BatchLoader::make(CorpusPosition at) {
+  const auto& pairs = pools_.pool(seed_, at.epoch, at.pool);
+  if (plan_.empty() || planned_.epoch != at.epoch || planned_.pool != at.pool) {
+    // Pools of an epoch are planned with different random numbers.
+    constexpr unsigned kPoolShift = 32;
+    plan_ = plan_batches(pairs, batch_tokens_, seed_,
+                         at.epoch + (static_cast<uint64_t>(at.pool) << kPoolShift));
+    planned_ = at;
+  }
+  const auto& chosen = plan_.at(at.batch);
+  BatchShare share;
+  share.at = share.after = at;
+  share.pairs = static_cast<int64_t>(chosen.size());
+  std::vector<size_t> own;
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const auto& [source, target] = pairs[chosen[i]];
+    share.tokens += static_cast<int64_t>(source.size() + target.size());
+    share.target_tokens += static_cast<int64_t>(target.size());
+    // A batch is ordered by length, so that every process gets as much.
+    if (i % processes_ == rank_) own.push_back(chosen[i]);
+  }
+  share.counts = !own.empty();
+  if (own.empty()) own.push_back(chosen.front());
+  share.sample = {pairs[chosen.front()]};
+  share.batch = make_batch(pairs, own, special_.start_id, special_.pad_id);
+
+  const double in_pool = static_cast<double>(at.batch + 1) / static_cast<double>(plan_.size());
+  share.epochs_done = static_cast<double>(at.epoch) + (static_cast<double>(at.pool) + in_pool) /
+                                                          static_cast<double>(pools_.pools());
+  if (++share.after.batch == plan_.size()) {
+    share.after.batch = 0;
+    if (++share.after.pool == pools_.pools()) {
+      share.after.pool = 0;
+      ++share.after.epoch;
+      share.epochs_done = static_cast<double>(share.after.epoch);  // exactly
+    }
+  }
+  return share;
+}
+
+}  // namespace attend::detail

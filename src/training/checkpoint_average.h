@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "training/snapshot.h"
+
+namespace attend::detail {
+
+/// The weights of a run's last checkpoints, each a file in a folder, and their mean.
+///
+/// Source: Vaswani et al., 2017, section 6.1 (the last 5 or 20 checkpoints).
+class CheckpointAverage {
+ public:
+  /// Keeps the last `count`.
+  CheckpointAverage(std::filesystem::path folder, int64_t count);
+
+  /// Writes the weights after an update, and removes what is older than the last `count`, or later
+  /// than this update: what a run left that is now gone over again.
+  void keep(int64_t update, const TensorMap& weights);
+
+  /// The mean, computed in float64.
+  TensorMap mean() const;
+
+ private:
+  std::vector<std::filesystem::path> files() const;  // by update
+
+  std::filesystem::path folder_;
+  int64_t count_;
+};
+
+}  // namespace attend::detail

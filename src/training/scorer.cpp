@@ -1,0 +1,118 @@
+#include "training/scorer.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <sstream>
+#include <string_view>
+
+#include "attend/data/batches.h"
+#include "attend/translation/bleu.h"
+#include "attend/translation/chrf.h"
+#include "attend/translation/translator.h"
+
+namespace attend::detail {
+namespace {
+
+constexpr std::array<std::string_view, 4> kOfTheLoss{"cross-entropy", "perplexity",
+                                                     "word-cross-entropy", "word-perplexity"};
+constexpr std::array<std::string_view, 3> kOfTranslations{"bleu", "chrf", "chrf++"};
+
+template <size_t N>
+bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+int64_t count_words(const std::string& text) {
+  std::istringstream stream(text);
+  int64_t words = 0;
+  for (std::string word; stream >> word;) ++words;
+  return words;
+}
+
+}  // namespace
+
+bool is_metric(const std::string& name) {
+  return is_one_of(kOfTheLoss, name) || is_one_of(kOfTranslations, name);
+}
+
+std::string metric_names() {
+  return fmt::format("{}, {}", fmt::join(kOfTheLoss, ", "), fmt::join(kOfTranslations, ", "));
+}
+
+bool is_better(const std::string& metric, double score, double best) {
+  return is_one_of(kOfTheLoss, metric) ? score < best : score > best;
+}
+
+Scorer::Scorer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
+               ParallelText text, const TrainerOptions& options, torch::Device device)
+    : model_(std::move(model)),
+      tokenizer_(std::move(tokenizer)),
+      text_(std::move(text)),
+      options_(options),
+      device_(device) {
+  for (size_t i = 0; i < text_.size(); ++i) {
+    pairs_.push_back(
+        {tokenizer_.encode_source(text_.source[i]), tokenizer_.encode_target(text_.target[i])});
+    tokens_ += static_cast<int64_t>(pairs_.back().target.size());
+    words_ += count_words(text_.target[i]);
+  }
+}
+
+bool Scorer::can_score() const { return text_.size() > 0 && !options_.valid_metrics.empty(); }
+
+double Scorer::loss() {
+  const torch::InferenceMode inference;
+  const auto special = model_->special_tokens();
+  double sum = 0;
+  for (const auto& chosen : plan_batches_in_order(pairs_, options_.batch_tokens)) {
+    const auto batch = make_batch(pairs_, chosen, special.start_id, special.pad_id);
+    sum += model_
+               ->loss_sum(batch.source.to(device_), batch.target_input.to(device_),
+                          batch.target.to(device_))
+               .item<double>();
+  }
+  return sum;
+}
+
+std::vector<std::string> Scorer::translations() {
+  const Translator translator(model_, tokenizer_, {.beam_size = options_.valid_beam_size}, device_);
+  std::vector<std::string> texts;
+  for (auto& best : translator.translate(text_.source)) {
+    texts.push_back(std::move(best.front().text));
+  }
+  return texts;
+}
+
+std::vector<std::pair<std::string, double>> Scorer::scores() {
+  const bool was_training = model_->module().is_training();
+  model_->module().eval();
+  std::optional<double> nats;
+  std::optional<std::vector<std::string>> hypotheses;
+  std::vector<std::pair<std::string, double>> scores;
+  for (const auto& metric : options_.valid_metrics) {
+    double score = 0;
+    if (is_one_of(kOfTheLoss, metric)) {
+      if (!nats) nats = loss();
+      const auto count = metric.starts_with("word-") ? words_ : tokens_;
+      score = *nats / static_cast<double>(std::max<int64_t>(count, 1));
+      if (metric.ends_with("perplexity")) score = std::exp(score);
+    } else {
+      if (!hypotheses) hypotheses = translations();
+      score =
+          metric == "bleu"
+              ? corpus_bleu(*hypotheses, text_.target, {.tokenizer = options_.bleu_tokenizer}).score
+              : corpus_chrf(*hypotheses, text_.target, {.word_order = metric == "chrf++" ? 2 : 0})
+                    .score;
+    }
+    scores.emplace_back(metric, score);
+  }
+  model_->module().train(was_training);
+  return scores;
+}
+
+}  // namespace attend::detail

@@ -1,0 +1,92 @@
+#include "training/snapshot.h"
+
+#include <fmt/format.h>
+
+#include "attend/checkpoint/file_error.h"
+#include "attend/checkpoint/safetensors.h"
+#include "detail/check.h"
+
+namespace attend::detail {
+namespace {
+
+using nlohmann::json;
+
+constexpr auto kWeights = "weights.", kAverage = "average.", kAdam = "adam.";
+
+// The tensors whose names start with `prefix`, without it.
+TensorMap part_of(const TensorFile& file, const std::string& prefix) {
+  TensorMap part;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(prefix)) part[name.substr(prefix.size())] = tensor;
+  }
+  return part;
+}
+
+void add_part(TensorFile& file, const std::string& prefix, const TensorMap& part) {
+  for (const auto& [name, tensor] : part) file.tensors[prefix + name] = tensor;
+}
+
+}  // namespace
+
+void write_snapshot(const std::filesystem::path& path, const Snapshot& snapshot) {
+  TensorFile file;
+  add_part(file, kWeights, snapshot.weights);
+  add_part(file, kAdam, snapshot.adam);
+  add_part(file, kAverage, snapshot.average);
+  file.metadata = {{"format", "attend training snapshot 2"},
+                   {"identity", snapshot.identity.dump()},
+                   {"state", snapshot.state.dump()}};
+  write_safetensors(path, file);
+}
+
+Snapshot read_snapshot(const std::filesystem::path& path, const json& identity) {
+  const auto file = read_safetensors(path);
+  Snapshot snapshot;
+  try {
+    snapshot.identity = json::parse(file.metadata.at("identity"));
+    snapshot.state = json::parse(file.metadata.at("state"));
+    for (const auto& [key, value] : identity.items()) {
+      if (snapshot.identity.at(key) != value) {
+        throw FileError(path,
+                        fmt::format("expected a run with the same {} ({}), got {}; train into "
+                                    "another folder or start again with --no-reload",
+                                    key, value.dump(), snapshot.identity.at(key).dump()));
+      }
+    }
+  } catch (const std::out_of_range&) {
+    throw FileError(path, "expected a training snapshot, got another safetensors file");
+  } catch (const json::exception& error) {
+    throw FileError(path, fmt::format("expected a training snapshot, got {}", error.what()));
+  }
+  snapshot.weights = part_of(file, kWeights);
+  snapshot.adam = part_of(file, kAdam);
+  snapshot.average = part_of(file, kAverage);
+  return snapshot;
+}
+
+TensorMap weights_of(const torch::nn::Module& module) {
+  TensorMap weights;
+  for (const auto& item : module.named_parameters()) weights[item.key()] = item.value().detach();
+  return weights;
+}
+
+void copy_weights(const std::filesystem::path& path, const TensorMap& weights,
+                  const TensorMap& own) {
+  for (const auto& [name, tensor] : own) {
+    const auto found = weights.find(name);
+    if (found == weights.end() || found->second.sizes() != tensor.sizes()) {
+      throw FileError(
+          path, fmt::format("expected the tensor {} of shape {}, got {}", name,
+                            shape_string(tensor.sizes()),
+                            found == weights.end() ? "none" : shape_string(found->second.sizes())));
+    }
+  }
+  if (weights.size() != own.size()) {
+    throw FileError(
+        path, fmt::format("expected {} tensors of weights, got {}", own.size(), weights.size()));
+  }
+  const torch::NoGradGuard no_grad;
+  for (auto [name, tensor] : own) tensor.copy_(weights.at(name));
+}
+
+}  // namespace attend::detail
