@@ -15,7 +15,7 @@ struct MachineOptions {
 
 void add_machine_options(CLI::App& app, MachineOptions& options);
 
-/// Sets the number of threads and returns the device. Throws c10::ValueError for a device that is
+/// Sets the number of threads and the allocator, and returns the device. Throws c10::ValueError for a device that is
 /// unknown or not there.
 torch::Device prepare_machine(const MachineOptions& options);
 

@@ -1,19 +1,11 @@
-#include <malloc.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "commands.h"
 
 namespace {
-
-// Freed tensors go back to the kernel by default, and each new one costs page faults again: up to a
-// quarter of a training step. A program may decide to keep them; the library never does.
-void keep_freed_memory() {
-  constexpr int kOneGigabyte = 1 << 30;
-  mallopt(M_MMAP_THRESHOLD, kOneGigabyte);
-  mallopt(M_TRIM_THRESHOLD, kOneGigabyte);
-}
 
 int run(int argc, char** argv) {
   CLI::App app("Trains and runs translators with attention.", "attend-seq2seq");
@@ -39,10 +31,17 @@ int run(int argc, char** argv) {
       entry("evaluate", "Translate a file and score it against a reference",
             attend::app::add_evaluate),
   };
+  constexpr int kUsage = 2;
+  // CLI11 would say that a subcommand is missing.
+  const auto is_first = [&](const Entry& entry) { return entry.subcommand->get_name() == argv[1]; };
+  if (argc > 1 && argv[1][0] != '-' && std::ranges::none_of(entries, is_first)) {
+    std::cerr << "attend-seq2seq: expected demo, train, translate or evaluate, got " << argv[1]
+              << "\nRun with --help for what they do.\n";
+    return kUsage;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    constexpr int kUsage = 2;
     return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
   }
   for (const auto& [subcommand, command] : entries) {
@@ -54,7 +53,6 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  keep_freed_memory();
   std::ios::sync_with_stdio(false);
   return run(argc, argv);
 } catch (const c10::Error& error) {

@@ -276,7 +276,7 @@ void vision(Notebook& book, torch::Device device) {
     const auto bright = (picture - picture.min()) / (picture.max() - picture.min());
     HeatmapGrid grid;
     grid.columns = 3;
-    grid.title = fmt::format("a {}, taken for a {}", kShapes[labels[i].item<int64_t>()],
+    grid.title = fmt::format("Shown: {}; taken for: {}", kShapes[labels[i].item<int64_t>()],
                              kShapes[found[i].item<int64_t>()]);
     grid.panels = {matrix(bright, {}, {}, "picture"),
                    matrix(looked / looked.max(), {}, {}, "attention of the class token"),

@@ -31,24 +31,29 @@ struct LossAndGradients {
   torch::Tensor hidden, weight, bias;  // gradients, where wanted
 };
 
-// The losses of the rows of `logits` [N, V], [N]; the logits become their gradients if `gradient`.
-torch::Tensor row_losses(torch::Tensor& logits, const torch::Tensor& target, int64_t ignore_id,
-                         double label_smoothing, bool gradient) {
+// The losses of the rows of `logits` [N, V] and `bias` [V] or undefined, [N]; the logits become their
+// gradients if `gradient`.
+torch::Tensor row_losses(torch::Tensor& logits, const torch::Tensor& bias,
+                         const torch::Tensor& target, int64_t ignore_id, double label_smoothing,
+                         bool gradient) {
   const auto classes = logits.size(1);
   const auto type = logits.scalar_type();
   if (logits.is_cpu() && (type == torch::kFloat || type == torch::kDouble)) {
     auto losses = at::empty({logits.size(0)}, logits.options());
+    const auto added = bias.defined() ? bias.contiguous() : bias;
     AT_DISPATCH_FLOATING_TYPES(type, kLinear, [&] {
       auto* x = logits.mutable_data_ptr<scalar_t>();
       auto* out = losses.mutable_data_ptr<scalar_t>();
+      const auto* b = added.defined() ? added.const_data_ptr<scalar_t>() : nullptr;
       const auto* y = target.const_data_ptr<int64_t>();
       detail::parallel_for(logits.size(0), /*grain=*/1, [&](int64_t first, int64_t last) {
-        kernels::cross_entropy(x, y, out, classes, ignore_id,
+        kernels::cross_entropy(x, b, y, out, classes, ignore_id,
                                static_cast<scalar_t>(label_smoothing), gradient, first, last);
       });
     });
     return losses;
   }
+  if (bias.defined()) logits.add_(bias);
   const auto exact = type == torch::kDouble ? torch::kDouble : torch::kFloat;
   auto log_p = at::log_softmax(logits, -1, exact);
   const auto ignored = target.eq(ignore_id).unsqueeze(1);  // [N, 1]
@@ -87,14 +92,10 @@ LossAndGradients compute(const torch::Tensor& hidden, const torch::Tensor& weigh
     const auto count = std::min(at_once, rows - first);
     const auto x = hidden.narrow(0, first, count);
     auto logits = buffer.narrow(0, 0, count);
-    if (bias.defined()) {
-      at::addmm_out(logits, bias, x, transposed);
-    } else {
-      at::mm_out(logits, x, transposed);
-    }
-    result.loss +=
-        row_losses(logits, target.narrow(0, first, count), ignore_id, label_smoothing, wanted.any())
-            .sum();
+    at::mm_out(logits, x, transposed);
+    result.loss += row_losses(logits, bias, target.narrow(0, first, count), ignore_id,
+                              label_smoothing, wanted.any())
+                       .sum();
     if (wanted.hidden) {
       auto gradient = result.hidden.narrow(0, first, count);
       at::mm_out(gradient, logits, weight);
@@ -108,6 +109,22 @@ LossAndGradients compute(const torch::Tensor& hidden, const torch::Tensor& weigh
   }
   if (wanted.weight) result.weight = result.weight.to(weight.scalar_type());
   if (wanted.bias) result.bias = result.bias.to(bias.scalar_type());
+  return result;
+}
+
+// The same without the work for ignored rows: padding. On a GPU, counting them would wait for it.
+LossAndGradients compute_kept(const torch::Tensor& hidden, const torch::Tensor& weight,
+                              const torch::Tensor& bias, const torch::Tensor& target,
+                              int64_t ignore_id, double label_smoothing, const Wanted& wanted) {
+  const auto kept = hidden.is_cpu() ? target.ne(ignore_id).nonzero().squeeze(1) : torch::Tensor();
+  if (!kept.defined() || kept.size(0) == target.size(0)) {
+    return compute(hidden, weight, bias, target, ignore_id, label_smoothing, wanted);
+  }
+  auto result = compute(hidden.index_select(0, kept), weight, bias, target.index_select(0, kept),
+                        ignore_id, label_smoothing, wanted);
+  if (wanted.hidden) {
+    result.hidden = at::zeros_like(hidden).index_copy_(0, kept, result.hidden);
+  }
   return result;
 }
 
@@ -127,7 +144,7 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     const auto b = bias.value_or(torch::Tensor());
     const Wanted wanted{hidden.requires_grad(), weight.requires_grad(),
                         b.defined() && b.requires_grad()};
-    auto result = compute(hidden, weight, b, target, ignore_id, label_smoothing, wanted);
+    auto result = compute_kept(hidden, weight, b, target, ignore_id, label_smoothing, wanted);
     context->save_for_backward({hidden, weight, b, target});
     // Neither inputs nor outputs: kept beside them.
     context->saved_data["gradients"] =
@@ -218,7 +235,7 @@ torch::Tensor linear_cross_entropy_sum(const torch::Tensor& hidden, const torch:
     return LinearCrossEntropy::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt,
                                      y, ignore_id, label_smoothing);
   }
-  return compute(x, weight, bias, y, ignore_id, label_smoothing, {}).loss;
+  return compute_kept(x, weight, bias, y, ignore_id, label_smoothing, {}).loss;
 }
 
 }  // namespace attend::functional

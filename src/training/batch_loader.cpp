@@ -5,13 +5,14 @@
 namespace attend::detail {
 
 BatchLoader::BatchLoader(PairPools pools, const SpecialTokenIds& special, int64_t batch_tokens,
-                         uint64_t seed, int64_t rank, int64_t processes)
+                         uint64_t seed, int64_t rank, int64_t processes, bool pinned)
     : pools_(std::move(pools)),
       special_(special),
       batch_tokens_(batch_tokens),
       seed_(seed),
       rank_(static_cast<size_t>(rank)),
-      processes_(static_cast<size_t>(processes)) {}
+      processes_(static_cast<size_t>(processes)),
+      pinned_(pinned) {}
 
 void BatchLoader::seek(const CorpusPosition& position) {
   if (ahead_.valid()) ahead_.wait();  // it reads what follows
@@ -51,6 +52,12 @@ BatchShare BatchLoader::make(CorpusPosition at) {
   if (own.empty()) own.push_back(chosen.front());
   share.sample = {pairs[chosen.front()]};
   share.batch = make_batch(pairs, own, special_.start_id, special_.pad_id);
+  if (pinned_) {
+    auto& batch = share.batch;
+    for (auto* tensor : {&batch.source, &batch.target_input, &batch.target}) {
+      *tensor = tensor->pin_memory();
+    }
+  }
 
   const double in_pool = static_cast<double>(at.batch + 1) / static_cast<double>(plan_.size());
   share.epochs_done = static_cast<double>(at.epoch) + (static_cast<double>(at.pool) + in_pool) /

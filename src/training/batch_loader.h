@@ -34,9 +34,9 @@ struct BatchShare {
 /// The batches of a run, in their order, each made in a thread while the one before is used.
 class BatchLoader {
  public:
-  /// The share of process `rank` of `processes`.
+  /// The share of process `rank` of `processes`; in pinned memory where a GPU will read it.
   BatchLoader(PairPools pools, const SpecialTokenIds& special, int64_t batch_tokens, uint64_t seed,
-              int64_t rank = 0, int64_t processes = 1);
+              int64_t rank, int64_t processes, bool pinned);
 
   /// The next batch is the one at `position`.
   void seek(const CorpusPosition& position);
@@ -52,6 +52,7 @@ class BatchLoader {
   int64_t batch_tokens_;
   uint64_t seed_;
   size_t rank_, processes_;
+  bool pinned_;
   CorpusPosition planned_;  // epoch and pool of plan_
   BatchPlan plan_;          // empty before the first
   CorpusPosition next_;

@@ -158,7 +158,7 @@ Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer toke
       counts_(counts),
       filter_(filter_for(*model_, options)),
       loader_(std::move(train), model_->special_tokens(), options.batch_tokens, options.seed,
-              workers.rank(), workers.size()),
+              workers.rank(), workers.size(), device.is_cuda()),
       scorer_(model_, tokenizer_, valid, options, device),
       adam_(model_->module(), options.adam) {
   TORCH_CHECK(loader_.pools().size() > 0, kTrainer, ": expected training pairs of 1 to ",

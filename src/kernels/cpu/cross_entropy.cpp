@@ -22,16 +22,23 @@ struct MaxAndSum {
   T most, sum;
 };
 
-// Two vectors at a time, so that no addition waits for the one before.
-template <typename T>
-HWY_INLINE MaxAndSum<T> max_and_sum(const T* HWY_RESTRICT x, int64_t size) {
+// Of x + bias, which x becomes if `kBias`. Two vectors at a time, so that no addition waits for the
+// one before.
+template <bool kBias, typename T>
+HWY_INLINE MaxAndSum<T> max_and_sum(T* HWY_RESTRICT x, const T* HWY_RESTRICT bias, int64_t size) {
   const hn::ScalableTag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   auto most0 = hn::Set(d, -std::numeric_limits<T>::infinity()), most1 = most0;
   auto sum0 = hn::Zero(d), sum1 = sum0;
   int64_t i = 0;
   for (; i + 2 * lanes <= size; i += 2 * lanes) {
-    const auto x0 = hn::LoadU(d, x + i), x1 = hn::LoadU(d, x + i + lanes);
+    auto x0 = hn::LoadU(d, x + i), x1 = hn::LoadU(d, x + i + lanes);
+    if (kBias) {
+      x0 = hn::Add(x0, hn::LoadU(d, bias + i));
+      x1 = hn::Add(x1, hn::LoadU(d, bias + i + lanes));
+      hn::StoreU(x0, d, x + i);
+      hn::StoreU(x1, d, x + i + lanes);
+    }
     most0 = hn::Max(most0, x0);
     most1 = hn::Max(most1, x1);
     sum0 = hn::Add(sum0, x0);
@@ -40,6 +47,7 @@ HWY_INLINE MaxAndSum<T> max_and_sum(const T* HWY_RESTRICT x, int64_t size) {
   auto most = hn::GetLane(hn::MaxOfLanes(d, hn::Max(most0, most1)));
   auto sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
   for (; i < size; ++i) {
+    if (kBias) x[i] += bias[i];
     most = x[i] > most ? x[i] : most;
     sum += x[i];
   }
@@ -87,7 +95,7 @@ HWY_INLINE void scale_and_subtract(T* HWY_RESTRICT x, int64_t size, T factor, T 
 }
 
 template <typename T>
-HWY_INLINE void rows(T* logits, const int64_t* target, T* losses, int64_t classes,
+HWY_INLINE void rows(T* logits, const T* bias, const int64_t* target, T* losses, int64_t classes,
                      int64_t ignore_id, T label_smoothing, bool gradient, int64_t first,
                      int64_t last) {
   const T part = label_smoothing / static_cast<T>(classes), share = 1 - label_smoothing;
@@ -99,7 +107,8 @@ HWY_INLINE void rows(T* logits, const int64_t* target, T* losses, int64_t classe
       for (int64_t v = 0; gradient && v < classes; ++v) x[v] = 0;
       continue;
     }
-    const auto [most, sum] = max_and_sum(x, classes);
+    const auto [most, sum] = bias == nullptr ? max_and_sum<false>(x, bias, classes)
+                                             : max_and_sum<true>(x, bias, classes);
     const T chosen = x[y];
     const T total =
         gradient ? exponentials<true>(x, classes, most) : exponentials<false>(x, classes, most);
@@ -112,15 +121,15 @@ HWY_INLINE void rows(T* logits, const int64_t* target, T* losses, int64_t classe
 }
 
 // Highway's tables hold functions, not templates.
-void rows_float(float* logits, const int64_t* target, float* losses, int64_t classes,
-                int64_t ignore_id, float label_smoothing, bool gradient, int64_t first,
-                int64_t last) {
-  rows(logits, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
+void rows_float(float* logits, const float* bias, const int64_t* target, float* losses,
+                int64_t classes, int64_t ignore_id, float label_smoothing, bool gradient,
+                int64_t first, int64_t last) {
+  rows(logits, bias, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
 }
-void rows_double(double* logits, const int64_t* target, double* losses, int64_t classes,
-                 int64_t ignore_id, double label_smoothing, bool gradient, int64_t first,
-                 int64_t last) {
-  rows(logits, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
+void rows_double(double* logits, const double* bias, const int64_t* target, double* losses,
+                 int64_t classes, int64_t ignore_id, double label_smoothing, bool gradient,
+                 int64_t first, int64_t last) {
+  rows(logits, bias, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
 }
 
 }  // namespace
@@ -137,18 +146,18 @@ HWY_EXPORT(rows_double);
 }  // namespace
 
 template <>
-void cross_entropy(float* logits, const int64_t* target, float* losses, int64_t classes,
-                   int64_t ignore_id, float label_smoothing, bool gradient, int64_t first,
-                   int64_t last) {
+void cross_entropy(float* logits, const float* bias, const int64_t* target, float* losses,
+                   int64_t classes, int64_t ignore_id, float label_smoothing, bool gradient,
+                   int64_t first, int64_t last) {
   HWY_DYNAMIC_DISPATCH(rows_float)
-  (logits, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
+  (logits, bias, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
 }
 template <>
-void cross_entropy(double* logits, const int64_t* target, double* losses, int64_t classes,
-                   int64_t ignore_id, double label_smoothing, bool gradient, int64_t first,
-                   int64_t last) {
+void cross_entropy(double* logits, const double* bias, const int64_t* target, double* losses,
+                   int64_t classes, int64_t ignore_id, double label_smoothing, bool gradient,
+                   int64_t first, int64_t last) {
   HWY_DYNAMIC_DISPATCH(rows_double)
-  (logits, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
+  (logits, bias, target, losses, classes, ignore_id, label_smoothing, gradient, first, last);
 }
 
 }  // namespace attend::kernels
