@@ -33,7 +33,7 @@ int run(int argc, char** argv) {
   };
   constexpr int kUsage = 2;
   // CLI11 would say that a subcommand is missing.
-  const auto is_first = [&](const Entry& entry) { return entry.subcommand->get_name() == argv[1]; };
+  const auto is_first = [&](const Entry& e) { return e.subcommand->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && std::ranges::none_of(entries, is_first)) {
     std::cerr << "attend-seq2seq: expected demo, train, translate or evaluate, got " << argv[1]
               << "\nRun with --help for what they do.\n";

@@ -1,6 +1,7 @@
 // Chapters about trained models: what they learned to look at.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "attend/checkpoint/model_folder.h"
@@ -8,6 +9,7 @@
 #include "attend/decoding/sampling.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
+#include "attend/modules/multi_head_attention.h"
 #include "chapters.h"
 #include "common/model_attention.h"
 #include "trained_models.h"
@@ -202,8 +204,53 @@ void trace(Notebook& book, torch::Device device) {
       "adds its own key and value.");
 }
 
+// A sentence word by word through a GRU, and at once through self-attention.
+void one_sentence_both_ways(Notebook& book) {
+  constexpr int64_t kE = 16, kH = 2;
+  const std::vector<std::string> words{"The", "cat", "sits", "on", "the", "mat"};
+  const auto count = static_cast<int64_t>(words.size());
+  const torch::InferenceMode inference;
+  const auto x = torch::randn({1, count, kE});
+  book.say(
+      "First one sentence, both ways, with random vectors for its words. The GRU reads a word and "
+      "its "
+      "own last state, and so it cannot begin with a word before it has done with the one before:");
+  torch::nn::GRU gru(torch::nn::GRUOptions(kE, kE).batch_first(true));
+  auto state = torch::zeros({1, 1, kE});
+  std::string steps;
+  for (int64_t t = 0; t < count; ++t) {
+    state = std::get<1>(gru(x.narrow(1, t, 1), state));
+    const auto* numbers = state.const_data_ptr<float>();
+    steps += fmt::format(
+        "step {}: reads {:<5} and state {}   -> state {}: {:5.2f} {:5.2f} {:5.2f} ...\n", t + 1,
+        words[static_cast<size_t>(t)], t, t + 1, numbers[0], numbers[1], numbers[2]);
+  }
+  const double apart =
+      (std::get<1>(gru(x, torch::zeros({1, 1, kE}))) - state).abs().max().item<double>();
+  steps +=
+      fmt::format("all at once the GRU does the same {} steps inside; largest difference {:.1e}\n",
+                  count, apart);
+  book.lines(steps);
+  book.say(
+      "Self-attention needs no state. Each word looks at all words, whatever has become of the "
+      "others, "
+      "so all of them are one product of matrices:");
+  MultiHeadAttention attention(kE, kH);
+  const auto at_once = attention(x, x, x).output;
+  double largest = 0;
+  for (int64_t t = 0; t < count; ++t) {
+    const auto alone = attention(x.narrow(1, t, 1), x, x).output;
+    largest = std::max(largest, (alone - at_once.narrow(1, t, 1)).abs().max().item<double>());
+  }
+  book.lines(
+      fmt::format("step 1: all {} words look at all {} words\n"
+                  "each word alone, in any order, gives the same; largest difference {:.1e}\n",
+                  count, count, largest));
+}
+
 void recurrent(Notebook& book, torch::Device device) {
   constexpr int64_t kVocab = 900, kE = 128, kH = 4, kLayers = 2, kBatch = 8;
+  one_sentence_both_ways(book);
   book.say(
       "A recurrent encoder reads a sentence word by word: each state needs the one before. A "
       "Transformer's encoder takes all words at once; every word is one step from every other. "

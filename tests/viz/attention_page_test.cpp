@@ -170,5 +170,17 @@ TEST(AttentionPage, ErrorsNameWhatWasExpectedAndGot) {
       "still hold, got 268435576");
 }
 
+TEST(AttentionPage, TwoThousandTokensAreTaken) {
+  constexpr int64_t kTokens = 2000;
+  auto page = small_page();
+  page.beams.clear();
+  page.tokens = {{"source", std::vector<std::string>(kTokens, "x")}};
+  page.views.resize(1);
+  page.views[0].rows = page.views[0].columns = "source";
+  page.views[0].weights = torch::eye(kTokens).view({1, 1, kTokens, kTokens});
+  // Two bytes a weight, in base64.
+  EXPECT_GT(attention_html(page).size(), static_cast<size_t>(kTokens * kTokens * 2 / 3 * 4));
+}
+
 }  // namespace
 }  // namespace attend::attention_page_test

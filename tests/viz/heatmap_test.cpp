@@ -200,6 +200,17 @@ TEST(Heatmap, ManyCellsHaveTheColorsOfTheirValuesToo) {
   expect_cells_show_values({torch::arange(101 * 107).reshape({101, 107}).sin(), {}, {}, {}});
 }
 
+TEST(Heatmap, TwoThousandTokensAreShown) {
+  const auto values = torch::eye(2000);
+  const Heatmap heatmap{values, Labels(2000, "x"), Labels(2000, "y"), {}};
+  const Png png(heatmap_png(heatmap));
+  const auto panel = heatmap_layout(heatmap).panels.at(0);
+  for (const int64_t row : {0, 7, 1234, 1999}) {
+    EXPECT_EQ(cell_pixel(png, panel, row, row), expected_color(1, panel)) << row;
+    EXPECT_EQ(cell_pixel(png, panel, row, (row + 500) % 2000), expected_color(0, panel)) << row;
+  }
+}
+
 TEST(Heatmap, AnyKindOfTensorIsShown) {
   const auto values = torch::arange(6).reshape({2, 3});
   for (const auto dtype : {at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble}) {
