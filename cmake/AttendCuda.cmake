@@ -1,9 +1,10 @@
-# Decides whether attend's CUDA kernels are built: by default where there is both a CUDA compiler and
-# a LibTorch that was built with the same major version of CUDA. Without them everything still runs
-# on CUDA devices through LibTorch's own operations; only attend's own kernels are left out.
+# Decides whether attend is built with the CUDA toolkit: by default where there is both a CUDA
+# compiler and a LibTorch that was built with the same major version of CUDA. Without it everything
+# still runs on CUDA devices through LibTorch's operations; left out is what needs CUDA's own
+# headers: NCCL between GPUs, and the tests that capture CUDA graphs.
 include(CheckLanguage)
 
-# Why the CUDA kernels cannot be built; empty where they can.
+# Why the CUDA toolkit cannot be used; empty where it can.
 function(_attend_cuda_obstacle out)
   set(${out} "" PARENT_SCOPE)
   if(NOT ATTEND_TORCH_HAS_CUDA)
@@ -32,11 +33,11 @@ if(NOT DEFINED ATTEND_CUDA OR ATTEND_CUDA)
   endif()
 endif()
 if(_attend_obstacle)
-  option(ATTEND_CUDA "Build attend's CUDA kernels" OFF)
-  message(STATUS "attend: CUDA kernels: OFF (expected ${_attend_obstacle})")
+  option(ATTEND_CUDA "Build with the CUDA toolkit: NCCL, tests of CUDA graphs" OFF)
+  message(STATUS "attend: CUDA toolkit: OFF (expected ${_attend_obstacle})")
 else()
-  option(ATTEND_CUDA "Build attend's CUDA kernels" ON)
-  message(STATUS "attend: CUDA kernels: ${ATTEND_CUDA}")
+  option(ATTEND_CUDA "Build with the CUDA toolkit: NCCL, tests of CUDA graphs" ON)
+  message(STATUS "attend: CUDA toolkit: ${ATTEND_CUDA}")
 endif()
 
 if(ATTEND_CUDA)

@@ -50,7 +50,17 @@ set(ATTEND_WITH_DISTRIBUTED OFF)
 if(ATTEND_WITH_TOOLKIT AND ATTEND_DISTRIBUTED AND GLOO_INCLUDE_DIR)
   set(ATTEND_WITH_DISTRIBUTED ON)
 endif()
-message(STATUS "attend: training in several processes: ${ATTEND_WITH_DISTRIBUTED}")
+# Between GPUs NCCL is faster than Gloo. LibTorch's wheel brings its library; its header lies beside
+# the wheel or in the toolkit.
+set(ATTEND_WITH_NCCL OFF)
+if(ATTEND_WITH_DISTRIBUTED AND ATTEND_CUDA)
+  find_path(NCCL_INCLUDE_DIR nccl.h
+    HINTS "${ATTEND_TORCH_PREFIX}/../nvidia/nccl/include" ${CUDAToolkit_INCLUDE_DIRS})
+  if(NCCL_INCLUDE_DIR)
+    set(ATTEND_WITH_NCCL ON)
+  endif()
+endif()
+message(STATUS "attend: training in several processes: ${ATTEND_WITH_DISTRIBUTED}, with NCCL: ${ATTEND_WITH_NCCL}")
 
 if(ATTEND_BUILD_APPS AND ATTEND_WITH_TOOLKIT)
   find_package(CLI11 QUIET)

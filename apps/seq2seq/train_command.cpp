@@ -75,6 +75,12 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
       "The model at the end: the mean of the last so many validated ones; 0: the last one");
   add("--max-bad-updates", o.max_bad_updates,
       "Stop after so many updates in a row without a finite loss and gradient");
+  app.add_option("--precision", o.precision,
+                 "Of matrix products: fp32, or bf16 where the processor is fast at it")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Precision>{
+          {"fp32", Precision::kOfModel}, {"bf16", Precision::kBFloat16}}))
+      ->default_str("fp32")
+      ->group(kGroup);
   add("--learn-rate", o.schedule.peak, "Highest learning rate");
   add("--lr-warmup", o.schedule.warmup, "Updates of linear warm-up");
   const std::map<std::string, Decay> decays{{"inverse-sqrt", Decay::kInverseSquareRoot},

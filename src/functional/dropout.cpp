@@ -27,7 +27,8 @@ torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
   constexpr double kTwoTo32 = 4294967296.0;
   const auto threshold = static_cast<uint32_t>(std::min(std::round(p * kTwoTo32), kTwoTo32 - 1));
   const double scale = 1.0 / (1.0 - p);
-  const auto from = x.contiguous();
+  const auto type = x.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
+  const auto from = x.to(type).contiguous();
   auto out = at::empty_like(from);
   const auto size = from.numel();
   AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "dropout", [&] {
@@ -38,7 +39,7 @@ torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
       kernels::dropout(in, to, size, threshold, static_cast<scalar_t>(scale), seed, first, last);
     });
   });
-  return out;
+  return out.to(x.scalar_type());
 }
 
 // Linear in x, so its derivative is itself with the same mask.
@@ -63,9 +64,7 @@ class Dropout : public torch::autograd::Function<Dropout> {
 torch::Tensor dropout(const torch::Tensor& x, double p) {
   detail::check_probability("dropout", "p", p);
   if (p == 0.0) return x;
-  const auto type = x.scalar_type();
-  if (!x.is_cpu() || x.layout() != torch::kStrided ||
-      (type != torch::kFloat && type != torch::kDouble)) {
+  if (!x.is_cpu() || x.layout() != torch::kStrided || !x.is_floating_point()) {
     return torch::dropout(x, p, /*train=*/true);
   }
   return Dropout::apply(x, p, static_cast<int64_t>(draw_seed()));

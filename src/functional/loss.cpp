@@ -1,5 +1,7 @@
 #include "attend/functional/loss.h"
 
+#include <ATen/autocast_mode.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -51,6 +53,13 @@ torch::Tensor row_losses(torch::Tensor& logits, const torch::Tensor& bias,
                                static_cast<scalar_t>(label_smoothing), gradient, first, last);
       });
     });
+    return losses;
+  }
+  if (logits.is_cpu()) {  // narrower: by way of float32
+    auto wide = logits.to(torch::kFloat);
+    auto losses = row_losses(wide, bias.defined() ? bias.to(torch::kFloat) : bias, target,
+                             ignore_id, label_smoothing, gradient);
+    if (gradient) logits.copy_(wide);
     return losses;
   }
   if (bias.defined()) logits.add_(bias);
@@ -185,6 +194,20 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
   }
 };
 
+torch::Tensor loss_of(const torch::Tensor& hidden, const torch::Tensor& weight,
+                           const torch::Tensor& bias, const torch::Tensor& target,
+                           int64_t ignore_id, double label_smoothing) {
+  const bool records =
+      torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad() ||
+                                        (bias.defined() && bias.requires_grad()));
+  if (records) {
+    return LinearCrossEntropy::apply(hidden, weight,
+                                     bias.defined() ? std::optional(bias) : std::nullopt, target,
+                                     ignore_id, label_smoothing);
+  }
+  return compute_kept(hidden, weight, bias, target, ignore_id, label_smoothing, {}).loss;
+}
+
 // LibTorch's own loss checks on the way; here the targets index memory.
 void check_targets(const torch::Tensor& target, int64_t classes, int64_t ignore_id) {
   if (!target.is_cpu()) return;
@@ -225,17 +248,17 @@ torch::Tensor linear_cross_entropy_sum(const torch::Tensor& hidden, const torch:
   const auto x = hidden.reshape({-1, hidden.size(-1)});
   const auto y = target.reshape({-1}).to(torch::kLong).contiguous();
   check_targets(y, weight.size(0), ignore_id);
-  if (detail::autocast_is_enabled(hidden)) {
-    return composed(x, weight, bias, y, ignore_id, label_smoothing);
+  if (!detail::autocast_is_enabled(hidden)) {
+    return loss_of(x, weight, bias, y, ignore_id, label_smoothing);
   }
-  const bool records =
-      torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad() ||
-                                        (bias.defined() && bias.requires_grad()));
-  if (records) {
-    return LinearCrossEntropy::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt,
-                                     y, ignore_id, label_smoothing);
-  }
-  return compute_kept(x, weight, bias, y, ignore_id, label_smoothing, {}).loss;
+  // The inputs of the product are cast as LibTorch casts those of its own; the loss stays exact.
+  const auto device = hidden.device().type();
+  const auto cast = [&](const torch::Tensor& t) {
+    const auto type = at::autocast::get_autocast_dtype(device);
+    return t.defined() ? at::autocast::cached_cast(type, t, device) : t;
+  };
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  return loss_of(cast(x), cast(weight), cast(bias), y, ignore_id, label_smoothing);
 }
 
 }  // namespace attend::functional

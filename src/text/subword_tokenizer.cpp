@@ -231,7 +231,7 @@ void assign_words(std::vector<Subword>& subwords, const std::vector<Span>& spans
 
 // ---- One language -------------------------------------------------------------------------------
 
-struct Side {
+struct TextSide {
   std::shared_ptr<const Processor> processor;
   std::shared_ptr<const Vocabulary> vocabulary;
 
@@ -302,7 +302,7 @@ struct Side {
 }  // namespace
 
 struct SubwordTokenizer::Impl {
-  Side source, target;
+  TextSide source, target;
   SpecialTokens special;
   bool clean_up_spaces = false;
   std::map<std::string, std::string> files;  // name -> bytes, as they are saved

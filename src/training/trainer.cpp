@@ -11,6 +11,7 @@
 #include "attend/checkpoint/model_folder.h"
 #include "detail/atomic_file.h"
 #include "detail/check.h"
+#include "training/autocast_scope.h"
 #include "training/batch_loader.h"
 #include "training/checkpoint_average.h"
 #include "training/metrics_log.h"
@@ -232,8 +233,11 @@ void Trainer::Run::update(const detail::BatchShare& share) {
   const auto move = [&](const torch::Tensor& t) { return t.to(device_, /*non_blocking=*/true); };
   torch::manual_seed(seed_of(options_.seed, counters_.update, workers_.rank()));
   adam_.zero_grad();
-  auto loss = model_->loss_sum(move(batch.source), move(batch.target_input), move(batch.target),
-                               options_.label_smoothing);
+  auto loss = [&] {
+    const detail::AutocastScope scope(options_.precision, device_.type());
+    return model_->loss_sum(move(batch.source), move(batch.target_input), move(batch.target),
+                            options_.label_smoothing);
+  }();
   if (!share.counts) loss = loss * 0.0;
   reducer_->backward(loss / static_cast<double>(share.target_tokens));
   const auto norm = adam_.clip_gradients(options_.clip_norm);

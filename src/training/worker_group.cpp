@@ -6,6 +6,10 @@
 
 #ifdef ATTEND_DISTRIBUTED
 #define USE_C10D_GLOO
+#ifdef ATTEND_NCCL
+#define USE_C10D_NCCL
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -59,6 +63,35 @@ struct WorkerGroup::State {
   }
 };
 
+namespace {
+
+// Gloo carries CPU tensors; NCCL those of GPUs, where attend was built with it.
+c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d::Store>& store,
+                                                  int rank, int size,
+                                                  std::chrono::milliseconds timeout) {
+  using c10d::ProcessGroup;
+  auto group = c10::make_intrusive<ProcessGroup>(store, rank, size);
+  const auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(
+      store, rank, size, c10d::ProcessGroupGloo::Options::create_default(timeout));
+  group->setBackend(torch::kCPU, ProcessGroup::BackendType::GLOO, gloo);
+  group->setDefaultBackend(ProcessGroup::BackendType::GLOO);
+#ifdef ATTEND_NCCL
+  if (torch::cuda::is_available()) {
+    auto options = c10d::ProcessGroupNCCL::Options::create();
+    options->timeout = timeout;
+    group->setBackend(torch::kCUDA, ProcessGroup::BackendType::NCCL,
+                      c10::make_intrusive<c10d::ProcessGroupNCCL>(
+                          c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size,
+                          std::move(options)));
+    return group;
+  }
+#endif
+  group->setBackend(torch::kCUDA, ProcessGroup::BackendType::GLOO, gloo);
+  return group;
+}
+
+}  // namespace
+
 WorkerGroup WorkerGroup::from_environment(std::chrono::milliseconds timeout) {
   constexpr int64_t kMost = 1 << 20, kPorts = 65535;
   WorkerGroup result;
@@ -85,15 +118,7 @@ WorkerGroup WorkerGroup::from_environment(std::chrono::milliseconds timeout) {
     options.timeout = timeout;
     const auto store = c10::make_intrusive<c10d::TCPStore>(*address, options);
     store->setTimeout(timeout);
-    const auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(
-        store, static_cast<int>(rank), static_cast<int>(size),
-        c10d::ProcessGroupGloo::Options::create_default(timeout));
-    state->group = c10::make_intrusive<c10d::ProcessGroup>(store, static_cast<int>(rank),
-                                                           static_cast<int>(size));
-    for (const auto device : {torch::kCPU, torch::kCUDA}) {
-      state->group->setBackend(device, c10d::ProcessGroup::BackendType::GLOO, gloo);
-    }
-    state->group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+    state->group = make_group(store, static_cast<int>(rank), static_cast<int>(size), timeout);
   } catch (const std::exception& error) {
     TORCH_CHECK(false, kName, ": expected ", size, " processes to meet at ", *address, ":", port,
                 " within ", timeout.count() / 1000, " s, process ", rank, " got: ", error.what());

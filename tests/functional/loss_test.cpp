@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "support/autocast.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
 #include "support/peak_memory.h"
@@ -181,6 +182,36 @@ TEST(LinearCrossEntropySum, NeverHoldsTheLogits) {
   functional::linear_cross_entropy_sum(layer.hidden, layer.weight, layer.bias, layer.target, 2)
       .backward();
   EXPECT_LT(memory.peak(), kRows * kClasses * 4 / 8);
+}
+
+TEST(LinearCrossEntropySum, UnderAutocastItsProductIsCastAndItsLossIsNot) {
+  torch::manual_seed(6);
+  constexpr int64_t kRows = 230, kClasses = 40'013;
+  const auto layer = output_layer(kRows, 6, kClasses, torch::kFloat);
+  const std::vector<torch::Tensor> inputs{layer.hidden, layer.weight, layer.bias};
+  testing_support::PeakMemory memory;
+  const auto loss = [&] {
+    const testing_support::CpuAutocast autocast;
+    return functional::linear_cross_entropy_sum(layer.hidden, layer.weight, layer.bias,
+                                                layer.target, 3, 0.1);
+  }();
+  const auto found = torch::autograd::grad({loss}, inputs);
+  EXPECT_LT(memory.peak(), kRows * kClasses * 8);  // as many numbers in float32 and once more: 12
+
+  std::vector<torch::Tensor> rounded;
+  for (const auto& x : inputs) {
+    rounded.push_back(x.detach().to(torch::kBFloat16).to(torch::kDouble).requires_grad_());
+  }
+  const auto expected =
+      cross_entropy_sum(at::linear(rounded[0], rounded[1], rounded[2]), layer.target, 3, 0.1);
+  const auto wanted = torch::autograd::grad({expected}, rounded);
+  EXPECT_EQ(loss.scalar_type(), torch::kFloat);
+  constexpr double kEpsilon = 0x1p-8;  // of bfloat16
+  EXPECT_NEAR(loss.item<double>() / expected.item<double>(), 1.0, kEpsilon / 4);
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].scalar_type(), torch::kFloat);
+    EXPECT_TENSOR_NEAR(found[i], wanted[i], 4 * kEpsilon * wanted[i].abs().max().item<double>());
+  }
 }
 
 TEST(LinearCrossEntropySum, ErrorsNameWhatWasExpectedAndGot) {

@@ -51,14 +51,14 @@ class Cuda(PackagingTest):
         return program
 
     def test_a_cpu_libtorch(self):
-        self.assert_succeeds(self.search(""), "attend: CUDA kernels: OFF (expected a LibTorch built with CUDA, got")
+        self.assert_succeeds(self.search(""), "attend: CUDA toolkit: OFF (expected a LibTorch built with CUDA, got")
         self.assert_fails(self.search("", "-DATTEND_CUDA=ON"),
                           "attend: ATTEND_CUDA=ON expected a LibTorch built with CUDA, got a CPU build")
 
     def test_a_broken_compiler(self):
         nvcc = self.make_nvcc("exit 1\n")
         self.assert_succeeds(self.search("13.0", nvcc=nvcc),
-                             "attend: CUDA kernels: OFF (expected a CUDA compiler, got none that works)")
+                             "attend: CUDA toolkit: OFF (expected a CUDA compiler, got none that works)")
         self.assert_fails(self.search("13.0", "-DATTEND_CUDA=ON", nvcc=nvcc),
                           "attend: ATTEND_CUDA=ON expected a CUDA compiler, got none that works")
 
@@ -67,7 +67,7 @@ class Cuda(PackagingTest):
         if "expected a CUDA compiler" in default[1]:
             self.skipTest("no CUDA compiler")
         self.assert_succeeds(
-            default, "attend: CUDA kernels: OFF (expected CUDA 9 as LibTorch has it, got CUDA")
+            default, "attend: CUDA toolkit: OFF (expected CUDA 9 as LibTorch has it, got CUDA")
         self.assert_fails(self.search("9.2", "-DATTEND_CUDA=ON"),
                           "attend: ATTEND_CUDA=ON expected CUDA 9 as LibTorch has it, got CUDA")
 
@@ -76,7 +76,7 @@ class AddSubdirectory(PackagingTest):
     """A project that takes attend's sources in."""
 
     arguments = ["-DATTEND_CUDA=OFF", "-DATTEND_TOOLKIT=OFF", "-DCMAKE_BUILD_TYPE=Debug",
-                 "-DCMAKE_CXX_FLAGS_DEBUG=-O0"]
+                 "-DCMAKE_CXX_FLAGS_DEBUG=-O0 -DHWY_COMPILE_ONLY_STATIC"]
     source = SOURCE / "tests/consumer/add_subdirectory"
 
     def test_nothing_but_the_libraries_is_built(self):

@@ -6,12 +6,14 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
 #include "attend/checkpoint/model_folder.h"
 #include "attend/checkpoint/safetensors.h"
+#include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/translation/translator.h"
 #include "support/temporary_folder.h"
@@ -359,6 +361,49 @@ TEST_F(TrainerTest, EveryMetricIsScored) {
       o.validate(), c10::ValueError,
       "TrainerOptions: expected valid_metrics of cross-entropy, perplexity, word-cross-entropy, "
       "word-perplexity, bleu, chrf, chrf++, got accuracy");
+}
+
+// Products in bfloat16: nearly the same costs, weights in float32, and the same bits after a stop.
+TEST_F(TrainerTest, ProductsInBFloat16) {
+  torch::set_num_threads(1);
+  const auto vocab = tokenizer_.vocab_size();
+  const std::vector<std::function<std::shared_ptr<TranslationModel>()>> kinds{
+      [&] { return new_model(tokenizer_); },
+      [&]() -> std::shared_ptr<TranslationModel> {
+        return RecurrentSeq2Seq(RecurrentSeq2SeqOptions(vocab, vocab, 32)).ptr();
+      }};
+  for (const auto& make : kinds) {
+    std::vector<double> costs;
+    std::vector<std::map<std::string, torch::Tensor>> weights;
+    for (const auto precision : {Precision::kOfModel, Precision::kBFloat16}) {
+      for (const bool interrupted : {false, true}) {
+        const TemporaryFolder folder;
+        auto o = options(30);
+        o.precision = precision;
+        TrainerCallbacks callbacks;
+        callbacks.report = [&](const TrainingReport& report) { costs.push_back(report.cost); };
+        if (interrupted) {
+          TrainerCallbacks stop;
+          stop.stop_requested = [] { return true; };
+          torch::manual_seed(7);
+          EXPECT_TRUE(Trainer(make(), tokenizer_, train_, valid_, folder.path(), o)
+                          .run(stop)
+                          .interrupted);
+        }
+        torch::manual_seed(7);
+        Trainer(make(), tokenizer_, train_, valid_, folder.path(), o).run(callbacks);
+        weights.push_back(weights_in(folder));
+      }
+    }
+    ASSERT_EQ(costs.size(), 24U);
+    constexpr double kEpsilon = 0x1p-8;  // of bfloat16
+    for (size_t i = 0; i < 6; ++i) EXPECT_NEAR(costs[12 + i] / costs[i], 1.0, 2 * kEpsilon) << i;
+    for (const auto& [name, tensor] : weights[2]) {
+      EXPECT_EQ(tensor.scalar_type(), torch::kFloat) << name;
+    }
+    expect_equal(weights[2], weights[3]);
+    EXPECT_FALSE(torch::equal(weights[0].begin()->second, weights[2].begin()->second));
+  }
 }
 
 TEST(TrainerSlow, LearnsToReverse) {

@@ -32,6 +32,14 @@ struct ATTEND_TOOLKIT_API Duration {
   std::string to_string() const;
 };
 
+/// The numbers of the matrix products of training. Weights, sums and the optimiser's state are those
+/// of the model, float32 as a rule, with either.
+enum class Precision {
+  kOfModel,   // the model's own
+  kBFloat16,  // LibTorch's autocast: half the memory traffic, and products at several times the speed
+              // where the processor has them
+};
+
 /// What a run of `Trainer` does.
 struct ATTEND_TOOLKIT_API TrainerOptions {
   Duration after{20, Duration::Unit::kEpochs};        // stop then
@@ -49,6 +57,7 @@ struct ATTEND_TOOLKIT_API TrainerOptions {
                                        // validated ones
   int64_t max_bad_updates = 10;  // an update whose loss or gradient is not finite is left out;
                                  // after so many in a row the run stops with an error
+  Precision precision = Precision::kOfModel;  // of products in training; validation is exact
   Schedule schedule;
   AdamOptions adam;
   int64_t early_stopping = 0;  // stop after that many validations without a better score of the

@@ -14,7 +14,8 @@ namespace attend {
 /// The processes of a data-parallel run, or one process alone.
 ///
 /// A value: copies are the same group. Every method but the numbers is called by all processes, in
-/// the same order. The transport is c10d's: Gloo, which carries CPU and CUDA tensors.
+/// the same order. The transport is c10d's: Gloo for CPU tensors, and for those of GPUs NCCL where
+/// attend was built with it, or else Gloo.
 ///
 /// Throws: c10::Error where a process does not answer within the timeout, or is gone.
 class ATTEND_TOOLKIT_API WorkerGroup {

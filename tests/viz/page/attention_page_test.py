@@ -241,6 +241,16 @@ CONTRAST = """() => {
 }"""
 
 
+@functools.lru_cache(maxsize=1)
+def browser():
+    """One browser, and one process of it for all pages: to start them takes longer than most tests."""
+    playwright = sync_playwright().start()
+    unittest.addModuleCleanup(playwright.stop)
+    result = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--process-per-site"])
+    unittest.addModuleCleanup(result.close)
+    return result
+
+
 class PageTest(unittest.TestCase):
     """Opens pages, and fails where one writes to the console or asks for anything but itself."""
 
@@ -248,10 +258,8 @@ class PageTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
-        playwright = sync_playwright().start()
-        cls.addClassCleanup(playwright.stop)
-        cls.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        cls.addClassCleanup(cls.browser.close)
+        cls.browser = browser()
+        cls.contexts = {}
         cls.example = Example()
 
     def setUp(self):
@@ -265,10 +273,14 @@ class PageTest(unittest.TestCase):
         path = pathlib.Path(self.folder.name) / f"page{len(os.listdir(self.folder.name))}.html"
         path.write_text(page_text(self.example.data if data is None else data, title), encoding="utf-8")
         self.files.add(path.as_uri())
-        context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        self.addCleanup(context.close)
-        context.on("request", lambda request: self.requests.append(request.url.split("#")[0]))
-        page = context.new_page()
+        key = json.dumps(options, sort_keys=True)
+        if key not in self.contexts:
+            context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+            self.addClassCleanup(context.close)
+            self.contexts[key] = context
+        page = self.contexts[key].new_page()
+        self.addCleanup(page.close)
+        page.on("request", lambda request: self.requests.append(request.url.split("#")[0]))
         page.on("console", lambda message: self.messages.append(message.text))
         page.on("pageerror", lambda error: self.messages.append(str(error)))
         page.set_default_timeout(10_000)
