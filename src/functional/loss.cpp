@@ -195,8 +195,8 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
 };
 
 torch::Tensor loss_of(const torch::Tensor& hidden, const torch::Tensor& weight,
-                           const torch::Tensor& bias, const torch::Tensor& target,
-                           int64_t ignore_id, double label_smoothing) {
+                      const torch::Tensor& bias, const torch::Tensor& target, int64_t ignore_id,
+                      double label_smoothing) {
   const bool records =
       torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad() ||
                                         (bias.defined() && bias.requires_grad()));

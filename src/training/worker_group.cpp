@@ -79,10 +79,10 @@ c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d:
   if (torch::cuda::is_available()) {
     auto options = c10d::ProcessGroupNCCL::Options::create();
     options->timeout = timeout;
-    group->setBackend(torch::kCUDA, ProcessGroup::BackendType::NCCL,
-                      c10::make_intrusive<c10d::ProcessGroupNCCL>(
-                          c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size,
-                          std::move(options)));
+    group->setBackend(
+        torch::kCUDA, ProcessGroup::BackendType::NCCL,
+        c10::make_intrusive<c10d::ProcessGroupNCCL>(
+            c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size, std::move(options)));
     return group;
   }
 #endif

@@ -386,9 +386,8 @@ TEST_F(TrainerTest, ProductsInBFloat16) {
           TrainerCallbacks stop;
           stop.stop_requested = [] { return true; };
           torch::manual_seed(7);
-          EXPECT_TRUE(Trainer(make(), tokenizer_, train_, valid_, folder.path(), o)
-                          .run(stop)
-                          .interrupted);
+          EXPECT_TRUE(
+              Trainer(make(), tokenizer_, train_, valid_, folder.path(), o).run(stop).interrupted);
         }
         torch::manual_seed(7);
         Trainer(make(), tokenizer_, train_, valid_, folder.path(), o).run(callbacks);

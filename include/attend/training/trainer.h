@@ -35,7 +35,7 @@ struct ATTEND_TOOLKIT_API Duration {
 /// The numbers of the matrix products of training. Weights, sums and the optimiser's state are those
 /// of the model, float32 as a rule, with either.
 enum class Precision {
-  kOfModel,   // the model's own
+  kOfModel,  // the model's own
   kBFloat16,  // LibTorch's autocast: half the memory traffic, and products at several times the speed
               // where the processor has them
 };
