@@ -30,7 +30,7 @@ struct TrainOptions {
   ModelChoice model;
   SubwordTrainingOptions subwords;
   TrainerOptions trainer;
-  int64_t subword_pairs = 200'000;
+  int64_t subword_pairs = 100'000;
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
   bool quiet = false;
