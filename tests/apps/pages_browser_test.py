@@ -48,7 +48,7 @@ class Pages(ProgramTest):
         page = context.new_page()
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # a machine that others use too
         page.goto(path.as_uri())
         return page
 

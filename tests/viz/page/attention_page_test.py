@@ -283,7 +283,7 @@ class PageTest(unittest.TestCase):
         page.on("request", lambda request: self.requests.append(request.url.split("#")[0]))
         page.on("console", lambda message: self.messages.append(message.text))
         page.on("pageerror", lambda error: self.messages.append(str(error)))
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # a machine that others use too
         page.goto(path.as_uri() + hash)
         return page
 
@@ -1294,33 +1294,59 @@ class LargeTest(PageTest):
         cls.data = {"format": "attend attention 1", "title": "large", "model": "marian", "tokens": tokens,
                     "views": [encoder, *others], "beams": cls.example.data["beams"]}
 
-    # From a key to the second frame after it, when all that is in sight has been drawn.
-    SWITCH = """async ([key, ready]) => {
-      const frame = () => new Promise(requestAnimationFrame);
-      const begin = performance.now();
-      document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true}));
-      await frame();
-      while (!document.querySelector(ready)) await frame();
-      await frame();
-      return performance.now() - begin;
-    }"""
-
+    # What tells that a tab has drawn all that is in sight.
     READY = {"1": ".tiles.all[data-ready]", "2": ".thumbnail canvas[data-painted]", "3": "#panel-matrix .heatmap-label",
              "4": "#panel-rollout .heatmap-label", "5": ".entropy-cell", "6": ".beam-node"}
 
-    def test_switches_take_less_than_a_second(self):
-        page = self.open(self.data, hash="#view=encoder")
-        page.wait_for_selector(".tiles.all[data-ready]", state="attached")
-        times = {}
-        for key in "23456" + "1" + "23456":
-            times[f"tab {key}"] = page.evaluate(self.SWITCH, [key, self.READY[key]])
-        for tab in "12345":
-            page.keyboard.press(tab)
-            for key in ("v", "v", "v", "l", "h"):
-                times[f"tab {tab}, key {key}"] = page.evaluate(self.SWITCH, [key, self.READY[tab]])
-        slowest = sorted(times.items(), key=lambda one: -one[1])[:5]
-        print("\n  slowest switches:", ", ".join(f"{name} {time:.0f} ms" for name, time in slowest))
-        self.assertLess(max(times.values()), 1000, times)
+    # How fluent a page feels depends on the machine (benchmarks/attention_page.py measures it); how much it does for
+    # one key or one move does not, and that is what these tests bound: changes of the document, lines and pictures
+    # drawn into canvases.
+    COUNT_WORK = """() => {
+      const none = () => ({ changes: 0, lines: 0, pictures: 0 });
+      const work = none();
+      const observer = new MutationObserver((changes) => { work.changes += changes.length; });
+      observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+      for (const [method, kind] of [["stroke", "lines"], ["fill", "lines"], ["putImageData", "pictures"],
+                                    ["drawImage", "pictures"]]) {
+        const plain = CanvasRenderingContext2D.prototype[method];
+        CanvasRenderingContext2D.prototype[method] = function (...values) {
+          ++work[kind];
+          return plain.apply(this, values);
+        };
+      }
+      window.takeWork = async () => {
+        for (let i = 0; i < 4; ++i) await new Promise(requestAnimationFrame);
+        work.changes += observer.takeRecords().length;
+        const taken = { ...work, elements: document.getElementsByTagName("*").length };
+        Object.assign(work, none());
+        return taken;
+      };
+    }"""
+
+    def counted(self, hash):
+        page = self.open(self.data, hash=hash)
+        page.wait_for_selector(self.READY["1"], state="attached")
+        page.evaluate(self.COUNT_WORK)
+        return page
+
+    def work_of(self, page, act, ready=None):
+        page.evaluate("takeWork()")
+        act()
+        if ready:
+            page.wait_for_selector(ready, state="attached")
+        return page.evaluate("takeWork()")
+
+    def test_a_switch_draws_what_is_in_sight_and_once(self):
+        page = self.counted("#view=encoder")
+        pictures = {"1": 0, "2": 6 * 8, "3": 1, "4": 1, "5": 0, "6": 0}
+        keys = [(tab, tab) for tab in "23456123456"] + [(tab, key) for tab in "12345" for key in (tab, *"vvvlh")]
+        for tab, key in keys:
+            with self.subTest(tab=tab, key=key):
+                work = self.work_of(page, lambda: page.keyboard.press(key), self.READY[tab])
+                self.assertLessEqual(work["pictures"], pictures[tab])
+                self.assertLessEqual(work["lines"], 6000 if tab == "1" else 0)
+                self.assertLess(work["changes"], 400)
+                self.assertLess(work["elements"], 4000)  # not one for each of 200 x 200 cells
 
     def test_only_the_strongest_lines_are_drawn_and_the_page_says_so(self):
         page = self.open(self.data, hash="#view=encoder")
@@ -1332,55 +1358,38 @@ class LargeTest(PageTest):
         expected = [f"{sum(head[5][k] for head in self.numbers[0]) / 8 / FULL:.4f}" for k in range(200)]
         self.assertEqual(page.locator(".keys .token-weight").all_text_contents(), expected)
 
-    def frame_gaps(self, page, act):
-        page.evaluate("""() => {
-          window.gaps = [];
-          let last = performance.now();
-          const tick = (now) => { gaps.push(now - last); last = now; window.ticking = requestAnimationFrame(tick); };
-          requestAnimationFrame(tick);
-        }""")
-        act()
-        gaps = page.evaluate("() => { cancelAnimationFrame(ticking); return gaps; }")
-        self.assertGreater(len(gaps), 10)
-        return sorted(gaps)
-
-    def assert_fluent(self, what, gaps):
-        typical, worst = gaps[int(len(gaps) * 0.9)], gaps[-1]
-        print(f"\n  {what}: 9 of 10 frames within {typical:.0f} ms, the slowest {worst:.0f} ms")
-        self.assertLess(typical, 150, what)  # on two cores that others use too, without a GPU
-        self.assertLess(worst, 600, what)
-
-    def test_hover_and_scroll_stay_fluent(self):
-        page = self.open(self.data, hash="#view=cross")
-        page.wait_for_selector(".tiles.all[data-ready]", state="attached")
-
-        def hover_tokens():
-            box = page.locator(".token-list.queries").bounding_box()
-            for i in range(40):
-                page.mouse.move(box["x"] + 20, box["y"] + 12 + 24 * (i % 20))
-                page.wait_for_timeout(16)
-
-        def scroll():
-            for _ in range(25):
-                page.mouse.wheel(0, 120)
-                page.wait_for_timeout(16)
-
-        def hover_cells():
-            box = page.locator("#panel-matrix .heatmap").bounding_box()
-            for i in range(25):
-                page.mouse.move(box["x"] + 200 + 9 * i, box["y"] + 200 + 7 * i)
-                page.wait_for_timeout(16)
-
-        self.assert_fluent("hover over tokens", self.frame_gaps(page, hover_tokens))
+    def test_hover_and_scroll_do_little(self):
+        page = self.counted("#view=cross")
+        box = page.locator(".token-list.queries").bounding_box()
+        for i in range(10):
+            work = self.work_of(page, lambda: page.mouse.move(box["x"] + 20, box["y"] + 12 + 24 * i))
+            self.assertLess(work["changes"], 2.5 * 200)  # the weight and the shade of each key
+            self.assertGreater(work["lines"], 0)
+            self.assertLessEqual(work["lines"], 8 * 200)  # one a head and key
+            self.assertEqual(work["pictures"], 0)
         self.assertEqual(page.locator(".token-row.active").count(), 1)
-        self.assert_fluent("scroll the heads", self.frame_gaps(page, scroll))
+
+        page.mouse.move(640, 500)
+        quiet = 0
+        for _ in range(20):
+            work = self.work_of(page, lambda: page.mouse.wheel(0, 120))
+            self.assertLessEqual(work["lines"], 6000)
+            self.assertLess(work["changes"], 10)
+            quiet += work["lines"] == 0
         self.assertGreater(page.evaluate("scrollY"), 1000)
+        self.assertGreaterEqual(quiet, 10)  # a tile that has been drawn is not drawn again
+
         page.keyboard.press("3")
         page.evaluate("scrollTo(0, 200)")
-        self.assert_fluent("hover over cells", self.frame_gaps(page, hover_cells))
-        self.assertTrue(page.locator("#tooltip").is_visible())
-        page.mouse.move(640, 500)
-        self.assert_fluent("scroll the matrix", self.frame_gaps(page, scroll))
+        box = page.locator("#panel-matrix .heatmap").bounding_box()
+        moves = [lambda i=i: page.mouse.move(box["x"] + 200 + 9 * i, box["y"] + 200 + 7 * i) for i in range(10)]
+        wheel = [lambda: page.mouse.wheel(0, 120)] * 10
+        for act in moves + wheel:
+            work = self.work_of(page, act)
+            self.assertLess(work["changes"], 20)
+            self.assertEqual((work["lines"], work["pictures"]), (0, 0))
+            if act is moves[-1]:
+                self.assertTrue(page.locator("#tooltip").is_visible())
         self.assertGreater(page.locator("#panel-matrix .heatmap").evaluate("h => h.scrollTop"), 500)
 
     def test_labels_stay_in_sight_and_beside_their_cells(self):
