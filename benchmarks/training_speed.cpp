@@ -1,7 +1,8 @@
 // Updates of a translator as the trainer makes them, on random sentences of 32 + 32 tokens: prints
 // source + target tokens/s. benchmarks/training_speed.py runs it beside Python's.
 //
-//   training_speed [tiny|base] [updates]
+//   training_speed [tiny|base] [updates] [fp32|bf16] [cpu|cuda]
+#include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <torch/torch.h>
@@ -9,9 +10,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "attend/models/seq2seq.h"
 #include "attend/training/adam.h"
+#include "attend/training/batch_threads.h"
 
 namespace {
 
@@ -38,23 +41,47 @@ int main(int argc, char** argv) {
   // As attend's programs do.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  const int updates = argc > 2 ? std::atoi(argv[2]) : 10;
+  mallopt(M_ARENA_MAX, 1);
+  const std::vector<std::string> given(argv + 1, argv + argc);
+  const auto argument = [&](size_t i, const char* otherwise) {
+    return given.size() > i ? given[i] : std::string(otherwise);
+  };
+  const int updates = std::atoi(argument(1, "10").c_str());
+  const bool narrow = argument(2, "fp32") == "bf16";
+  const torch::Device device(argument(3, "cpu"));
+  const auto finish = [&] {
+    if (device.is_cuda()) torch::cuda::synchronize();
+  };
   torch::manual_seed(1);
-  attend::Seq2Seq model(options(argc > 1 ? argv[1] : "tiny").max_length(64));
+  attend::Seq2Seq model(options(argument(0, "tiny")).max_length(64));
+  model->to(device);
   attend::Adam adam(*model);
-  const auto source = torch::randint(3, kVocab - 1, {kBatch, kLength}, torch::kLong);
-  const auto target = torch::randint(3, kVocab - 1, {kBatch, kLength}, torch::kLong);
-  const auto labels = torch::randint(3, kVocab - 1, {kBatch, kLength}, torch::kLong);
+  const auto ids = torch::TensorOptions(torch::kLong).device(device);
+  const auto source = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
+  const auto target = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
+  const auto labels = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
+  const int64_t shares = device.is_cuda() ? 1 : torch::get_num_threads();
+  attend::BatchThreads threads(*model, shares);
+  const auto loss_of = [&](int64_t share) {
+    const auto rows = [&](const torch::Tensor& t) { return t.tensor_split(shares)[share]; };
+    at::autocast::set_autocast_dtype(device.type(), torch::kBFloat16);
+    at::autocast::set_autocast_enabled(device.type(), narrow);
+    const auto loss = model->loss_sum(rows(source), rows(target), rows(labels), 0.1);
+    at::autocast::set_autocast_enabled(device.type(), false);
+    at::autocast::clear_cache();
+    return loss / static_cast<double>(kBatch * kLength);
+  };
   const auto update = [&] {
     adam.zero_grad();
-    const auto loss = model->loss_sum(source, target, labels, 0.1);
-    (loss / static_cast<double>(kBatch * kLength)).backward();
+    threads.backward(loss_of);
     adam.clip_gradients(1.0);
     adam.step(1e-4);
   };
   for (int i = 0; i < kWarmUp; ++i) update();
+  finish();
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < updates; ++i) update();
+  finish();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("{:.0f}\n", static_cast<double>(2 * kBatch * kLength * updates) / seconds);

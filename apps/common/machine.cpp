@@ -7,10 +7,12 @@ namespace {
 
 // Freed tensors go back to the kernel by default, and each new one costs page faults again: up to a
 // quarter of a training step. A program may decide to keep them; the library never does.
+// All threads take from one arena: the others' are made of pieces that do go back when empty.
 void keep_freed_memory() {
   constexpr int kOneGigabyte = 1 << 30;
   mallopt(M_MMAP_THRESHOLD, kOneGigabyte);
   mallopt(M_TRIM_THRESHOLD, kOneGigabyte);
+  mallopt(M_ARENA_MAX, 1);
 }
 
 }  // namespace

@@ -30,6 +30,8 @@ torch::Tensor output_from_scores(const AttentionInputs& in) {
 
 // LibTorch's kernel for the whole of the inputs.
 torch::Tensor fused_output(const AttentionInputs& in) {
+  // LibTorch has no CPU kernel with dropout, and would draw on one thread.
+  if (in.parameters.dropout_p > 0.0 && in.query.is_cpu()) return output_from_scores(in);
   const auto mask = kernel_mask(in.mask, in.shape(), in.query.device());
   const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
   const auto run = [&](const torch::Tensor& query, const torch::Tensor& key,

@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <cmath>
+#include <utility>
 
 #include "detail/check.h"
 #include "detail/parallel.h"
@@ -17,8 +18,15 @@ using torch::autograd::variable_list;
 // Blocks of elements that are worth a thread of their own.
 constexpr int64_t kBlocksOfThread = 8;
 
+// That of the innermost DropoutSeed of this thread, undefined where there is none.
+at::Generator& own_generator() {
+  static thread_local at::Generator generator;
+  return generator;
+}
+
 uint64_t draw_seed() {
-  auto generator = at::detail::getDefaultCPUGenerator();
+  auto generator =
+      own_generator().defined() ? own_generator() : at::detail::getDefaultCPUGenerator();
   const std::scoped_lock lock(generator.mutex());
   return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
 }
@@ -69,5 +77,10 @@ torch::Tensor dropout(const torch::Tensor& x, double p) {
   }
   return Dropout::apply(x, p, static_cast<int64_t>(draw_seed()));
 }
+
+DropoutSeed::DropoutSeed(uint64_t seed)
+    : previous_(std::exchange(own_generator(), at::detail::createCPUGenerator(seed))) {}
+
+DropoutSeed::~DropoutSeed() { own_generator() = std::move(previous_); }
 
 }  // namespace attend::functional

@@ -5,13 +5,14 @@
 namespace attend::detail {
 
 BatchLoader::BatchLoader(PairPools pools, const SpecialTokenIds& special, int64_t batch_tokens,
-                         uint64_t seed, int64_t rank, int64_t processes, bool pinned)
+                         uint64_t seed, int64_t rank, int64_t processes, int64_t parts, bool pinned)
     : pools_(std::move(pools)),
       special_(special),
       batch_tokens_(batch_tokens),
       seed_(seed),
       rank_(static_cast<size_t>(rank)),
       processes_(static_cast<size_t>(processes)),
+      parts_(static_cast<size_t>(parts)),
       pinned_(pinned) {}
 
 void BatchLoader::seek(const CorpusPosition& position) {
@@ -40,20 +41,22 @@ BatchShare BatchLoader::make(CorpusPosition at) {
   BatchShare share;
   share.at = share.after = at;
   share.pairs = static_cast<int64_t>(chosen.size());
-  std::vector<size_t> own;
+  std::vector<std::vector<size_t>> own(parts_);
   for (size_t i = 0; i < chosen.size(); ++i) {
     const auto& [source, target] = pairs[chosen[i]];
     share.tokens += static_cast<int64_t>(source.size() + target.size());
     share.target_tokens += static_cast<int64_t>(target.size());
-    // A batch is ordered by length, so that every process gets as much.
-    if (i % processes_ == rank_) own.push_back(chosen[i]);
+    // A batch is ordered by length, so that every process and every part gets as much.
+    if (i % processes_ == rank_) own[i / processes_ % parts_].push_back(chosen[i]);
   }
-  share.counts = !own.empty();
-  if (own.empty()) own.push_back(chosen.front());
+  share.counts = !own.front().empty();
+  if (!share.counts) own.front().push_back(chosen.front());
   share.sample = {pairs[chosen.front()]};
-  share.batch = make_batch(pairs, own, special_.start_id, special_.pad_id);
-  if (pinned_) {
-    auto& batch = share.batch;
+  for (const auto& part : own) {
+    if (part.empty()) break;
+    auto& batch =
+        share.batches.emplace_back(make_batch(pairs, part, special_.start_id, special_.pad_id));
+    if (!pinned_) continue;
     for (auto* tensor : {&batch.source, &batch.target_input, &batch.target}) {
       *tensor = tensor->pin_memory();
     }

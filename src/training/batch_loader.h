@@ -21,7 +21,7 @@ struct CorpusPosition {
 
 /// One process's share of a batch.
 struct BatchShare {
-  Batch batch;
+  std::vector<Batch> batches;     // its parts, one for each thread; fewer where it has few pairs
   bool counts = true;             // false: the batch has too few pairs, and this is a stand-in
   CorpusPosition at, after;       // of the batch, and of the next one
   double epochs_done = 0;         // after it
@@ -34,9 +34,10 @@ struct BatchShare {
 /// The batches of a run, in their order, each made in a thread while the one before is used.
 class BatchLoader {
  public:
-  /// The share of process `rank` of `processes`; in pinned memory where a GPU will read it.
+  /// The share of process `rank` of `processes`, in `parts` parts; in pinned memory where a GPU will
+  /// read it.
   BatchLoader(PairPools pools, const SpecialTokenIds& special, int64_t batch_tokens, uint64_t seed,
-              int64_t rank, int64_t processes, bool pinned);
+              int64_t rank, int64_t processes, int64_t parts, bool pinned);
 
   /// The next batch is the one at `position`.
   void seek(const CorpusPosition& position);
@@ -51,7 +52,7 @@ class BatchLoader {
   SpecialTokenIds special_;
   int64_t batch_tokens_;
   uint64_t seed_;
-  size_t rank_, processes_;
+  size_t rank_, processes_, parts_;
   bool pinned_;
   CorpusPosition planned_;  // epoch and pool of plan_
   BatchPlan plan_;          // empty before the first

@@ -9,6 +9,8 @@
 
 #include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/model_folder.h"
+#include "attend/functional/dropout.h"
+#include "attend/training/batch_threads.h"
 #include "detail/atomic_file.h"
 #include "detail/check.h"
 #include "training/autocast_scope.h"
@@ -31,11 +33,20 @@ constexpr auto kSnapshot = "training.safetensors";
 constexpr auto kMetrics = "metrics.jsonl";
 constexpr auto kCheckpoints = "checkpoints";
 
-// One seed for each update of each process, so that nothing else decides its random numbers.
+// Threads that compute the gradients of a process, each of a share of its batch.
+int64_t batch_shares(const TrainerOptions& options, torch::Device device, int64_t processes) {
+  constexpr int64_t kLeastTokens = 512;
+  // The gradients of several processes are sent while the backward pass goes on, in one thread.
+  if (device.is_cuda() || processes > 1) return 1;
+  if (options.batch_shares > 0) return options.batch_shares;
+  return std::clamp<int64_t>(options.batch_tokens / kLeastTokens, 1, torch::get_num_threads());
+}
+
+// One seed for each update of each process or thread, so that nothing else decides its random numbers.
 // Source: the finaliser of SplitMix64, Steele et al., 2014, doi:10.1145/2660193.2660195.
-uint64_t seed_of(uint64_t seed, int64_t update, int64_t rank) {
+uint64_t seed_of(uint64_t seed, int64_t update, int64_t worker) {
   uint64_t z = seed;
-  for (const auto value : {static_cast<uint64_t>(update), static_cast<uint64_t>(rank)}) {
+  for (const auto value : {static_cast<uint64_t>(update), static_cast<uint64_t>(worker)}) {
     z += value + 0x9E3779B97F4A7C15ULL;
     z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9ULL;
     z = (z ^ (z >> 27U)) * 0x94D049BB133111EBULL;
@@ -63,6 +74,8 @@ void TrainerOptions::validate() const {
                     early_stopping);
   TORCH_CHECK_VALUE(average_checkpoints >= 0,
                     "TrainerOptions: expected average_checkpoints >= 0, got ", average_checkpoints);
+  TORCH_CHECK_VALUE(batch_shares >= 0, "TrainerOptions: expected batch_shares >= 0, got ",
+                    batch_shares);
   for (const auto& metric : valid_metrics) {
     TORCH_CHECK_VALUE(detail::is_metric(metric), "TrainerOptions: expected valid_metrics of ",
                       detail::metric_names(), ", got ", metric);
@@ -108,6 +121,7 @@ class Trainer::Run {
   double progress() const;
   bool is_due(const Duration& every, double before) const;
   bool agree(const TrainerCallbacks& callbacks);
+  torch::Tensor backward(const detail::BatchShare& share);
   void update(const detail::BatchShare& share);
   void check_finite(const detail::BatchShare& share) const;
   TrainingReport make_report() const;
@@ -133,6 +147,7 @@ class Trainer::Run {
   detail::Scorer scorer_;
   Adam adam_;
   std::optional<GradientReducer> reducer_;
+  std::optional<BatchThreads> threads_;
   std::optional<detail::WeightAverage> average_;
   std::optional<detail::CheckpointAverage> checkpoints_;
   Counters counters_;
@@ -159,7 +174,8 @@ Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer toke
       counts_(counts),
       filter_(filter_for(*model_, options)),
       loader_(std::move(train), model_->special_tokens(), options.batch_tokens, options.seed,
-              workers.rank(), workers.size(), device.is_cuda()),
+              workers.rank(), workers.size(), batch_shares(options, device, workers.size()),
+              device.is_cuda()),
       scorer_(model_, tokenizer_, valid, options, device),
       adam_(model_->module(), options.adam) {
   TORCH_CHECK(loader_.pools().size() > 0, kTrainer, ": expected training pairs of 1 to ",
@@ -182,7 +198,13 @@ Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer toke
     std::error_code ignored;  // opening it says it better
     fs::remove(folder_ / kMetrics, ignored);
   }
-  reducer_.emplace(workers_, model_->module());
+  const auto shares = batch_shares(options_, device_, workers_.size());
+  if (shares > 1) {
+    threads_.emplace(model_->module(), shares,
+                     std::max<int64_t>(1, torch::get_num_threads() / shares));
+  } else {
+    reducer_.emplace(workers_, model_->module());
+  }
   workers_.barrier();  // nobody writes before all have read
 }
 
@@ -228,24 +250,42 @@ bool Trainer::Run::agree(const TrainerCallbacks& callbacks) {
   return said[1].item<double>() > 0;
 }
 
-void Trainer::Run::update(const detail::BatchShare& share) {
-  const auto& batch = share.batch;
-  const auto move = [&](const torch::Tensor& t) { return t.to(device_, /*non_blocking=*/true); };
-  torch::manual_seed(seed_of(options_.seed, counters_.update, workers_.rank()));
-  adam_.zero_grad();
-  auto loss = [&] {
+// The gradients of the batch's mean loss a target token; returns the sum of this share.
+torch::Tensor Trainer::Run::backward(const detail::BatchShare& share) {
+  const auto tokens = static_cast<double>(share.target_tokens);
+  const auto mean_loss = [&](const Batch& batch) {
+    const auto move = [&](const torch::Tensor& t) { return t.to(device_, /*non_blocking=*/true); };
     const detail::AutocastScope scope(options_.precision, device_.type());
     return model_->loss_sum(move(batch.source), move(batch.target_input), move(batch.target),
-                            options_.label_smoothing);
-  }();
+                            options_.label_smoothing) /
+           tokens;
+  };
+  const auto seed = [&](int64_t worker) {
+    return seed_of(options_.seed, counters_.update, worker);
+  };
+  if (threads_) {
+    return tokens * threads_->backward([&](int64_t part) {
+      if (part >= static_cast<int64_t>(share.batches.size())) return torch::Tensor();
+      const functional::DropoutSeed own_random_numbers(seed(part));
+      return mean_loss(share.batches[static_cast<size_t>(part)]);
+    });
+  }
+  torch::manual_seed(seed(workers_.rank()));
+  auto loss = mean_loss(share.batches.front());
   if (!share.counts) loss = loss * 0.0;
-  reducer_->backward(loss / static_cast<double>(share.target_tokens));
+  reducer_->backward(loss);
+  return tokens * loss.detach();
+}
+
+void Trainer::Run::update(const detail::BatchShare& share) {
+  adam_.zero_grad();
+  const auto loss = backward(share);
   const auto norm = adam_.clip_gradients(options_.clip_norm);
   rate_ = options_.schedule.rate(counters_.update + 1, progress());
   // What is not finite is left out on the device, without waiting for it. Of several processes only
   // the norm is the same.
   auto is_finite = norm.isfinite();
-  if (workers_.size() == 1) is_finite = is_finite.logical_and(loss.detach().isfinite());
+  if (workers_.size() == 1) is_finite = is_finite.logical_and(loss.isfinite());
   const auto skipped = is_finite.logical_not().to(torch::kFloat);
   adam_.step(rate_, skipped);
   if (average_) average_->update(counters_.update + 1);
@@ -256,10 +296,13 @@ void Trainer::Run::update(const detail::BatchShare& share) {
   const auto if_finite = [&](const torch::Tensor& value) {
     return torch::where(is_finite, value.to(torch::kDouble), 0.0);
   };
-  add(sums_.loss, if_finite(loss.detach()));
+  add(sums_.loss, if_finite(loss));
   add(sums_.norm, if_finite(norm));
-  add(sums_.targets,
-      is_finite.to(torch::kDouble) * static_cast<double>(share.counts ? batch.target_tokens : 0));
+  int64_t target_tokens = 0;
+  if (share.counts) {
+    for (const auto& batch : share.batches) target_tokens += batch.target_tokens;
+  }
+  add(sums_.targets, is_finite.to(torch::kDouble) * static_cast<double>(target_tokens));
   add(sums_.skipped, skipped);
   bad_in_a_row_ = bad_in_a_row_.defined() ? (bad_in_a_row_ + skipped) * skipped : skipped;
   ++sums_.updates;

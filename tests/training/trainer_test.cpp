@@ -96,6 +96,43 @@ TEST_F(TrainerTest, ResumedRunsEndWithTheSameBits) {
   expect_equal(weights_in(folder), uninterrupted);
 }
 
+// Threads that share a batch: the same bits again, after a stop too, and the whole batch's gradient.
+TEST_F(TrainerTest, BatchSharesEndWithTheSameBitsAndWithTheWholeBatchsGradient) {
+  auto o = options(24);
+  o.batch_shares = 3;
+  const TemporaryFolder folder, again;
+  train(folder, o);
+  const auto uninterrupted = weights_in(folder);
+  int64_t update = 0;
+  TrainerCallbacks callbacks;
+  callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
+  callbacks.stop_requested = [&] { return update >= 9; };
+  EXPECT_TRUE(train(again, o, callbacks).interrupted);
+  train(again, o);
+  expect_equal(weights_in(again), uninterrupted);
+
+  const auto exact = [&](int64_t shares) {
+    const TemporaryFolder one;
+    auto model = Seq2Seq(model_options(tokenizer_).dropout(0.0));
+    torch::manual_seed(7);
+    for (auto& parameter : model->parameters()) {
+      torch::nn::init::uniform_(parameter, -0.3, 0.3);
+    }
+    model->to(torch::kDouble);
+    auto without_dropout = options(24);
+    without_dropout.batch_shares = shares;
+    double cost = 0;
+    TrainerCallbacks costs;
+    costs.report = [&](const TrainingReport& report) { cost = report.cost; };
+    Trainer(model.ptr(), tokenizer_, train_, valid_, one.path(), without_dropout).run(costs);
+    return std::pair(weights_in(one), cost);
+  };
+  const auto [whole, whole_cost] = exact(1);
+  const auto [shared, shared_cost] = exact(4);
+  EXPECT_NEAR(shared_cost, whole_cost, 1e-10);
+  for (const auto& [name, tensor] : whole) EXPECT_TENSOR_NEAR(shared.at(name), tensor, 1e-9);
+}
+
 TEST_F(TrainerTest, AFinishedRunHasNothingMoreToDo) {
   TemporaryFolder folder;
   train(folder, options(10));

@@ -57,6 +57,9 @@ struct ATTEND_TOOLKIT_API TrainerOptions {
                                        // validated ones
   int64_t max_bad_updates = 10;  // an update whose loss or gradient is not finite is left out;
                                  // after so many in a row the run stops with an error
+  int64_t batch_shares = 0;  // on CPU: threads that each compute a share of a batch by themselves
+                             // (`BatchThreads`); 0: as many as LibTorch has, but not so many that
+                             // a share has fewer than 512 tokens
   Precision precision = Precision::kOfModel;  // of products in training; validation is exact
   Schedule schedule;
   AdamOptions adam;
@@ -124,7 +127,8 @@ struct TrainingResult {
 /// random states. Each file is replaced whole or not at all, the snapshot last, so a kill or a full
 /// disk at any moment leaves a folder to go on from. Batch k of epoch e is a pure function of
 /// (seed, e, k, corpus), and so are the random numbers of an update: a resumed run does what the
-/// uninterrupted one would have done, bit by bit on the same CPU with as many threads.
+/// uninterrupted one would have done, bit by bit on the same CPU with as many threads. Several
+/// threads call the model's `loss_sum` at a time unless `batch_shares` is 1.
 ///
 /// Several processes (`workers`) share each batch, and their gradient is that of the whole batch: a
 /// run may go on with another number of them. The first one writes; the others read the same folder.

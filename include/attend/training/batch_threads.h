@@ -1,0 +1,47 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "attend/toolkit_export.h"
+
+namespace attend {
+
+/// Threads of a CPU that compute the gradients of a batch, each of its own share of the sentences
+/// from the first layer to the last, with one set of weights.
+///
+/// Threads that share each single operation wait for each other at the end of it, and small
+/// operations are left to one of them; threads that share the batch meet once an update.
+///
+/// Note: The gradients of the shares are added up in their order, so the same shares give the same
+///       bits. Each thread uses `threads_each` of LibTorch's threads, whose number in the calling
+///       thread stays what it is.
+class ATTEND_TOOLKIT_API BatchThreads {
+ public:
+  /// Throws: c10::ValueError unless both numbers are positive.
+  BatchThreads(const torch::nn::Module& module, int64_t shares, int64_t threads_each = 1);
+  ~BatchThreads();
+  BatchThreads(const BatchThreads&) = delete;
+  BatchThreads& operator=(const BatchThreads&) = delete;
+  BatchThreads(BatchThreads&&) = delete;
+  BatchThreads& operator=(BatchThreads&&) = delete;
+
+  int64_t shares() const;
+
+  /// Makes the gradients of the module's parameters those of the sum of the losses, and returns the
+  /// sum, detached. `loss(share)`, a scalar or undefined for 0, is called for every share in
+  /// [0, shares), on several threads at a time.
+  ///
+  /// Throws: what the first share that fails throws, once all have ended; gradients stay as they
+  ///         were.
+  torch::Tensor backward(const std::function<torch::Tensor(int64_t share)>& loss);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace attend
