@@ -1,12 +1,15 @@
 // Updates of a translator as the trainer makes them, on random sentences of 32 + 32 tokens: prints
 // source + target tokens/s. benchmarks/training_speed.py runs it beside Python's.
 //
-//   training_speed [tiny|base] [updates] [fp32|bf16] [cpu|cuda]
+//   training_speed [tiny|base] [updates] [fp32|bf16] [cpu|cuda] [shares]
+//
+// shares: threads that each compute a part of the batch (attend::BatchThreads); all by default on CPU.
 #include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <string>
@@ -60,8 +63,10 @@ int main(int argc, char** argv) {
   const auto source = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
   const auto target = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
   const auto labels = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
-  const int64_t shares = device.is_cuda() ? 1 : torch::get_num_threads();
-  attend::BatchThreads threads(*model, shares);
+  const int all = torch::get_num_threads();
+  const int64_t shares =
+      std::atoi(argument(4, device.is_cuda() ? "1" : std::to_string(all).c_str()).c_str());
+  attend::BatchThreads threads(*model, shares, std::max<int64_t>(1, all / shares));
   const auto loss_of = [&](int64_t share) {
     const auto rows = [&](const torch::Tensor& t) { return t.tensor_split(shares)[share]; };
     at::autocast::set_autocast_dtype(device.type(), torch::kBFloat16);
