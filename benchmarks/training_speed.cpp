@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   const auto loss_of = [&](int64_t share) {
     const auto rows = [&](const torch::Tensor& t) { return t.tensor_split(shares)[share]; };
     at::autocast::set_autocast_dtype(device.type(), torch::kBFloat16);
+    at::autocast::set_autocast_cache_enabled(device.is_cuda());  // one for all threads
     at::autocast::set_autocast_enabled(device.type(), narrow);
     const auto loss = model->loss_sum(rows(source), rows(target), rows(labels), 0.1);
     at::autocast::set_autocast_enabled(device.type(), false);

@@ -28,10 +28,14 @@ torch::Tensor output_from_scores(const AttentionInputs& in) {
   return grouped_matmul(weights.to(in.value.scalar_type()), in.value);
 }
 
+// LibTorch has no CPU kernel with dropout: it computes the scores too, and draws on one thread.
+bool needs_scores_for_dropout(const AttentionInputs& in) {
+  return in.parameters.dropout_p > 0.0 && in.query.is_cpu();
+}
+
 // LibTorch's kernel for the whole of the inputs.
 torch::Tensor fused_output(const AttentionInputs& in) {
-  // LibTorch has no CPU kernel with dropout, and would draw on one thread.
-  if (in.parameters.dropout_p > 0.0 && in.query.is_cpu()) return output_from_scores(in);
+  if (needs_scores_for_dropout(in)) return output_from_scores(in);
   const auto mask = kernel_mask(in.mask, in.shape(), in.query.device());
   const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
   const auto run = [&](const torch::Tensor& query, const torch::Tensor& key,
@@ -154,7 +158,8 @@ Path path_of(const AttentionInputs& in) {
     return Path::kShortKernel;
   }
   if (in.key.size(2) == 0) return Path::kNoKeys;
-  return is_narrow_window(in) ? Path::kWindowBlocks : Path::kFused;
+  if (is_narrow_window(in)) return Path::kWindowBlocks;
+  return needs_scores_for_dropout(in) ? Path::kScores : Path::kFused;
 }
 
 // What at::scaled_dot_product_attention would choose; its choice is made by the device.

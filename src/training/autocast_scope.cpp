@@ -9,8 +9,10 @@ AutocastScope::AutocastScope(Precision precision, torch::DeviceType device)
   if (!active_) return;
   was_enabled_ = at::autocast::is_autocast_enabled(device_);
   previous_ = at::autocast::get_autocast_dtype(device_);
+  was_cached_ = at::autocast::is_autocast_cache_enabled();
   at::autocast::set_autocast_enabled(device_, true);
   at::autocast::set_autocast_dtype(device_, torch::kBFloat16);
+  at::autocast::set_autocast_cache_enabled(device_ != torch::kCPU);
   at::autocast::increment_nesting();
 }
 
@@ -18,6 +20,7 @@ AutocastScope::~AutocastScope() {
   if (!active_) return;
   // The casts of this update's weights are of no use to the next one.
   if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_cache_enabled(was_cached_);
   at::autocast::set_autocast_dtype(device_, previous_);
   at::autocast::set_autocast_enabled(device_, was_enabled_);
 }

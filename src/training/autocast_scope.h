@@ -6,7 +6,9 @@
 
 namespace attend::detail {
 
-/// While it lives, LibTorch casts the inputs of matrix products on one kind of device.
+/// While it lives, LibTorch casts the inputs of matrix products on one kind of device. On CPU it does
+/// not keep the casts of weights: its cache is one for all threads, and a cast that one thread recorded
+/// would become part of another's graph.
 class AutocastScope {
  public:
   AutocastScope(Precision precision, torch::DeviceType device);
@@ -19,7 +21,7 @@ class AutocastScope {
  private:
   torch::DeviceType device_;
   bool active_;
-  bool was_enabled_ = false;
+  bool was_enabled_ = false, was_cached_ = true;
   torch::ScalarType previous_ = torch::kBFloat16;
 };
 

@@ -385,6 +385,7 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
             "LibTorch's kernel by blocks of queries, a mask for each block");
   EXPECT_EQ(explain(3, 5, causal, {.dropout_p = 0.0, .scale = {}, .soft_cap = 2.0}),
             "scores, mask [1, 1, 3, 5]");
+  EXPECT_EQ(explain(300, 300, {}, {.dropout_p = 0.1, .scale = {}}), "scores");
 }
 
 TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {

@@ -4,7 +4,9 @@
 
 #include <array>
 #include <cmath>
+#include <vector>
 
+#include "attend/functional/attention.h"
 #include "kernels/cpu/dropout.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
@@ -104,6 +106,41 @@ TEST(Dropout, TheNumberOfThreadsDoesNotChangeIt) {
   torch::set_num_threads(threads);
   EXPECT_TENSOR_EQUAL(results[1], results[0]);
   EXPECT_TENSOR_EQUAL(results[2], results[0]);
+}
+
+// Whatever LibTorch's own generator gives, and in every path of attention with dropout.
+TEST(Dropout, ASeedOfTheThreadDecides) {
+  const auto x = torch::randn({1, 2, 600, 8});
+  const auto drawn = [&](uint64_t seed) {
+    const functional::DropoutSeed outer(seed);
+    std::vector<torch::Tensor> results{functional::dropout(x, 0.5)};
+    {
+      const functional::DropoutSeed inner(77);
+      results.push_back(functional::dropout(x, 0.5));
+    }
+    results.push_back(functional::dropout(x, 0.5));  // goes on where the inner one began
+    for (const auto& mask :
+         {AttentionMask(), AttentionMask::causal(), AttentionMask::window(9, 0)}) {
+      for (const int64_t length : {4, 600}) {
+        const auto part = x.narrow(2, 0, length);
+        results.push_back(functional::scaled_dot_product_attention(part, part, part, mask,
+                                                                   WeightsRequest::kNone,
+                                                                   {.dropout_p = 0.5, .scale = {}})
+                              .output);
+      }
+    }
+    return results;
+  };
+  torch::manual_seed(1);
+  const auto before = torch::rand({3});
+  torch::manual_seed(1);
+  const auto first = drawn(5);
+  EXPECT_TENSOR_EQUAL(torch::rand({3}), before);  // nothing was drawn from LibTorch's
+  const auto again = drawn(5), other = drawn(6);
+  for (size_t i = 0; i < first.size(); ++i) EXPECT_TENSOR_EQUAL(again[i], first[i]);
+  EXPECT_FALSE(torch::equal(first[0], other[0]));
+  EXPECT_TENSOR_EQUAL(first[1], other[1]);
+  EXPECT_FALSE(torch::equal(first[0], first[2]));
 }
 
 TEST(Dropout, TheMaskBelongsToElementsNotToMemory) {
