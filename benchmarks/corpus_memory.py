@@ -24,7 +24,7 @@ def write_corpus(folder, size):
     words = ["".join(numbers.choices(syllables, k=numbers.randint(1, 4))) for _ in range(50_000)]
     sums = list(itertools.accumulate(1 / (rank + 10) for rank in range(len(words))))  # Zipf's law
     sentences = [" ".join(numbers.choices(words, cum_weights=sums, k=numbers.randint(4, 20))) for _ in range(100_000)]
-    pairs = written = 0
+    written = 0
     with open(folder / "train.en", "w") as source, open(folder / "train.fr", "w") as target:
         while written < size:
             left = numbers.choices(sentences, k=50_000)
@@ -34,8 +34,6 @@ def write_corpus(folder, size):
             turned = [b + " " + a for a, b in zip(left, right)]
             written += source.write("\n".join(lines) + "\n")
             written += target.write("\n".join(turned) + "\n")
-            pairs += len(lines)
-    return pairs, written
 
 
 def memory_of(process):
@@ -50,13 +48,18 @@ def main():
     parser.add_argument("program", type=pathlib.Path, help="attend-seq2seq")
     parser.add_argument("--gigabytes", type=float, default=0.5, help="of both files together, 10^9 bytes each")
     parser.add_argument("--updates", type=int, default=50)
-    parser.add_argument("--folder", type=pathlib.Path, help="where corpus and model are written; default: a temporary one")
+    parser.add_argument("--folder", type=pathlib.Path, help="where corpus and model are written and stay; a corpus that is there is used again; default: a temporary "
+                             "one")
     arguments = parser.parse_args()
     folder = arguments.folder or pathlib.Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        pairs, written = write_corpus(folder, arguments.gigabytes * 1e9)
-        print(f"{pairs:,} pairs, {written / 1e9:.2f} GB", flush=True)
+        texts = [folder / "train.en", folder / "train.fr"]
+        if not texts[1].exists():
+            write_corpus(folder, arguments.gigabytes * 1e9)
+        with open(texts[0], "rb") as text:
+            pairs = sum(1 for _ in text)
+        print(f"{pairs:,} pairs, {sum(text.stat().st_size for text in texts) / 1e9:.2f} GB", flush=True)
         process = subprocess.Popen([
             arguments.program, "train", "-m", folder / "model", "-t", folder / "train.en", folder / "train.fr",
             "--vocab-size", "8000", "--embed-dim", "128", "--heads", "4", "--encoder-layers", "2",
