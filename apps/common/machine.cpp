@@ -18,9 +18,10 @@ void keep_freed_memory() {
 }  // namespace
 
 void add_machine_options(CLI::App& app, MachineOptions& options) {
+  constexpr int kMostThreads = 4096;
   app.add_option("--device", options.device, "cpu, cuda or cuda:<index>")->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; 0: one a core")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, kMostThreads))
       ->capture_default_str();
 }
 

@@ -16,9 +16,12 @@ namespace attend {
 /// Threads that share each single operation wait for each other at the end of it, and small
 /// operations are left to one of them; threads that share the batch meet once an update.
 ///
-/// Note: The gradients of the shares are added up in their order, so the same shares give the same
-///       bits. Each thread uses `threads_each` of LibTorch's threads, whose number in the calling
-///       thread stays what it is.
+/// Source: data parallelism as in torch.nn.DataParallel (Li et al., 2020, arXiv:2006.15704, section 2),
+///         here over threads that read the same weights.
+/// Shapes: a loss is a scalar; gradients have the shapes of the parameters.
+/// Note:   The gradients of the shares are added up in their order, so the same shares give the same
+///         bits. Each thread uses `threads_each` of LibTorch's threads, whose number in the calling
+///         thread stays what it is.
 class ATTEND_TOOLKIT_API BatchThreads {
  public:
   /// Throws: c10::ValueError unless both numbers are positive.
