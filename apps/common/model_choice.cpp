@@ -27,6 +27,8 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
   add("--ffn-dim", c.ffn_dim, "Hidden size of the feed-forward blocks (Transformer)");
   add("--dropout", c.dropout, "Dropout, [0, 1)");
   add("--attention-dropout", c.attention_dropout, "Dropout on attention weights (Transformer)");
+  add("--activation-dropout", c.activation_dropout,
+      "Dropout inside the feed-forward blocks (Transformer)");
   add("--activation", c.activation, "Of the feed-forward blocks (Transformer)")
       ->check(CLI::IsMember({"relu", "gelu", "swish"}));
   app.add_flag(
@@ -54,6 +56,7 @@ std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
                      .decoder_feed_forward_dim(c.ffn_dim)
                      .dropout(c.dropout)
                      .attention_dropout(c.attention_dropout)
+                     .activation_dropout(c.activation_dropout)
                      .activation(activations().at(c.activation))
                      .norm_order(c.pre_norm ? NormOrder::kPre : NormOrder::kPost)
                      .max_length(c.max_positions)

@@ -21,6 +21,7 @@ struct ModelChoice {
   int64_t ffn_dim = 1024;
   double dropout = 0.1;
   double attention_dropout = 0.0;
+  double activation_dropout = 0.0;
   std::string activation = "relu";
   bool pre_norm = false;
   int64_t max_positions = 512;

@@ -220,6 +220,8 @@ Command add_train(CLI::App& app) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, SubwordModel>{
           {"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}}))
       ->default_str("unigram");
+  app.add_flag("!--subword-mix-scripts", o.subwords.split_by_unicode_script,
+               "Letters and marks in one piece, for text in words already (&apos;)");
   app.add_option("--subword-pairs", o.subword_pairs,
                  "Pairs, spread over the corpus, that subwords are trained on")
       ->check(CLI::PositiveNumber)

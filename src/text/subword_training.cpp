@@ -102,6 +102,7 @@ std::string train(const std::vector<std::string>& sentences, const SubwordTraini
       // Ends with what the text supports; the caller judges the size.
       {"hard_vocab_limit", "false"},
       {"character_coverage", fmt::format("{}", options.character_coverage)},
+      {"split_by_unicode_script", options.split_by_unicode_script ? "true" : "false"},
       {"normalization_rule_name", normalization_name(options.normalization)},
       {"max_sentence_length", std::to_string(options.max_sentence_length)},
       {"eos_id", "0"},

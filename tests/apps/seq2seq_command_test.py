@@ -5,7 +5,7 @@ import json
 import subprocess
 import unittest
 
-from support import ENGLISH, PROGRAM, ProgramTest, run
+from support import ENGLISH, PROGRAM, SMALL, ProgramTest, run
 
 
 class Translate(ProgramTest):
@@ -100,6 +100,19 @@ class Translate(ProgramTest):
         weights = (self.model / "model.safetensors").read_bytes()
         (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
         self.refused(run("translate", "-m", broken, text="x\n"), 1, "broken/model.safetensors", "tensor")
+
+    def test_subwords_of_text_in_words_may_mix_letters_and_marks(self):
+        english, french = self.folder / "words.en", self.folder / "words.fr"
+        english.write_text("the cat &apos;s dog\na dog &apos;s cat\nthe dog &apos;s air\n" * 8)
+        french.write_text("l&apos; air du chat\nl&apos; eau d&apos; un chien\nd&apos; un chat\n" * 8)
+        for flags, mixed in ([], False), (["--subword-mix-scripts"], True):
+            model = self.folder / f"words-{mixed}"
+            status, _, errors = run("train", "-m", model, "-t", english, french, *SMALL, "--subword-model", "bpe",
+                                    "--activation-dropout", "0.2", "--after", "1u", *flags)
+            self.assertEqual(status, 0, errors)
+            pieces = json.loads((model / "vocab.json").read_text())
+            self.assertEqual(any("&apos;" in piece for piece in pieces), mixed, pieces)
+            self.assertEqual(json.loads((model / "config.json").read_text())["activation_dropout"], 0.2)
 
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)

@@ -139,6 +139,21 @@ TEST(SubwordTraining, RareCharactersAreLeftOutOnRequest) {
   EXPECT_FALSE(train_subwords(sentences, wanted).source_vocabulary().contains("z"));
 }
 
+TEST(SubwordTraining, LettersAndMarksShareAPieceOnlyOnRequest) {
+  const Sentences tokenized{"l&apos; eau d&apos; un lac", "d&apos; eau et l&apos; air",
+                            "un an d&apos; eau"};
+  auto wanted = options(40);
+  wanted.model = SubwordModel::kBpe;
+  const auto mixes = [&] {
+    const auto tokenizer = train_subwords(tokenized, wanted);
+    EXPECT_EQ(tokenizer.decode_target(tokenizer.encode_target(tokenized[0])), tokenized[0]);
+    return tokenizer.source_vocabulary().contains("▁d&apos;");
+  };
+  EXPECT_FALSE(mixes());
+  wanted.split_by_unicode_script = false;
+  EXPECT_TRUE(mixes());
+}
+
 TEST(SubwordTraining, NormalizationIsChosen) {
   auto wanted = options(5000);
   EXPECT_EQ(train_subwords(corpus(), wanted).normalize_source("ＣＡＴ"), "CAT");

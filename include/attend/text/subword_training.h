@@ -31,6 +31,9 @@ struct SubwordTrainingOptions {
   double character_coverage = 1.0;  // share of the characters that become pieces, rare ones left
                                     // out, [0.98, 1]; SentencePiece's advice: 1 for small
                                     // alphabets, 0.9995 for Chinese or Japanese
+  bool split_by_unicode_script = true;  // a piece holds letters or marks, not both, so that "word."
+                                        // is never one; false where the text is cut into words
+                                        // already, whose "d&apos;" would be four pieces
   Normalization normalization = Normalization::kNmtNfkc;
   int64_t max_sentence_length =
       4192;  // bytes; longer sentences are left out of the training; >= 10
