@@ -40,9 +40,11 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
 
 std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
                                              const SubwordTokenizer& tokenizer) {
-  const auto vocab = tokenizer.vocab_size();
+  const auto source = tokenizer.source_vocabulary().size();
+  const auto target = tokenizer.target_vocabulary().size();
   if (c.kind == "recurrent") {
-    return RecurrentSeq2Seq(RecurrentSeq2SeqOptions(vocab, vocab, c.embed_dim)
+    return RecurrentSeq2Seq(RecurrentSeq2SeqOptions(source, target, c.embed_dim)
+                                .share_embeddings(!tokenizer.separate_vocabs())
                                 .dropout(c.dropout)
                                 .max_length(c.max_positions)
                                 .eos_id(tokenizer.eos_id())
@@ -50,7 +52,8 @@ std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
                                 .start_id(tokenizer.pad_id()))
         .ptr();
   }
-  return Seq2Seq(Seq2SeqOptions(vocab, vocab, c.embed_dim, c.heads, c.encoder_layers)
+  return Seq2Seq(Seq2SeqOptions(source, target, c.embed_dim, c.heads, c.encoder_layers)
+                     .share_embeddings(!tokenizer.separate_vocabs())
                      .decoder_layers(c.decoder_layers)
                      .encoder_feed_forward_dim(c.ffn_dim)
                      .decoder_feed_forward_dim(c.ffn_dim)

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <thread>
 
 #include "attend/checkpoint/model_folder.h"
@@ -30,6 +31,7 @@ struct TrainOptions {
   ModelChoice model;
   SubwordTrainingOptions subwords;
   TrainerOptions trainer;
+  bool separate_vocabs = false;
   int64_t subword_pairs = 100'000;
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
@@ -125,7 +127,13 @@ SubwordTokenizer make_tokenizer(const TrainOptions& o, bool resume, const Worker
     const auto sample = sample_parallel(o.train_sets.at(0), o.train_sets.at(1), o.subword_pairs);
     console.line(fmt::format("training {} joint subwords on {} of {} pairs", o.subwords.vocab_size,
                              sample.sentences.size() / 2, sample.pairs));
-    train_subwords(sample.sentences, o.subwords).save(o.model_dir);
+    auto tokenizer = train_subwords(sample.sentences, o.subwords);
+    if (o.separate_vocabs) {
+      const std::span<const std::string> both(sample.sentences);
+      const auto pairs = both.size() / 2;
+      tokenizer = tokenizer.with_separate_vocabs(both.first(pairs), both.last(pairs));
+    }
+    tokenizer.save(o.model_dir);
   }
   workers.barrier();
   return SubwordTokenizer::load(o.model_dir);
@@ -185,8 +193,12 @@ int train(TrainOptions& o) {
   }
   console.line(
       fmt::format("{} training pairs, {} validation pairs", corpus->file.size(), valid.size()));
+  const auto subwords = tokenizer.separate_vocabs()
+                            ? fmt::format("{} and {}", tokenizer.source_vocabulary().size(),
+                                          tokenizer.target_vocabulary().size())
+                            : fmt::format("{}", tokenizer.vocab_size());
   console.line(fmt::format(
-      "{} subwords, {} parameters, {} CPU threads{}", tokenizer.vocab_size(), parameters,
+      "{} subwords, {} parameters, {} CPU threads{}", subwords, parameters,
       torch::get_num_threads(),
       workers.size() > 1 ? fmt::format(" in each of {} processes", workers.size()) : ""));
 
@@ -222,6 +234,9 @@ Command add_train(CLI::App& app) {
       ->default_str("unigram");
   app.add_flag("!--subword-mix-scripts", o.subwords.split_by_unicode_script,
                "Letters and marks in one piece, for text in words already (&apos;)");
+  app.add_flag(
+      "--separate-vocabs", o.separate_vocabs,
+      "A vocabulary for each side, of the joint subwords in its text: a smaller output layer");
   app.add_option("--subword-pairs", o.subword_pairs,
                  "Pairs, spread over the corpus, that subwords are trained on")
       ->check(CLI::PositiveNumber)

@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -229,6 +230,25 @@ void assign_words(std::vector<Subword>& subwords, const std::vector<Span>& spans
   }
 }
 
+// A copy of a model that cuts texts only into single characters and the pieces of `texts`.
+std::shared_ptr<const Processor> restricted(const std::string& model, const Processor& joint,
+                                            std::span<const std::string> texts) {
+  std::set<std::string> used;
+  for (const auto& text : texts) {
+    std::vector<std::string> pieces;
+    const auto status = joint.Encode(text.substr(language_code_length(text)), &pieces);
+    TORCH_CHECK(status.ok(), "SubwordTokenizer: expected a text that SentencePiece encodes, got: ",
+                status.ToString());
+    used.insert(pieces.begin(), pieces.end());
+  }
+  auto processor = std::make_shared<Processor>();
+  TORCH_CHECK(!load_model(*processor, model), "SubwordTokenizer: expected its own model");
+  const auto status = processor->SetVocabulary({used.begin(), used.end()});
+  TORCH_CHECK(status.ok(),
+              "SubwordTokenizer: expected a unigram or BPE model, got: ", status.ToString());
+  return processor;
+}
+
 // ---- One language -------------------------------------------------------------------------------
 
 struct TextSide {
@@ -390,6 +410,43 @@ SubwordTokenizer SubwordTokenizer::from_joint_model(std::string model,
                  {kVocabularyFile, std::move(vocabulary)},
                  {kSourceModelFile, model},
                  {kTargetModelFile, std::move(model)}};
+  return SubwordTokenizer(std::move(impl));
+}
+
+SubwordTokenizer SubwordTokenizer::with_separate_vocabs(std::span<const std::string> source,
+                                                        std::span<const std::string> target) const {
+  TORCH_CHECK(!separate_vocabs(),
+              "SubwordTokenizer: expected a joint vocabulary, got separate ones");
+  TORCH_CHECK(vocab_size() == impl_->source.processor->GetPieceSize() + 1,
+              "SubwordTokenizer: expected a vocabulary of the ",
+              impl_->source.processor->GetPieceSize(), " pieces of its model and ",
+              impl_->special.pad, ", got one of ", vocab_size());
+  auto impl = std::make_shared<Impl>();
+  impl->special = impl_->special;
+  impl->clean_up_spaces = impl_->clean_up_spaces;
+  impl->files = impl_->files;
+  const auto& special = impl->special;
+  const auto restrict_side = [&](const TextSide& joint, std::span<const std::string> texts,
+                                 const char* model_file, const char* vocabulary_file) {
+    auto processor = restricted(impl_->files.at(model_file), *joint.processor, texts);
+    impl->files[model_file] = processor->serialized_model_proto();
+    std::vector<std::string> pieces{special.eos, special.unk, special.pad};
+    for (int id = 0; id < processor->GetPieceSize(); ++id) {
+      const auto& piece = processor->IdToPiece(id);
+      const bool is_special = std::ranges::find(pieces, piece) != pieces.end();
+      if (!processor->IsUnused(id) && !is_special) pieces.push_back(piece);
+    }
+    impl->files[vocabulary_file] = dump_vocabulary(pieces);
+    return TextSide{std::move(processor),
+                    std::make_shared<const Vocabulary>(std::move(pieces), special)};
+  };
+  impl->source = restrict_side(impl_->source, source, kSourceModelFile, kVocabularyFile);
+  impl->target = restrict_side(impl_->target, target, kTargetModelFile, kTargetVocabularyFile);
+  auto& config = impl->files[kConfigFile];
+  auto json =
+      config.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json::parse(config);
+  json["separate_vocabs"] = true;
+  config = json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
   return SubwordTokenizer(std::move(impl));
 }
 

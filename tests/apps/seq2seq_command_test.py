@@ -114,6 +114,22 @@ class Translate(ProgramTest):
             self.assertEqual(any("&apos;" in piece for piece in pieces), mixed, pieces)
             self.assertEqual(json.loads((model / "config.json").read_text())["activation_dropout"], 0.2)
 
+    def test_each_side_may_have_a_vocabulary_of_its_own(self):
+        model = self.folder / "separate"
+        status, _, errors = self.train(model, "--separate-vocabs", "--after", "60u", "--valid-freq", "60u")
+        self.assertEqual(status, 0, errors)
+        sizes = [len(json.loads((model / name).read_text())) for name in ("vocab.json", "target_vocab.json")]
+        config = json.loads((model / "config.json").read_text())
+        self.assertEqual(sizes, [config["vocab_size"], config["decoder_vocab_size"]])
+        self.assertIn(f"{sizes[0]} and {sizes[1]} subwords", errors)
+        self.assertLess(max(sizes), 60)
+        status, out, errors = run("translate", "-m", model, text="a cat sleeps\n")
+        self.assertEqual((status, len(out.splitlines())), (0, 1), errors)
+        # A run that goes on reads the vocabularies of its folder.
+        status, _, errors = self.train(model, "--separate-vocabs", "--after", "70u", "--valid-freq", "70u")
+        self.assertEqual(status, 0, errors)
+        self.assertIn("resumed after update 60", errors)
+
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)
         self.refused(run("nonsense", "-m", "x"), 2, "expected demo, train, translate or evaluate, got nonsense")

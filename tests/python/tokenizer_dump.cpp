@@ -1,11 +1,14 @@
 // Writes what SubwordTokenizer does to a text, for tests/python/check_tokenizer.py to compare.
 //
-//   tokenizer_dump train FOLDER VOCAB_SIZE unigram|bpe FILE...   trains on the files, saves FOLDER
+//   tokenizer_dump train FOLDER VOCAB_SIZE KIND FILE...          trains on the files, saves FOLDER
+//       KIND: unigram, bpe, or one of them with "-separate": a vocabulary for each side, whose texts
+//       are the files' odd and even lines
 //   tokenizer_dump copy FOLDER NEW_FOLDER                        loads and saves
 //   tokenizer_dump encode FOLDER FILE...                         JSON Lines on stdout
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -27,10 +30,16 @@ void train(const Arguments& arguments) {
   attend::SubwordTrainingOptions options;
   options.vocab_size = std::stoll(arguments[2]);
   options.model =
-      arguments[3] == "bpe" ? attend::SubwordModel::kBpe : attend::SubwordModel::kUnigram;
+      arguments[3].starts_with("bpe") ? attend::SubwordModel::kBpe : attend::SubwordModel::kUnigram;
   options.tokenizer.source_language = "en";
   options.tokenizer.target_language = "fr";
-  attend::train_subwords(sentences, options).save(arguments[1]);
+  auto tokenizer = attend::train_subwords(sentences, options);
+  if (arguments[3].ends_with("-separate")) {
+    std::array<std::vector<std::string>, 2> sides;
+    for (size_t i = 0; i < sentences.size(); ++i) sides.at(i % 2).push_back(sentences[i]);
+    tokenizer = tokenizer.with_separate_vocabs(sides[0], sides[1]);
+  }
+  tokenizer.save(arguments[1]);
 }
 
 void encode(const Arguments& arguments) {

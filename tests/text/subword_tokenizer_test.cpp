@@ -297,6 +297,84 @@ TEST(SubwordTokenizer, SeparateVocabulariesAreRead) {
   EXPECT_EQ(SubwordTokenizer::load(folder.path() / "copy").target_vocabulary().size(), 6);
 }
 
+class SeparateVocabularies : public testing::TestWithParam<SubwordModel> {
+ protected:
+  static SubwordTokenizer joint() {
+    SubwordTrainingOptions options;
+    options.vocab_size = 150;
+    options.model = GetParam();
+    return train_subwords(corpus(), options);
+  }
+  // The even sentences are English, the odd ones French.
+  static std::vector<std::string> side(size_t first) {
+    std::vector<std::string> texts;
+    for (size_t i = first; i < corpus().size(); i += 2) texts.push_back(corpus()[i]);
+    return texts;
+  }
+};
+
+TEST_P(SeparateVocabularies, HoldWhatTheTextsOfASideAreCutInto) {
+  const auto whole = joint(), separate = whole.with_separate_vocabs(side(0), side(1));
+  EXPECT_TRUE(separate.separate_vocabs());
+  EXPECT_LT(separate.source_vocabulary().size(), whole.vocab_size());
+  EXPECT_LT(separate.target_vocabulary().size(), whole.vocab_size());
+  EXPECT_NE(separate.source_vocabulary().size(), separate.target_vocabulary().size());
+  const auto pieces = [](const std::vector<Subword>& subwords) {
+    std::vector<std::string> result;
+    for (const auto& subword : subwords) result.push_back(subword.piece);
+    return result;
+  };
+  for (const auto& text : side(0)) {
+    EXPECT_EQ(pieces(separate.source_subwords(text)), pieces(whole.source_subwords(text)));
+  }
+  for (const auto& text : side(1)) {
+    EXPECT_EQ(pieces(separate.target_subwords(text)), pieces(whole.target_subwords(text)));
+  }
+  for (const auto* vocabulary : {&separate.source_vocabulary(), &separate.target_vocabulary()}) {
+    EXPECT_EQ(vocabulary->eos_id(), 0);
+    EXPECT_EQ(vocabulary->unk_id(), 1);
+    EXPECT_EQ(vocabulary->pad_id(), 2);
+  }
+}
+
+TEST_P(SeparateVocabularies, CutOtherTextsIntoWhatTheyHold) {
+  const auto separate = joint().with_separate_vocabs(side(0), side(1));
+  for (const auto& text : corpus()) {  // the texts of the other side too
+    for (const auto& ids : {separate.encode_source(text), separate.encode_target(text)}) {
+      EXPECT_EQ(std::ranges::count(ids, separate.unk_id()), 0) << text;
+    }
+    EXPECT_EQ(separate.decode_target(separate.encode_target(text)), text);
+  }
+}
+
+TEST_P(SeparateVocabularies, AreSavedAndLoaded) {
+  const TemporaryFolder folder;
+  const auto separate = joint().with_separate_vocabs(side(0), side(1));
+  separate.save(folder.path());
+  const auto loaded = SubwordTokenizer::load(folder.path());
+  EXPECT_TRUE(loaded.separate_vocabs());
+  for (const auto& text : corpus()) {
+    EXPECT_EQ(loaded.encode_source(text), separate.encode_source(text));
+    EXPECT_EQ(loaded.encode_target(text), separate.encode_target(text));
+  }
+}
+
+TEST_P(SeparateVocabularies, AreMadeOnceOfOneModel) {
+  const auto separate = joint().with_separate_vocabs(side(0), side(1));
+  EXPECT_THROW(separate.with_separate_vocabs(side(0), side(1)), c10::Error);
+  const TemporaryFolder folder;
+  joint().save(folder.path());
+  folder.write("vocab.json", R"({"<pad>": 5, "</s>": 7, "<unk>": 0, ">>fra<<": 4})");
+  EXPECT_THROW(SubwordTokenizer::load(folder.path()).with_separate_vocabs(side(0), side(1)),
+               c10::Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, SeparateVocabularies,
+                         testing::Values(SubwordModel::kUnigram, SubwordModel::kBpe),
+                         [](const auto& param_info) {
+                           return param_info.param == SubwordModel::kBpe ? "Bpe" : "Unigram";
+                         });
+
 TEST(SubwordTokenizer, TheConfigNamesTheSpecialTokensAndTheCleaning) {
   const TemporaryFolder folder;
   make_tokenizer().save(folder.path());

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,18 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   /// Throws: c10::ValueError where the bytes are no SentencePiece model with `</s>` and `<unk>`.
   static SubwordTokenizer from_joint_model(std::string model,
                                            const SubwordTokenizerOptions& options = {});
+
+  /// The same subwords with a vocabulary for each side: the pieces that its texts are cut into, and
+  /// every single character. Other texts are cut into those. A smaller target vocabulary makes a
+  /// smaller output layer, most of the work of a small model. `</s>`, `<unk>` and `<pad>` have the
+  /// ids 0, 1 and 2 on both sides.
+  ///
+  /// Source: the restriction of joint subwords to what a side holds: Sennrich et al., 2017,
+  ///         arXiv:1703.04357, section 3 (subword-nmt's vocabulary threshold).
+  /// Throws: c10::Error where the vocabularies are separate already or hold more than the pieces of
+  ///         the model, or the model is neither unigram nor BPE.
+  SubwordTokenizer with_separate_vocabs(std::span<const std::string> source,
+                                        std::span<const std::string> target) const;
 
   /// Writes the tokenizer files, each atomically, into a folder that is made where it is missing.
   /// What was loaded is written byte for byte.
