@@ -1,11 +1,17 @@
 #include "attend/translation/translator.h"
 
+#include <ATen/autocast_mode.h>
+
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <numeric>
+#include <optional>
 
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
 #include "detail/check.h"
+#include "detail/thread_team.h"
 
 namespace attend {
 namespace {
@@ -62,6 +68,32 @@ torch::Tensor grown_to(const torch::Tensor& matrix, int64_t rows, int64_t column
   return result;
 }
 
+// Parts [from, to) in the order of their lengths.
+struct Batch {
+  size_t from, to;
+};
+
+// Fewer texts are not worth a thread of their own; and several batches for each, so that all end
+// together.
+constexpr size_t kFewestTexts = 16, kBatchesOfThread = 4;
+
+// Batches of at most `texts` parts and about `tokens` tokens, padding counted.
+std::vector<Batch> plan(const std::vector<Part>& parts, const std::vector<size_t>& order,
+                        int64_t tokens, size_t texts) {
+  std::vector<Batch> batches;
+  for (size_t from = 0; from < order.size();) {
+    // Sorted by length, so the last part of a batch is its longest.
+    size_t to = from + 1;
+    while (to < order.size() && to - from < texts &&
+           parts[order[to]].ids.size() * (to + 1 - from) <= static_cast<size_t>(tokens)) {
+      ++to;
+    }
+    batches.push_back({from, to});
+    from = to;
+  }
+  return batches;
+}
+
 // A translation of a part, put behind those of the parts before it.
 void append(Translation& whole, Translation part) {
   if (whole.text.empty() && !whole.attention.defined()) {
@@ -86,7 +118,8 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
     : model_(std::move(model)),
       tokenizer_(std::move(tokenizer)),
       options_(options),
-      device_(device) {
+      device_(device),
+      threads_(std::make_shared<Threads>()) {
   TORCH_CHECK_VALUE(model_ != nullptr, "Translator: expected a model, got none");
   detail::check_positive("Translator", "beam_size", options.beam_size);
   TORCH_CHECK_VALUE(options.n_best >= 1 && options.n_best <= options.beam_size,
@@ -101,6 +134,18 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
                             torch::Device device) {
   return {load_translation_model(folder), SubwordTokenizer::load(folder), options, device};
 }
+
+// The threads of a translator; whoever holds `busy` may use them.
+struct Translator::Threads {
+  std::mutex busy;
+  std::optional<detail::ThreadTeam> team;
+
+  // `team`, made anew where the number of threads is another one.
+  detail::ThreadTeam& of_size(int64_t size) {
+    if (!team || team->size() != size) team.emplace(size, /*threads_each=*/1);
+    return *team;
+  }
+};
 
 std::vector<std::vector<Translation>> Translator::translate(
     const std::vector<std::string>& texts) const {
@@ -119,18 +164,12 @@ std::vector<std::vector<Translation>> Translator::translate(
                                  .attention = options_.attention};
   const auto pad_id = model_->special_tokens().pad_id;
   std::vector<std::vector<Translation>> of_part(parts.size());
-  for (size_t from = 0; from < order.size();) {
-    // Sorted by length, so the last part of a batch is its longest.
-    size_t to = from + 1;
-    while (to < order.size() && parts[order[to]].ids.size() * (to + 1 - from) <=
-                                    static_cast<size_t>(options_.batch_tokens)) {
-      ++to;
-    }
-    const auto source = source_batch(parts, order, from, to, pad_id).to(device_);
+  const auto translate_batch = [&](const Batch& batch) {
+    const auto source = source_batch(parts, order, batch.from, batch.to, pad_id).to(device_);
     const auto found = beam_search(*model_, source, search);
-    for (size_t i = from; i < to; ++i) {
+    for (size_t i = batch.from; i < batch.to; ++i) {
       const auto& part = parts[order[i]];
-      for (const auto& hypothesis : found[i - from]) {
+      for (const auto& hypothesis : found[i - batch.from]) {
         Translation translation{tokenizer_.decode_target(hypothesis.tokens),
                                 hypothesis.log_probability,
                                 hypothesis.score,
@@ -148,7 +187,26 @@ std::vector<std::vector<Translation>> Translator::translate(
         of_part[order[i]].push_back(std::move(translation));
       }
     }
-    from = to;
+  };
+
+  // Autocast is a state of the calling thread.
+  const bool divides = device_.is_cpu() && !at::autocast::is_autocast_enabled(torch::kCPU);
+  const auto threads = divides ? static_cast<size_t>(torch::get_num_threads()) : 1;
+  std::unique_lock has_threads(threads_->busy, std::defer_lock);
+  if (threads > 1 && parts.size() >= 2 * kFewestTexts && has_threads.try_lock()) {
+    const auto largest = std::max(kFewestTexts, parts.size() / (kBatchesOfThread * threads));
+    const auto batches = plan(parts, order, options_.batch_tokens, largest);
+    // Longest first, so that no thread is left alone with them.
+    std::atomic<size_t> taken = 0;
+    threads_->of_size(static_cast<int64_t>(threads)).run([&](int64_t) {
+      for (size_t i = 0; (i = taken++) < batches.size();) {
+        translate_batch(batches[batches.size() - 1 - i]);
+      }
+    });
+  } else {
+    for (const auto& batch : plan(parts, order, options_.batch_tokens, parts.size())) {
+      translate_batch(batch);
+    }
   }
 
   std::vector<std::vector<Translation>> results(

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
 #include "support/tensor_assert.h"
@@ -45,6 +47,56 @@ TEST(Translator, EveryTextGetsItsAnswerInOrder) {
   EXPECT_EQ(together[1].front().text, "");
   EXPECT_EQ(together[3].front().text, "");
   EXPECT_TRUE(translator.translate(std::vector<std::string>{}).empty());
+}
+
+class ManyTexts : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::vector<std::string> words{"the", "cat", "a", "dog", "old", "tree", "on", "mat"};
+    for (size_t i = 0; i < 70; ++i) {
+      std::string text;
+      for (size_t w = 0; w < i % 9; ++w) text += words[(i + w * w) % words.size()] + " ";
+      many_.push_back(text);
+    }
+  }
+  void TearDown() override { torch::set_num_threads(threads_); }
+
+  void expect_same(const std::vector<std::vector<Translation>>& got,
+                   const std::vector<std::vector<Translation>>& expected) const {
+    ASSERT_EQ(got.size(), many_.size());
+    for (size_t i = 0; i < many_.size(); ++i) {
+      EXPECT_EQ(got[i].front().text, expected[i].front().text) << i;
+      EXPECT_NEAR(got[i].front().score, expected[i].front().score, 1e-4) << i;
+    }
+  }
+
+  std::vector<std::string> many_;
+
+ private:
+  int threads_ = torch::get_num_threads();
+};
+
+TEST_F(ManyTexts, AreTranslatedTheSameByAnyNumberOfThreads) {
+  const auto translator = random_translator({.beam_size = 2});
+  torch::set_num_threads(1);
+  const auto expected = translator.translate(many_);
+  for (const int threads : {2, 5}) {
+    torch::set_num_threads(threads);
+    expect_same(translator.translate(many_), expected);
+    EXPECT_EQ(torch::get_num_threads(), threads);
+  }
+}
+
+TEST_F(ManyTexts, AreTranslatedForManyCallersAtATime) {
+  const auto translator = random_translator({.beam_size = 2});
+  torch::set_num_threads(2);
+  const auto expected = translator.translate(many_);
+  std::vector<std::vector<std::vector<Translation>>> got(3);
+  {
+    std::vector<std::jthread> callers;
+    for (auto& mine : got) callers.emplace_back([&] { mine = translator.translate(many_); });
+  }
+  for (const auto& mine : got) expect_same(mine, expected);
 }
 
 TEST(Translator, ATextLongerThanTheModelIsTranslatedInParts) {

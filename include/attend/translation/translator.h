@@ -39,6 +39,10 @@ struct Translation {
 /// Every text gets an answer: an empty one an empty answer, and one that is longer than the model
 /// has positions is translated part by part.
 ///
+/// On a CPU, many texts are divided among LibTorch's threads, each of which translates some of them
+/// from the first layer to the last word. Any number of threads may call `translate` at a time; one
+/// of them has the use of the others.
+///
 /// Throws: c10::ValueError for options.
 class ATTEND_TOOLKIT_API Translator {
  public:
@@ -68,10 +72,13 @@ class ATTEND_TOOLKIT_API Translator {
   const TranslatorOptions& options() const { return options_; }
 
  private:
+  struct Threads;
+
   std::shared_ptr<TranslationModel> model_;
   SubwordTokenizer tokenizer_;
   TranslatorOptions options_;
   torch::Device device_;
+  std::shared_ptr<Threads> threads_;
 };
 
 /// The whitespace-separated words of a text, as alignments count them.
