@@ -69,7 +69,7 @@ torch::Tensor grown_to(const torch::Tensor& matrix, int64_t rows, int64_t column
 }
 
 // Parts [from, to) in the order of their lengths.
-struct Batch {
+struct TextBatch {
   size_t from, to;
 };
 
@@ -78,9 +78,9 @@ struct Batch {
 constexpr size_t kFewestTexts = 16, kBatchesOfThread = 4;
 
 // Batches of at most `texts` parts and about `tokens` tokens, padding counted.
-std::vector<Batch> plan(const std::vector<Part>& parts, const std::vector<size_t>& order,
+std::vector<TextBatch> plan(const std::vector<Part>& parts, const std::vector<size_t>& order,
                         int64_t tokens, size_t texts) {
-  std::vector<Batch> batches;
+  std::vector<TextBatch> batches;
   for (size_t from = 0; from < order.size();) {
     // Sorted by length, so the last part of a batch is its longest.
     size_t to = from + 1;
@@ -164,7 +164,7 @@ std::vector<std::vector<Translation>> Translator::translate(
                                  .attention = options_.attention};
   const auto pad_id = model_->special_tokens().pad_id;
   std::vector<std::vector<Translation>> of_part(parts.size());
-  const auto translate_batch = [&](const Batch& batch) {
+  const auto translate_batch = [&](const TextBatch& batch) {
     const auto source = source_batch(parts, order, batch.from, batch.to, pad_id).to(device_);
     const auto found = beam_search(*model_, source, search);
     for (size_t i = batch.from; i < batch.to; ++i) {
