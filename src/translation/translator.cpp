@@ -79,7 +79,7 @@ constexpr size_t kFewestTexts = 16, kBatchesOfThread = 4;
 
 // Batches of at most `texts` parts and about `tokens` tokens, padding counted.
 std::vector<TextBatch> plan(const std::vector<Part>& parts, const std::vector<size_t>& order,
-                        int64_t tokens, size_t texts) {
+                            int64_t tokens, size_t texts) {
   std::vector<TextBatch> batches;
   for (size_t from = 0; from < order.size();) {
     // Sorted by length, so the last part of a batch is its longest.
