@@ -230,25 +230,6 @@ void assign_words(std::vector<Subword>& subwords, const std::vector<Span>& spans
   }
 }
 
-// A copy of a model that cuts texts only into single characters and the pieces of `texts`.
-std::shared_ptr<const Processor> restricted(const std::string& model, const Processor& joint,
-                                            std::span<const std::string> texts) {
-  std::set<std::string> used;
-  for (const auto& text : texts) {
-    std::vector<std::string> pieces;
-    const auto status = joint.Encode(text.substr(language_code_length(text)), &pieces);
-    TORCH_CHECK(status.ok(), "SubwordTokenizer: expected a text that SentencePiece encodes, got: ",
-                status.ToString());
-    used.insert(pieces.begin(), pieces.end());
-  }
-  auto processor = std::make_shared<Processor>();
-  TORCH_CHECK(!load_model(*processor, model), "SubwordTokenizer: expected its own model");
-  const auto status = processor->SetVocabulary({used.begin(), used.end()});
-  TORCH_CHECK(status.ok(),
-              "SubwordTokenizer: expected a unigram or BPE model, got: ", status.ToString());
-  return processor;
-}
-
 // ---- One language -------------------------------------------------------------------------------
 
 struct TextSide {
@@ -318,6 +299,22 @@ struct TextSide {
     return join(text_pieces);
   }
 };
+
+// A copy of a side's model that cuts texts only into single characters and the pieces of `texts`.
+std::shared_ptr<const Processor> restricted(const std::string& model, const TextSide& side,
+                                            std::span<const std::string> texts) {
+  std::set<std::string> used;
+  for (const auto& text : texts) {
+    const auto pieces = side.pieces(text);
+    used.insert(pieces.begin(), pieces.end());
+  }
+  auto processor = std::make_shared<Processor>();
+  TORCH_CHECK(!load_model(*processor, model), "SubwordTokenizer: expected its own model");
+  const auto status = processor->SetVocabulary({used.begin(), used.end()});
+  TORCH_CHECK(status.ok(),
+              "SubwordTokenizer: expected a unigram or BPE model, got: ", status.ToString());
+  return processor;
+}
 
 }  // namespace
 
@@ -428,7 +425,7 @@ SubwordTokenizer SubwordTokenizer::with_separate_vocabs(std::span<const std::str
   const auto& special = impl->special;
   const auto restrict_side = [&](const TextSide& joint, std::span<const std::string> texts,
                                  const char* model_file, const char* vocabulary_file) {
-    auto processor = restricted(impl_->files.at(model_file), *joint.processor, texts);
+    auto processor = restricted(impl_->files.at(model_file), joint, texts);
     impl->files[model_file] = processor->serialized_model_proto();
     std::vector<std::string> pieces{special.eos, special.unk, special.pad};
     for (int id = 0; id < processor->GetPieceSize(); ++id) {

@@ -193,7 +193,7 @@ std::vector<std::vector<Translation>> Translator::translate(
   const bool divides = device_.is_cpu() && !at::autocast::is_autocast_enabled(torch::kCPU);
   const auto threads = divides ? static_cast<size_t>(torch::get_num_threads()) : 1;
   std::unique_lock has_threads(threads_->busy, std::defer_lock);
-  if (threads > 1 && parts.size() >= 2 * kFewestTexts && has_threads.try_lock()) {
+  if (threads > 1 && parts.size() >= threads * kFewestTexts && has_threads.try_lock()) {
     const auto largest = std::max(kFewestTexts, parts.size() / (kBatchesOfThread * threads));
     const auto batches = plan(parts, order, options_.batch_tokens, largest);
     // Longest first, so that no thread is left alone with them.

@@ -53,7 +53,7 @@ class ManyTexts : public testing::Test {
  protected:
   void SetUp() override {
     const std::vector<std::string> words{"the", "cat", "a", "dog", "old", "tree", "on", "mat"};
-    for (size_t i = 0; i < 70; ++i) {
+    for (size_t i = 0; i < 90; ++i) {
       std::string text;
       for (size_t w = 0; w < i % 9; ++w) text += words[(i + w * w) % words.size()] + " ";
       many_.push_back(text);

@@ -66,8 +66,8 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   /// smaller output layer, most of the work of a small model. `</s>`, `<unk>` and `<pad>` have the
   /// ids 0, 1 and 2 on both sides.
   ///
-  /// Source: the restriction of joint subwords to what a side holds: Sennrich et al., 2017,
-  ///         arXiv:1703.04357, section 3 (subword-nmt's vocabulary threshold).
+  /// Source: the vocabulary restriction of SentencePiece and, before it, of subword-nmt
+  ///         (https://github.com/rsennrich/subword-nmt, its best practice for joint subwords).
   /// Throws: c10::Error where the vocabularies are separate already or hold more than the pieces of
   ///         the model, or the model is neither unigram nor BPE.
   SubwordTokenizer with_separate_vocabs(std::span<const std::string> source,
