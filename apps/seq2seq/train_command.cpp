@@ -94,6 +94,16 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
       ->group(kGroup);
   add("--cooldown", o.schedule.cooldown, "Last part of the run with a falling rate, [0, 1]");
   add("--cooldown-floor", o.schedule.cooldown_floor, "Where it falls to, as a part of itself");
+  app.add_option("--optimizer", o.optimizer,
+                 "adam, or muon: matrices by their orthogonal part, all else by Adam")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, OptimizerKind>{
+          {"adam", OptimizerKind::kAdam}, {"muon", OptimizerKind::kMuon}}))
+      ->default_str("adam")
+      ->group(kGroup);
+  add("--muon-momentum", o.muon.momentum, "Muon: decay of the mean of gradients");
+  add("--muon-scale", o.muon.scale,
+      "Muon: root mean square of an update, as a part of the learning rate");
+  add("--muon-iterations", o.muon.iterations, "Muon: of Newton and Schulz");
   add("--adam-beta1", o.adam.beta1, "Adam: decay of the mean of gradients");
   add("--adam-beta2", o.adam.beta2, "Adam: decay of the mean of squared gradients");
   add("--adam-eps", o.adam.epsilon, "Adam: added to the root");

@@ -9,6 +9,7 @@
 #include "detail/check.h"
 #include "detail/parallel.h"
 #include "kernels/cpu/cross_entropy.h"
+#include "kernels/cpu/vocabulary_loss.h"
 
 namespace attend::functional {
 namespace {
@@ -121,16 +122,96 @@ LossAndGradients compute(const torch::Tensor& hidden, const torch::Tensor& weigh
   return result;
 }
 
+// The same on the CPU in float32 or float64, where no row is ignored: logits exist by blocks of rows,
+// which stay in a cache while they become losses and gradients.
+LossAndGradients compute_by_blocks(const torch::Tensor& hidden, const torch::Tensor& weight,
+                                   const torch::Tensor& bias, const torch::Tensor& target,
+                                   double label_smoothing, const Wanted& wanted) {
+  using kernels::kLossRows;
+  const auto x = hidden.contiguous(), w = weight.contiguous(), y = target.contiguous();
+  const auto b = bias.defined() ? bias.contiguous() : bias;
+  const auto rows = x.size(0), dim = x.size(1), classes = w.size(0);
+  const auto tiles = kernels::vocabulary_tiles(classes), padded = kernels::padded_dim(dim);
+  const auto empty = [&](at::IntArrayRef sizes) { return at::empty(sizes, x.options()); };
+  auto losses = empty({rows});
+  LossAndGradients result;
+  if (wanted.hidden) result.hidden = at::empty_like(x);
+  if (wanted.weight) result.weight = at::zeros_like(w);
+  if (wanted.bias) result.bias = at::zeros_like(b);
+  const auto words = tiles * kernels::kLossWords;
+  const auto by_word = empty({words, padded});
+  const auto by_dim = wanted.hidden ? empty({words, padded}) : at::Tensor();
+  const auto panels = empty({2, kLossRows, padded});
+  const auto logits = empty({tiles, kLossRows, kernels::kLossWords});
+  const auto of_tiles = empty({3, tiles, kLossRows}), chosen = empty({kLossRows});
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), kLinear, [&] {
+    const auto data = [](const torch::Tensor& t) {
+      return t.defined() ? t.mutable_data_ptr<scalar_t>() : nullptr;
+    };
+    const auto read = [](const torch::Tensor& t) {
+      return t.defined() ? t.const_data_ptr<scalar_t>() : nullptr;
+    };
+    detail::parallel_for(tiles, /*grain=*/1, [&](int64_t first, int64_t last) {
+      kernels::pack_vocabulary(read(w), classes, dim, data(by_word), data(by_dim), first, last);
+    });
+    for (int64_t row = 0; row < rows; row += kLossRows) {
+      const auto count = std::min(kLossRows, rows - row);
+      const kernels::VocabularyLoss<scalar_t> loss{
+          .rows = count,
+          .dim = dim,
+          .classes = classes,
+          .hidden = read(x) + row * dim,
+          .bias = read(b),
+          .target = y.const_data_ptr<int64_t>() + row,
+          .label_smoothing = static_cast<scalar_t>(label_smoothing),
+          .by_word = read(by_word),
+          .by_dim = read(by_dim),
+          .row_panels = data(panels[0]),
+          .dim_panels = data(panels[1]),
+          .logits = data(logits),
+          .greatest = data(of_tiles[0]),
+          .total = data(of_tiles[1]),
+          .sum = data(of_tiles[2]),
+          .chosen = data(chosen)};
+      kernels::pack_hidden(loss);
+      detail::parallel_for(tiles, /*grain=*/1, [&](int64_t first, int64_t last) {
+        kernels::vocabulary_logits(loss, first, last);
+      });
+      kernels::vocabulary_losses(loss, data(losses) + row);
+      if (!wanted.any()) continue;
+      detail::parallel_for(tiles, /*grain=*/1, [&](int64_t first, int64_t last) {
+        kernels::vocabulary_weights(loss, data(result.weight), data(result.bias), first, last);
+      });
+      if (!wanted.hidden) continue;
+      detail::parallel_for(
+          padded / kernels::kDimGroup, /*grain=*/1, [&](int64_t first, int64_t last) {
+            kernels::vocabulary_hidden(loss, data(result.hidden) + row * dim, first, last);
+          });
+    }
+  });
+  result.loss = losses.sum();
+  return result;
+}
+
+bool goes_by_blocks(const torch::Tensor& hidden) {
+  return hidden.is_cpu() &&
+         (hidden.scalar_type() == torch::kFloat || hidden.scalar_type() == torch::kDouble);
+}
+
 // The same without the work for ignored rows: padding. On a GPU, counting them would wait for it.
 LossAndGradients compute_kept(const torch::Tensor& hidden, const torch::Tensor& weight,
                               const torch::Tensor& bias, const torch::Tensor& target,
                               int64_t ignore_id, double label_smoothing, const Wanted& wanted) {
+  const auto of_rows = [&](const torch::Tensor& x, const torch::Tensor& y) {
+    return goes_by_blocks(x) ? compute_by_blocks(x, weight, bias, y, label_smoothing, wanted)
+                             : compute(x, weight, bias, y, ignore_id, label_smoothing, wanted);
+  };
   const auto kept = hidden.is_cpu() ? target.ne(ignore_id).nonzero().squeeze(1) : torch::Tensor();
-  if (!kept.defined() || kept.size(0) == target.size(0)) {
+  if (!kept.defined()) {
     return compute(hidden, weight, bias, target, ignore_id, label_smoothing, wanted);
   }
-  auto result = compute(hidden.index_select(0, kept), weight, bias, target.index_select(0, kept),
-                        ignore_id, label_smoothing, wanted);
+  if (kept.size(0) == target.size(0)) return of_rows(hidden, target);
+  auto result = of_rows(hidden.index_select(0, kept), target.index_select(0, kept));
   if (wanted.hidden) {
     result.hidden = at::zeros_like(hidden).index_copy_(0, kept, result.hidden);
   }

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr auto kWeights = "weights.", kAverage = "average.", kAdam = "adam.";
+constexpr auto kWeights = "weights.", kAverage = "average.", kOptimizer = "optimizer.";
 
 // The tensors whose names start with `prefix`, without it.
 TensorMap part_of(const TensorFile& file, const std::string& prefix) {
@@ -31,9 +31,9 @@ void add_part(TensorFile& file, const std::string& prefix, const TensorMap& part
 void write_snapshot(const std::filesystem::path& path, const Snapshot& snapshot) {
   TensorFile file;
   add_part(file, kWeights, snapshot.weights);
-  add_part(file, kAdam, snapshot.adam);
+  add_part(file, kOptimizer, snapshot.optimizer);
   add_part(file, kAverage, snapshot.average);
-  file.metadata = {{"format", "attend training snapshot 2"},
+  file.metadata = {{"format", "attend training snapshot 3"},
                    {"identity", snapshot.identity.dump()},
                    {"state", snapshot.state.dump()}};
   write_safetensors(path, file);
@@ -59,7 +59,7 @@ Snapshot read_snapshot(const std::filesystem::path& path, const json& identity) 
     throw FileError(path, fmt::format("expected a training snapshot, got {}", error.what()));
   }
   snapshot.weights = part_of(file, kWeights);
-  snapshot.adam = part_of(file, kAdam);
+  snapshot.optimizer = part_of(file, kOptimizer);
   snapshot.average = part_of(file, kAverage);
   return snapshot;
 }

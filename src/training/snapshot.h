@@ -15,7 +15,7 @@ using TensorMap = std::map<std::string, torch::Tensor>;
 struct Snapshot {
   nlohmann::json identity;  // what must be the same in the run that goes on
   nlohmann::json state;     // counters
-  TensorMap weights, adam, average;
+  TensorMap weights, optimizer, average;
 };
 
 /// Throws: FileError.

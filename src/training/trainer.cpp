@@ -42,6 +42,14 @@ int64_t batch_shares(const TrainerOptions& options, torch::Device device, int64_
   return std::clamp<int64_t>(options.batch_tokens / kLeastTokens, 1, torch::get_num_threads());
 }
 
+std::unique_ptr<Optimizer> make_optimizer(const torch::nn::Module& module,
+                                          const TrainerOptions& options) {
+  if (options.optimizer == OptimizerKind::kMuon) {
+    return std::make_unique<Muon>(module, options.muon, options.adam);
+  }
+  return std::make_unique<Adam>(module, options.adam);
+}
+
 // One seed for each update of each process or thread, so that nothing else decides its random numbers.
 // Source: the finaliser of SplitMix64, Steele et al., 2014, doi:10.1145/2660193.2660195.
 uint64_t seed_of(uint64_t seed, int64_t update, int64_t worker) {
@@ -145,7 +153,7 @@ class Trainer::Run {
   PairFilter filter_;
   detail::BatchLoader loader_;
   detail::Scorer scorer_;
-  Adam adam_;
+  std::unique_ptr<Optimizer> optimizer_;
   std::optional<GradientReducer> reducer_;
   std::optional<BatchThreads> threads_;
   std::optional<detail::WeightAverage> average_;
@@ -177,7 +185,7 @@ Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer toke
               workers.rank(), workers.size(), batch_shares(options, device, workers.size()),
               device.is_cuda()),
       scorer_(model_, tokenizer_, valid, options, device),
-      adam_(model_->module(), options.adam) {
+      optimizer_(make_optimizer(model_->module(), options)) {
   TORCH_CHECK(loader_.pools().size() > 0, kTrainer, ": expected training pairs of 1 to ",
               filter_.max_length, " tokens a side, got none (", counts_.left_out(), " left out)");
   if (options_.exponential_smoothing > 0) {
@@ -278,16 +286,16 @@ torch::Tensor Trainer::Run::backward(const detail::BatchShare& share) {
 }
 
 void Trainer::Run::update(const detail::BatchShare& share) {
-  adam_.zero_grad();
+  optimizer_->zero_grad();
   const auto loss = backward(share);
-  const auto norm = adam_.clip_gradients(options_.clip_norm);
+  const auto norm = optimizer_->clip_gradients(options_.clip_norm);
   rate_ = options_.schedule.rate(counters_.update + 1, progress());
   // What is not finite is left out on the device, without waiting for it. Of several processes only
   // the norm is the same.
   auto is_finite = norm.isfinite();
   if (workers_.size() == 1) is_finite = is_finite.logical_and(loss.isfinite());
   const auto skipped = is_finite.logical_not().to(torch::kFloat);
-  adam_.step(rate_, skipped);
+  optimizer_->step(rate_, skipped);
   if (average_) average_->update(counters_.update + 1);
 
   const auto add = [](torch::Tensor& sum, const torch::Tensor& next) {
@@ -410,6 +418,7 @@ json Trainer::Run::identity() const {
           {"seed", options_.seed},
           {"batch_tokens", options_.batch_tokens},
           {"exponential_smoothing", options_.exponential_smoothing},
+          {"optimizer", options_.optimizer == OptimizerKind::kMuon ? "muon" : "adam"},
           {"number of pools", loader_.pools().pools()}};
 }
 
@@ -423,7 +432,7 @@ void Trainer::Run::save_snapshot() const {
                     {"elapsed", elapsed()}, {"stalled", stalled_.item<int64_t>()},
                     {"best", c.best}};
   snapshot.weights = detail::weights_of(model_->module());
-  snapshot.adam = adam_.state();
+  snapshot.optimizer = optimizer_->state();
   if (average_) snapshot.average = average_->state();
   write_snapshot(folder_ / kSnapshot, snapshot);
 }
@@ -445,7 +454,7 @@ void Trainer::Run::load_snapshot() {
     throw FileError(path, fmt::format("expected a training snapshot, got {}", error.what()));
   }
   detail::copy_weights(path, snapshot.weights, detail::weights_of(model_->module()));
-  adam_.load_state(snapshot.adam);
+  optimizer_->load_state(snapshot.optimizer);
   if (average_) average_->load_state(snapshot.average);
   epoch_ = c.at.epoch;
   now_ = c.elapsed;

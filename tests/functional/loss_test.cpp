@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "support/autocast.h"
 #include "support/devices.h"
+#include "support/instruction_sets.h"
 #include "support/module_checks.h"
 #include "support/peak_memory.h"
 #include "support/tensor_assert.h"
@@ -126,6 +128,110 @@ TEST_P(LinearCrossEntropySumOn, IsTheLossOfTheLogitsWithItsGradients) {
         EXPECT_EQ(found[i].scalar_type(), options().dtype().toScalarType());
         EXPECT_TENSOR_NEAR(found[i], wanted[i],
                            4 * tolerance() * wanted[i].abs().max().item<double>());
+      }
+    }
+  }
+}
+
+// The loss and its gradients, and the same by way of all logits.
+struct LossAndGradients {
+  torch::Tensor loss;
+  std::vector<torch::Tensor> gradients;
+};
+
+LossAndGradients by_blocks(const OutputLayer& layer, double smoothing) {
+  const auto loss = functional::linear_cross_entropy_sum(layer.hidden, layer.weight, layer.bias,
+                                                         layer.target, 2, smoothing);
+  return {loss, torch::autograd::grad({loss}, {layer.hidden, layer.weight, layer.bias})};
+}
+
+LossAndGradients by_all_logits(const OutputLayer& layer, double smoothing) {
+  const auto loss = cross_entropy_sum(at::linear(layer.hidden, layer.weight, layer.bias),
+                                      layer.target, 2, smoothing);
+  return {loss, torch::autograd::grad({loss}, {layer.hidden, layer.weight, layer.bias})};
+}
+
+void expect_same(const LossAndGradients& found, const LossAndGradients& expected,
+                 double tolerance) {
+  EXPECT_NEAR(found.loss.item<double>() / expected.loss.item<double>(), 1.0, tolerance);
+  for (size_t i = 0; i < found.gradients.size(); ++i) {
+    EXPECT_TENSOR_NEAR(found.gradients[i], expected.gradients[i],
+                       tolerance * expected.gradients[i].abs().max().item<double>());
+  }
+}
+
+// Blocks have 96 rows, tiles 288 words, and vectors pieces of 32 dimensions or fewer.
+TEST(LinearCrossEntropySum, SizesAroundThoseOfBlocksAndTilesAgree) {
+  torch::manual_seed(7);
+  for (const int64_t rows : {1, 95, 96, 97, 193}) {
+    for (const int64_t size : {1, 31, 32, 37}) {
+      for (const int64_t classes : {3, 287, 288, 289, 581}) {
+        SCOPED_TRACE(testing::Message() << rows << " rows, size " << size << ", " << classes);
+        const auto layer = output_layer(rows, size, classes, torch::kDouble);
+        if (classes == 3) layer.target.fill_(0);  // 2 is ignored
+        expect_same(by_blocks(layer, 0.1), by_all_logits(layer, 0.1), 1e-12);
+      }
+    }
+  }
+}
+
+TEST(LinearCrossEntropySum, EveryInstructionSetOfThisMachineAgrees) {
+  torch::manual_seed(8);
+  const auto layer = output_layer(101, 37, 581, torch::kFloat);
+  const auto exact = [&] {
+    OutputLayer wide = layer;
+    for (auto* x : {&wide.hidden, &wide.weight, &wide.bias}) {
+      *x = x->detach().to(torch::kDouble).requires_grad_();
+    }
+    return by_all_logits(wide, 0.1);
+  }();
+  testing_support::for_each_instruction_set(
+      [&] { expect_same(by_blocks(layer, 0.1), exact, 1e-5); });
+}
+
+TEST(LinearCrossEntropySum, TheNumberOfThreadsDoesNotChangeABit) {
+  torch::manual_seed(9);
+  const auto layer = output_layer(230, 37, 2000, torch::kFloat);
+  const int threads = torch::get_num_threads();
+  torch::set_num_threads(1);
+  const auto one = by_blocks(layer, 0.1);
+  torch::set_num_threads(3);
+  const auto three = by_blocks(layer, 0.1);
+  torch::set_num_threads(threads);
+  EXPECT_TENSOR_EQUAL(three.loss, one.loss);
+  for (size_t i = 0; i < one.gradients.size(); ++i) {
+    EXPECT_TENSOR_EQUAL(three.gradients[i], one.gradients[i]);
+  }
+}
+
+// Scores of 200 and more overflow without their greatest taken off, and a word may be impossible.
+TEST(LinearCrossEntropySum, LargeAndImpossibleLogitsAreExact) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto layer = output_layer(5, 3, 600, torch::kDouble);
+  {
+    const torch::NoGradGuard no_grad;
+    layer.hidden.mul_(300.0);
+    layer.bias.narrow(0, 0, 288).fill_(-kInfinity);  // a whole tile
+    layer.target.clamp_min_(300);
+  }
+  const auto found = by_blocks(layer, 0.0), expected = by_all_logits(layer, 0.0);
+  EXPECT_TRUE(std::isfinite(found.loss.item<double>()));
+  expect_same(found, expected, 1e-12);
+}
+
+TEST(LinearCrossEntropySum, WhatIsNotANumberIsNotHidden) {
+  // Word 287 is the last of a tile, 433 one in the middle of the next.
+  for (const int64_t word : {287, 433}) {
+    for (const double smoothing : {0.0, 0.1}) {
+      const auto layer = output_layer(5, 3, 600, torch::kFloat);
+      {
+        const torch::NoGradGuard no_grad;
+        layer.weight[word][1] = std::numeric_limits<float>::quiet_NaN();
+      }
+      const auto found = by_blocks(layer, smoothing);
+      EXPECT_TRUE(std::isnan(found.loss.item<float>()));
+      for (const auto& gradient : found.gradients) {
+        EXPECT_TRUE(gradient.isnan().any().item<bool>());
       }
     }
   }

@@ -68,7 +68,7 @@ TEST(Adam, AStateGoesOnWhereItStopped) {
   auto state = first.state();
   state.erase("mean.weight");
   EXPECT_THROW_MESSAGE(second.load_state(state), c10::Error,
-                       "Adam: expected the state mean.weight, got none");
+                       "Optimizer: expected the state mean.weight, got none");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "attend/training/trainer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -75,25 +76,42 @@ class TrainerTest : public testing::Test {
 };
 
 TEST_F(TrainerTest, ResumedRunsEndWithTheSameBits) {
-  TemporaryFolder folder;
   torch::set_num_threads(1);
-  train(folder, options(30));
-  const auto uninterrupted = weights_in(folder);
-  std::filesystem::remove(folder.path() / "training.safetensors");
+  for (const auto optimizer : {OptimizerKind::kAdam, OptimizerKind::kMuon}) {
+    TemporaryFolder folder;
+    auto o = options(30);
+    o.optimizer = optimizer;
+    train(folder, o);
+    const auto uninterrupted = weights_in(folder);
+    std::filesystem::remove(folder.path() / "training.safetensors");
 
-  // Stopped at update 7 and at update 18, the second time in the middle of an epoch again.
-  for (const int64_t stop : {7, 18}) {
-    int64_t update = 0;
-    TrainerCallbacks callbacks;
-    callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
-    callbacks.stop_requested = [&] { return update >= stop; };
-    torch::rand({static_cast<int64_t>(stop)});  // the random numbers are the run's, not ours
-    EXPECT_TRUE(train(folder, options(30), callbacks).interrupted);
+    // Stopped at update 7 and at update 18, the second time in the middle of an epoch again.
+    for (const int64_t stop : {7, 18}) {
+      int64_t update = 0;
+      TrainerCallbacks callbacks;
+      callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
+      callbacks.stop_requested = [&] { return update >= stop; };
+      torch::rand({static_cast<int64_t>(stop)});  // the random numbers are the run's, not ours
+      EXPECT_TRUE(train(folder, o, callbacks).interrupted);
+    }
+    const auto result = train(folder, o);
+    EXPECT_FALSE(result.interrupted);
+    EXPECT_EQ(result.updates, 30);
+    expect_equal(weights_in(folder), uninterrupted);
   }
-  const auto result = train(folder, options(30));
-  EXPECT_FALSE(result.interrupted);
-  EXPECT_EQ(result.updates, 30);
-  expect_equal(weights_in(folder), uninterrupted);
+}
+
+TEST_F(TrainerTest, AnotherOptimizerIsRefused) {
+  const TemporaryFolder folder;
+  auto o = options(3);
+  train(folder, o);
+  o.after.amount = 6;
+  o.optimizer = OptimizerKind::kMuon;
+  EXPECT_THAT([&] { train(folder, o); },
+              testing::ThrowsMessage<FileError>(
+                  (folder.path() / "training.safetensors").string() +
+                  ": expected a run with the same optimizer (\"muon\"), got \"adam\"; train into "
+                  "another folder or start again with --no-reload"));
 }
 
 // Threads that share a batch: the same bits again, after a stop too, and the whole batch's gradient.

@@ -15,6 +15,7 @@
 #include "attend/text/subword_tokenizer.h"
 #include "attend/toolkit_export.h"
 #include "attend/training/adam.h"
+#include "attend/training/muon.h"
 #include "attend/training/schedule.h"
 #include "attend/training/worker_group.h"
 #include "attend/translation/bleu.h"
@@ -40,6 +41,9 @@ enum class Precision {
               // where the processor has them
 };
 
+/// What changes the weights by their gradients.
+enum class OptimizerKind { kAdam, kMuon };
+
 /// What a run of `Trainer` does.
 struct ATTEND_TOOLKIT_API TrainerOptions {
   Duration after{20, Duration::Unit::kEpochs};        // stop then
@@ -62,7 +66,9 @@ struct ATTEND_TOOLKIT_API TrainerOptions {
                              // a share has fewer than 512 tokens
   Precision precision = Precision::kOfModel;  // of products in training; validation is exact
   Schedule schedule;
-  AdamOptions adam;
+  OptimizerKind optimizer = OptimizerKind::kAdam;
+  AdamOptions adam;            // of all parameters, or of those that Muon leaves
+  MuonOptions muon;            // of the matrices, if it is the optimiser
   int64_t early_stopping = 0;  // stop after that many validations without a better score of the
                                // last metric; 0: never
   std::vector<std::string> valid_metrics{"cross-entropy", "bleu"};
