@@ -130,6 +130,18 @@ class Translate(ProgramTest):
         self.assertEqual(status, 0, errors)
         self.assertIn("resumed after update 60", errors)
 
+    def test_a_run_goes_on_with_the_optimizer_that_it_began_with(self):
+        model = self.folder / "muon"
+        muon = ["--optimizer", "muon", "--muon-scale", "0.3", "--muon-momentum", "0.9", "--muon-iterations", "4"]
+        status, _, errors = self.train(model, *muon, "--after", "6u")
+        self.assertEqual(status, 0, errors)
+        self.refused(self.train(model, "--after", "9u"), 1, 'the same optimizer ("adam"), got "muon"')
+        status, _, errors = self.train(model, *muon, "--after", "9u")
+        self.assertEqual(status, 0, errors)
+        self.assertIn("resumed after update 6", errors)
+        self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 1, "expected scale > 0, got 0")
+        self.refused(self.train(model, "--optimizer", "sgd"), 2, "sgd")
+
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)
         self.refused(run("nonsense", "-m", "x"), 2, "expected demo, train, translate or evaluate, got nonsense")

@@ -14,20 +14,117 @@
 #include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-// After highway.h, since they are compiled once for each set too.
+// After highway.h, since it is compiled once for each set too.
 #include <hwy/contrib/math/math-inl.h>
-
-#include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
 
+namespace hn = hwy::HWY_NAMESPACE;
+
+// As many rows of so many vectors as there are registers for their sums, 32 or 16, with some left for
+// what is multiplied: two shapes, for columns that divide by three vectors and by two.
+#if HWY_ARCH_ARM_A64 || (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
+constexpr int64_t kWideTile = 8, kTallTile = 12;
+#else
+constexpr int64_t kWideTile = 4, kTallTile = 6;
+#endif
+constexpr int64_t kWideVectors = 3, kTallVectors = 2;
+
+template <typename T>
+using Vectors = hn::CappedTag<T, 64 / sizeof(T)>;
+
+template <typename T>
+HWY_INLINE int64_t lanes_of() {
+  return static_cast<int64_t>(hn::Lanes(Vectors<T>()));
+}
+
+// Sums of kRows by kVectors vectors.
+template <int64_t kRows, int64_t kVectors, typename T>
+struct Tile {
+  hn::Vec<Vectors<T>> sums[kRows][kVectors];
+
+  HWY_INLINE void zero() {
+    for (auto& row : sums) {
+      for (auto& sum : row) sum = hn::Zero(Vectors<T>());
+    }
+  }
+  HWY_INLINE void load(const T* HWY_RESTRICT from, int64_t stride) {
+    const Vectors<T> d;
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t v = 0; v < kVectors; ++v) {
+        sums[r][v] = hn::LoadU(d, from + r * stride + v * lanes_of<T>());
+      }
+    }
+  }
+  HWY_INLINE void store(T* HWY_RESTRICT to, int64_t stride) const {
+    const Vectors<T> d;
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t v = 0; v < kVectors; ++v) {
+        hn::StoreU(sums[r][v], d, to + r * stride + v * lanes_of<T>());
+      }
+    }
+  }
+  // Adds the product of factors[r * row_stride + k * depth_stride] and panel [depth, kVectors vectors].
+  HWY_INLINE void multiply(const T* HWY_RESTRICT factors, int64_t row_stride, int64_t depth_stride,
+                           const T* HWY_RESTRICT panel, int64_t depth) {
+    const Vectors<T> d;
+    const auto lanes = lanes_of<T>();
+    for (int64_t k = 0; k < depth; ++k) {
+      hn::Vec<Vectors<T>> values[kVectors];
+      for (int64_t v = 0; v < kVectors; ++v) values[v] = hn::Load(d, panel + v * lanes);
+      for (int64_t r = 0; r < kRows; ++r) {
+        const auto factor = hn::Set(d, factors[r * row_stride]);
+        for (int64_t v = 0; v < kVectors; ++v) {
+          sums[r][v] = hn::MulAdd(factor, values[v], sums[r][v]);
+        }
+      }
+      panel += kVectors * lanes;
+      factors += depth_stride;
+    }
+  }
+};
+
+// x [rows, columns], rows `stride` apart, by groups of `width` columns, in each all rows, in each the group's columns; zeros
+// up to padded_rows and padded_columns.
+template <typename T>
+HWY_INLINE void pack_columns(const T* HWY_RESTRICT x, int64_t stride, int64_t rows,
+                             int64_t padded_rows, int64_t columns, int64_t padded_columns,
+                             int64_t width, T* HWY_RESTRICT packed) {
+  for (int64_t first = 0; first < padded_columns; first += width) {
+    const auto count = std::max<int64_t>(0, std::min(width, columns - first));
+    for (int64_t r = 0; r < padded_rows; ++r) {
+      const auto here = r < rows ? count : 0;
+      const T* from = x + r * stride + first;
+      for (int64_t j = 0; j < here; ++j) packed[j] = from[j];
+      for (int64_t j = here; j < width; ++j) packed[j] = 0;
+      packed += width;
+    }
+  }
+}
+
+// x [rows, columns], rows `stride` apart, by groups of `width` rows, in each all columns, in each the group's rows; zeros up
+// to padded_rows.
+template <typename T>
+HWY_INLINE void pack_rows(const T* HWY_RESTRICT x, int64_t stride, int64_t rows,
+                          int64_t padded_rows, int64_t columns, int64_t width,
+                          T* HWY_RESTRICT packed) {
+  for (int64_t first = 0; first < padded_rows; first += width) {
+    for (int64_t j = 0; j < width; ++j) {
+      const bool is_there = first + j < rows;
+      const T* from = is_there ? x + (first + j) * stride : nullptr;
+      for (int64_t k = 0; k < columns; ++k) packed[k * width + j] = is_there ? from[k] : T{0};
+    }
+    packed += columns * width;
+  }
+}
+
 static_assert(kDimGroup % kWideTile == 0);
 static_assert(kLossWords % kWideTile == 0 && kLossWords % kTallTile == 0);
 
 // Rows of a panel of rows, and columns of a panel of dimensions.
-constexpr int kRowVectors = kWideVectors, kDimVectors = kTallVectors;
+constexpr int64_t kRowVectors = kWideVectors, kDimVectors = kTallVectors;
 template <typename T>
 HWY_INLINE int64_t row_panel() {
   return kRowVectors * lanes_of<T>();
@@ -66,13 +163,13 @@ HWY_INLINE void exponentials(T* HWY_RESTRICT z, const T* HWY_RESTRICT bias, int6
   const auto lanes = lanes_of<T>(), width = row_panel<T>();
   const auto nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
   hn::Vec<Vectors<T>> most[kRowVectors], sums[kRowVectors], totals[kRowVectors];
-  for (int i = 0; i < kRowVectors; ++i) {
+  for (int64_t i = 0; i < kRowVectors; ++i) {
     most[i] = nothing;
     sums[i] = totals[i] = hn::Zero(d);
   }
   for (int64_t v = 0; v < words; ++v) {
     const auto added = hn::Set(d, bias == nullptr ? T{0} : bias[v]);
-    for (int i = 0; i < kRowVectors; ++i) {
+    for (int64_t i = 0; i < kRowVectors; ++i) {
       T* at = z + v * width + i * lanes;
       const auto x = hn::Add(hn::Load(d, at), added);
       hn::Store(x, d, at);
@@ -81,19 +178,19 @@ HWY_INLINE void exponentials(T* HWY_RESTRICT z, const T* HWY_RESTRICT bias, int6
     }
   }
   hn::Vec<Vectors<T>> shift[kRowVectors];
-  for (int i = 0; i < kRowVectors; ++i) {
+  for (int64_t i = 0; i < kRowVectors; ++i) {
     // Where nothing is possible, exp(-infinity - 0) = 0 says so.
     shift[i] = hn::IfThenZeroElse(hn::Eq(most[i], nothing), most[i]);
   }
   for (int64_t v = 0; v < words; ++v) {
-    for (int i = 0; i < kRowVectors; ++i) {
+    for (int64_t i = 0; i < kRowVectors; ++i) {
       T* at = z + v * width + i * lanes;
       const auto e = hn::Exp(d, hn::Sub(hn::Load(d, at), shift[i]));
       hn::Store(e, d, at);
       totals[i] = hn::Add(totals[i], e);
     }
   }
-  for (int i = 0; i < kRowVectors; ++i) {
+  for (int64_t i = 0; i < kRowVectors; ++i) {
     hn::Store(most[i], d, greatest + i * lanes);
     hn::Store(totals[i], d, total + i * lanes);
     hn::Store(sums[i], d, sum + i * lanes);
@@ -187,7 +284,7 @@ HWY_INLINE void gradient_of_tile(const VocabularyLoss<T>& loss, int64_t tile, T*
   for (int64_t row = 0; row < kLossRows; row += width) {
     T* panel = z + row * kLossWords;
     for (int64_t v = 0; v < words; ++v) {
-      for (int i = 0; i < kRowVectors; ++i) {
+      for (int64_t i = 0; i < kRowVectors; ++i) {
         T* at = panel + v * width + i * lanes;
         hn::Store(hn::MulSub(hn::Load(d, at), hn::Load(d, factors + row + i * lanes),
                              hn::Load(d, parts + row + i * lanes)),
@@ -203,7 +300,7 @@ HWY_INLINE void gradient_of_tile(const VocabularyLoss<T>& loss, int64_t tile, T*
   for (int64_t v = 0; bias != nullptr && v < words; ++v) {
     auto sum = hn::Zero(d);
     for (int64_t row = 0; row < kLossRows; row += width) {
-      for (int i = 0; i < kRowVectors; ++i) {
+      for (int64_t i = 0; i < kRowVectors; ++i) {
         sum = hn::Add(sum, hn::Load(d, z + row * kLossWords + v * width + i * lanes));
       }
     }
@@ -231,7 +328,7 @@ HWY_INLINE void weights_of_tiles(const VocabularyLoss<T>& loss, T* weight, T* bi
     for (int64_t v = 0; weight != nullptr && v < words; v += kTallTile) {
       const T* of_words = z + v * row_panel<T>();
       T* out = weight + (word + v) * loss.dim;
-      const auto rows = std::min<int64_t>(kTallTile, words - v);
+      const auto rows = std::min(kTallTile, words - v);
       // dW is the one thing that is not in a near cache.
       const auto ahead = rows * loss.dim;
       for (int64_t column = 0; column < loss.dim; column += width) {
@@ -291,7 +388,8 @@ HWY_INLINE void hidden_of_dims(const VocabularyLoss<T>& loss, T* hidden, int64_t
   }
 }
 
-// Highway's tables hold functions, not templates.
+// Highway's tables hold functions, not templates. A type cannot be put in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define ATTEND_VOCABULARY_LOSS(T)                                                             \
   void pack_##T(const T* weight, int64_t classes, int64_t dim, T* by_word, T* by_dim,         \
                 int64_t first, int64_t last) {                                                \
@@ -312,6 +410,7 @@ HWY_INLINE void hidden_of_dims(const VocabularyLoss<T>& loss, T* hidden, int64_t
 ATTEND_VOCABULARY_LOSS(float)
 ATTEND_VOCABULARY_LOSS(double)
 #undef ATTEND_VOCABULARY_LOSS
+// NOLINTEND(bugprone-macro-parentheses)
 
 }  // namespace
 }  // namespace attend::kernels::HWY_NAMESPACE
@@ -320,6 +419,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attend::kernels {
 
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define ATTEND_VOCABULARY_LOSS(T)                                                                 \
   HWY_EXPORT(pack_##T);                                                                           \
   HWY_EXPORT(block_##T);                                                                          \
@@ -356,6 +456,7 @@ namespace attend::kernels {
 ATTEND_VOCABULARY_LOSS(float)
 ATTEND_VOCABULARY_LOSS(double)
 #undef ATTEND_VOCABULARY_LOSS
+// NOLINTEND(bugprone-macro-parentheses)
 
 }  // namespace attend::kernels
 #endif  // HWY_ONCE
