@@ -58,6 +58,7 @@ class ATTEND_TOOLKIT_API Muon : public Optimizer {
 
 /// The nearest matrices to x [.., M, N] with singular values of 1, nearly: between 0.68 and 1.21 where those
 /// of x are not tiny against its norm. All zeros stay zeros.
+/// Throws: c10::Error unless x has two axes or more, c10::ValueError unless iterations > 0.
 ATTEND_TOOLKIT_API torch::Tensor orthogonalized(const torch::Tensor& x, int64_t iterations = 5);
 
 }  // namespace attend

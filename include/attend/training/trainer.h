@@ -42,7 +42,10 @@ enum class Precision {
 };
 
 /// What changes the weights by their gradients.
-enum class OptimizerKind { kAdam, kMuon };
+enum class OptimizerKind {
+  kAdam,  // `Adam` of all parameters
+  kMuon,  // `Muon` of the matrices between layers, `Adam` of all else
+};
 
 /// What a run of `Trainer` does.
 struct ATTEND_TOOLKIT_API TrainerOptions {
