@@ -69,6 +69,8 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   add("--shuffle-pairs", o.shuffle_pairs,
       "Pairs in memory at a time, which batches are made of; fewer than the corpus: in random "
       "blocks");
+  add("--bpe-dropout", o.bpe_dropout,
+      "Part of the joints that BPE leaves out, anew in each epoch, [0, 1); 0: the same subwords");
   add("--label-smoothing", o.label_smoothing, "Label smoothing, [0, 1)");
   add("--clip-norm", o.clip_norm, "Largest norm of a gradient; 0: no limit");
   add("--exponential-smoothing", o.exponential_smoothing,
@@ -188,6 +190,8 @@ int train(TrainOptions& o) {
       o.valid_sets.empty() ? ParallelText{} : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
 
   const bool resume = o.trainer.reload && has_snapshot(o.model_dir);
+  TORCH_CHECK_VALUE(resume || o.trainer.bpe_dropout == 0 || o.subwords.model == SubwordModel::kBpe,
+                    "--bpe-dropout: expected --subword-model bpe, got unigram");
   workers.barrier();  // nobody writes before all have looked
   const auto tokenizer = make_tokenizer(o, resume, workers, console);
   torch::manual_seed(o.trainer.seed);

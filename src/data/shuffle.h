@@ -15,6 +15,14 @@ inline std::mt19937_64 random_engine(uint64_t seed, uint64_t epoch) {
   return std::mt19937_64(seeds);
 }
 
+/// The same for a part of it, such as some of its pairs.
+inline std::mt19937_64 random_engine(uint64_t seed, uint64_t epoch, uint64_t part) {
+  std::seed_seq seeds{static_cast<uint32_t>(seed),  static_cast<uint32_t>(seed >> 32U),
+                      static_cast<uint32_t>(epoch), static_cast<uint32_t>(epoch >> 32U),
+                      static_cast<uint32_t>(part),  static_cast<uint32_t>(part >> 32U)};
+  return std::mt19937_64(seeds);
+}
+
 /// Fisher and Yates; std::shuffle and the standard distributions differ between libraries, the
 /// engine does not. The modulo's bias is below 2^-32 for any corpus that fits in memory.
 inline void shuffle(std::vector<size_t>& values, std::mt19937_64& random) {

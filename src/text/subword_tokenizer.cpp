@@ -502,6 +502,13 @@ bool SubwordTokenizer::separate_vocabs() const {
   return impl_->source.vocabulary != impl_->target.vocabulary;
 }
 
+const std::string& SubwordTokenizer::source_model() const {
+  return impl_->files.at(kSourceModelFile);
+}
+const std::string& SubwordTokenizer::target_model() const {
+  return impl_->files.at(kTargetModelFile);
+}
+
 std::vector<int64_t> word_indices(const std::vector<std::string>& pieces,
                                   const SpecialTokens& special) {
   std::vector<int64_t> words(pieces.size(), -1);

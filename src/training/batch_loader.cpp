@@ -31,10 +31,7 @@ BatchShare BatchLoader::next() {
 BatchShare BatchLoader::make(CorpusPosition at) {
   const auto& pairs = pools_.pool(seed_, at.epoch, at.pool);
   if (plan_.empty() || planned_.epoch != at.epoch || planned_.pool != at.pool) {
-    // Pools of an epoch are planned with different random numbers.
-    constexpr unsigned kPoolShift = 32;
-    plan_ = plan_batches(pairs, batch_tokens_, seed_,
-                         at.epoch + (static_cast<uint64_t>(at.pool) << kPoolShift));
+    plan_ = plan_batches(pairs, batch_tokens_, seed_, pool_number(at.epoch, at.pool));
     planned_ = at;
   }
   const auto& chosen = plan_.at(at.batch);

@@ -4,14 +4,46 @@
 #include <numeric>
 
 #include "data/shuffle.h"
+#include "detail/parallel.h"
 
 namespace attend::detail {
+namespace {
 
-PairPools::PairPools(std::vector<TokenPair> pairs)
-    : size_(pairs.size()), fingerprint_(attend::fingerprint(pairs)), pairs_(std::move(pairs)) {}
+std::vector<TokenPair> cut(const std::vector<TokenPair>& pairs, const PairCutter& cutter,
+                           uint64_t seed, uint64_t pool) {
+  // So many share random numbers, whatever the number of threads.
+  constexpr size_t kBlock = 256;
+  std::vector<TokenPair> result(pairs.size());
+  const auto fits = [&](const std::vector<int64_t>& ids) {
+    return static_cast<int64_t>(ids.size()) - 1 <= cutter.max_length;
+  };
+  const auto blocks = static_cast<int64_t>((pairs.size() + kBlock - 1) / kBlock);
+  parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
+    for (auto block = static_cast<size_t>(first); block < static_cast<size_t>(last); ++block) {
+      auto random = random_engine(seed, pool, block);
+      const auto end = std::min(pairs.size(), (block + 1) * kBlock);
+      for (auto i = block * kBlock; i < end; ++i) {
+        auto source = cutter.dropout.sample_source(pairs[i].source, random);
+        auto target = cutter.dropout.sample_target(pairs[i].target, random);
+        result[i] = {fits(source) ? std::move(source) : pairs[i].source,
+                     fits(target) ? std::move(target) : pairs[i].target};
+      }
+    }
+  });
+  return result;
+}
 
-PairPools::PairPools(TokenFile file, int64_t pool_pairs)
+}  // namespace
+
+PairPools::PairPools(std::vector<TokenPair> pairs, std::optional<PairCutter> cutter)
+    : cutter_(std::move(cutter)),
+      size_(pairs.size()),
+      fingerprint_(attend::fingerprint(pairs)),
+      pairs_(std::move(pairs)) {}
+
+PairPools::PairPools(TokenFile file, int64_t pool_pairs, std::optional<PairCutter> cutter)
     : file_(std::move(file)),
+      cutter_(std::move(cutter)),
       size_(file_->size()),
       pool_blocks_(std::max<size_t>(1, static_cast<size_t>(pool_pairs) / TokenFile::kBlockPairs)),
       fingerprint_(file_->fingerprint()) {
@@ -19,6 +51,17 @@ PairPools::PairPools(TokenFile file, int64_t pool_pairs)
 }
 
 const std::vector<TokenPair>& PairPools::pool(uint64_t seed, uint64_t epoch, size_t index) {
+  if (!cutter_) return uncut_pool(seed, epoch, index);
+  if (const std::pair wanted(epoch, index); cut_pool_ != wanted) {
+    cut_.clear();
+    cut_pool_.reset();
+    cut_ = cut(uncut_pool(seed, epoch, index), *cutter_, seed, pool_number(epoch, index));
+    cut_pool_ = wanted;
+  }
+  return cut_;
+}
+
+const std::vector<TokenPair>& PairPools::uncut_pool(uint64_t seed, uint64_t epoch, size_t index) {
   if (!file_) return pairs_;
   std::vector<size_t> blocks(file_->blocks());
   std::iota(blocks.begin(), blocks.end(), 0);

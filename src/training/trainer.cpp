@@ -50,6 +50,14 @@ std::unique_ptr<Optimizer> make_optimizer(const torch::nn::Module& module,
   return std::make_unique<Adam>(module, options.adam);
 }
 
+// None where subwords stay as they are.
+std::optional<detail::PairCutter> make_cutter(const SubwordTokenizer& tokenizer,
+                                              const PairFilter& filter,
+                                              const TrainerOptions& options) {
+  if (options.bpe_dropout == 0) return std::nullopt;
+  return detail::PairCutter{BpeDropout(tokenizer, options.bpe_dropout), filter.max_length};
+}
+
 // One seed for each update of each process or thread, so that nothing else decides its random numbers.
 // Source: the finaliser of SplitMix64, Steele et al., 2014, doi:10.1145/2660193.2660195.
 uint64_t seed_of(uint64_t seed, int64_t update, int64_t worker) {
@@ -76,6 +84,7 @@ void TrainerOptions::validate() const {
   detail::check_positive("TrainerOptions", "valid_beam_size", valid_beam_size);
   detail::check_positive("TrainerOptions", "max_bad_updates", max_bad_updates);
   detail::check_probability("TrainerOptions", "label_smoothing", label_smoothing);
+  detail::check_probability("TrainerOptions", "bpe_dropout", bpe_dropout);
   detail::check_probability("TrainerOptions", "exponential_smoothing", exponential_smoothing);
   TORCH_CHECK_VALUE(clip_norm >= 0, "TrainerOptions: expected clip_norm >= 0, got ", clip_norm);
   TORCH_CHECK_VALUE(early_stopping >= 0, "TrainerOptions: expected early_stopping >= 0, got ",
@@ -417,6 +426,7 @@ json Trainer::Run::identity() const {
   return {{"corpus", loader_.pools().fingerprint()},
           {"seed", options_.seed},
           {"batch_tokens", options_.batch_tokens},
+          {"bpe_dropout", options_.bpe_dropout},
           {"exponential_smoothing", options_.exponential_smoothing},
           {"optimizer", options_.optimizer == OptimizerKind::kMuon ? "muon" : "adam"},
           {"number of pools", loader_.pools().pools()}};
@@ -552,7 +562,9 @@ Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer token
   TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
   options.validate();
   FilterCounts counts;
-  detail::PairPools pools(encode_pairs(train, tokenizer, filter_for(*model, options), counts));
+  const auto filter = filter_for(*model, options);
+  detail::PairPools pools(encode_pairs(train, tokenizer, filter, counts),
+                          make_cutter(tokenizer, filter, options));
   run_ = std::make_unique<Run>(std::move(model), std::move(tokenizer), std::move(pools), counts,
                                valid, std::move(folder), options, device, workers);
 }
@@ -563,9 +575,10 @@ Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer token
                  const WorkerGroup& workers) {
   TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
   options.validate();
-  run_ = std::make_unique<Run>(std::move(model), std::move(tokenizer),
-                               detail::PairPools(train.file, options.shuffle_pairs), train.counts,
-                               valid, std::move(folder), options, device, workers);
+  detail::PairPools pools(train.file, options.shuffle_pairs,
+                          make_cutter(tokenizer, filter_for(*model, options), options));
+  run_ = std::make_unique<Run>(std::move(model), std::move(tokenizer), std::move(pools),
+                               train.counts, valid, std::move(folder), options, device, workers);
 }
 
 Trainer::~Trainer() = default;

@@ -142,6 +142,23 @@ class Translate(ProgramTest):
         self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 1, "expected scale > 0, got 0")
         self.refused(self.train(model, "--optimizer", "sgd"), 2, "sgd")
 
+    def test_subwords_may_be_drawn_anew_in_each_epoch(self):
+        model = self.folder / "bpe-dropout"
+        dropout = ["--subword-model", "bpe", "--bpe-dropout", "0.2"]
+        status, _, errors = self.train(model, *dropout, "--after", "6u")
+        self.assertEqual(status, 0, errors)
+        self.refused(self.train(model, "--subword-model", "bpe", "--after", "9u"), 1,
+                     "the same bpe_dropout (0.0), got 0.2")
+        status, _, errors = self.train(model, *dropout, "--after", "9u")
+        self.assertEqual(status, 0, errors)
+        self.assertIn("resumed after update 6", errors)
+        new = self.folder / "bpe-dropout-refused"
+        self.refused(self.train(new, "--bpe-dropout", "0.2"), 1,
+                     "--bpe-dropout: expected --subword-model bpe, got unigram")
+        self.assertFalse(new.exists())
+        self.refused(self.train(new, "--subword-model", "bpe", "--bpe-dropout", "1"), 1,
+                     "expected 0 <= bpe_dropout < 1, got 1")
+
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)
         self.refused(run("nonsense", "-m", "x"), 2, "expected demo, train, translate or evaluate, got nonsense")

@@ -101,6 +101,43 @@ TEST_F(TrainerTest, ResumedRunsEndWithTheSameBits) {
   }
 }
 
+// Subwords that each epoch draws anew: the same ones after a stop in the middle of an epoch, other
+// ones than without them.
+TEST_F(TrainerTest, BpeDropoutResumesWithTheSameBits) {
+  tokenizer_ = train_subwords({"10 11 12 101 112 102 110 111", "ab ac bc abc acb bca aab abb"},
+                              {.model = SubwordModel::kBpe, .vocab_size = 40});
+  auto o = options(30);
+  const TemporaryFolder without, with, resumed;
+  train(without, o);
+  o.bpe_dropout = 0.4;
+  train(with, o);
+  int64_t update = 0;
+  TrainerCallbacks callbacks;
+  callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
+  callbacks.stop_requested = [&] { return update >= 17; };
+  EXPECT_TRUE(train(resumed, o, callbacks).interrupted);
+  train(resumed, o);
+  expect_equal(weights_in(resumed), weights_in(with));
+  bool same = true;
+  const auto other = weights_in(without);
+  for (const auto& [name, tensor] : weights_in(with)) same = same && tensor.equal(other.at(name));
+  EXPECT_FALSE(same);
+
+  o.after.amount = 40;
+  o.bpe_dropout = 0.1;
+  EXPECT_THAT([&] { train(with, o); },
+              testing::ThrowsMessage<FileError>(
+                  testing::HasSubstr("expected a run with the same bpe_dropout (0.1), got 0.4")));
+}
+
+TEST_F(TrainerTest, BpeDropoutWantsABpeModel) {
+  const TemporaryFolder folder;
+  auto o = options(3);
+  o.bpe_dropout = 0.1;
+  EXPECT_THAT([&] { train(folder, o); },
+              testing::ThrowsMessage<c10::ValueError>(testing::HasSubstr("expected a BPE model")));
+}
+
 TEST_F(TrainerTest, AnotherOptimizerIsRefused) {
   const TemporaryFolder folder;
   auto o = options(3);

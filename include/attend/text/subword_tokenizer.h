@@ -108,6 +108,10 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   const Vocabulary& target_vocabulary() const;
   bool separate_vocabs() const;
 
+  /// The bytes of `source.spm` and `target.spm`.
+  const std::string& source_model() const;
+  const std::string& target_model() const;
+
   /// Of the source vocabulary.
   int64_t vocab_size() const { return source_vocabulary().size(); }
   int64_t pad_id() const { return source_vocabulary().pad_id(); }

@@ -56,6 +56,8 @@ struct ATTEND_TOOLKIT_API TrainerOptions {
   PairFilter filter;                // which training pairs are left out
   int64_t shuffle_pairs = 1 << 18;  // batches are made of so many pairs at a time: all of them, or
                                     // what is in memory of a larger corpus
+  double bpe_dropout = 0.0;         // [0, 1): the training pairs' subwords are drawn anew in each
+                                    // epoch (`BpeDropout`), 0.1 in the paper; 0: they stay
   double label_smoothing = 0.1;     // [0, 1)
   double clip_norm = 1.0;           // the largest norm of a gradient; 0: no limit
   double exponential_smoothing = 0.0;  // > 0: average the weights, each update with this part; the
@@ -143,7 +145,7 @@ struct TrainingResult {
 /// run may go on with another number of them. The first one writes; the others read the same folder.
 ///
 /// Throws: c10::ValueError for options, FileError for files, c10::Error if the folder's snapshot
-///         belongs to another corpus or model; from `run`, where updates stay without a finite
+///         belongs to another corpus or model, or the tokenizer is not BPE for `bpe_dropout`; from `run`, where updates stay without a finite
 ///         gradient (it names the batch), or where a process is lost. The folder's last snapshot is
 ///         whole then.
 class ATTEND_TOOLKIT_API Trainer {

@@ -1,0 +1,172 @@
+#include "attend/text/bpe_dropout.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sentencepiece_processor.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "attend/text/subword_training.h"
+
+namespace attend::bpe_dropout_test {
+namespace {
+
+using Ids = std::vector<int64_t>;
+
+const std::vector<std::string>& corpus() {
+  static const std::vector<std::string> sentences{
+      "The cat sits on the mat, and the cats sit on the mats.",
+      "Le chat est assis sur le tapis, et les chats sont assis sur les tapis.",
+      "Two young men are outside near many bushes.",
+      "Deux jeunes hommes sont dehors près de buissons.",
+      "Several men in hard hats are operating a giant pulley system.",
+      "Plusieurs hommes en casque font marcher un système de poulies géant.",
+      "日本語 日本 日本人",
+  };
+  return sentences;
+}
+
+SubwordTokenizer make_tokenizer(SubwordModel model = SubwordModel::kBpe) {
+  SubwordTrainingOptions options;
+  options.vocab_size = 150;
+  options.model = model;
+  return train_subwords(corpus(), options);
+}
+
+SubwordTokenizer make_separate_tokenizer() {
+  return make_tokenizer().with_separate_vocabs(std::vector{corpus()[0], corpus()[2]},
+                                               std::vector{corpus()[1], corpus()[3]});
+}
+
+std::vector<std::string> texts() {
+  auto texts = corpus();
+  for (const auto* text :
+       {"", "a", "unseen words: zyzzyva, 12 quarks", ">>fra<< the cat",
+        "a \u2603 and an \U0001F600 in it", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}) {
+    texts.emplace_back(text);
+  }
+  return texts;
+}
+
+std::vector<std::string> pieces_of(const SubwordTokenizer& tokenizer, const Ids& ids) {
+  std::vector<std::string> pieces;
+  for (const auto id : ids) pieces.push_back(tokenizer.source_vocabulary().piece(id));
+  return pieces;
+}
+
+TEST(BpeDropoutTest, WithoutDropoutItCutsAsTheTokenizerDoes) {
+  for (const auto& tokenizer : {make_tokenizer(), make_separate_tokenizer()}) {
+    const BpeDropout none(tokenizer, 0.0);
+    std::mt19937_64 random(1);
+    for (const auto& text : texts()) {
+      const auto source = tokenizer.encode_source(text), target = tokenizer.encode_target(text);
+      EXPECT_EQ(none.sample_source(source, random), source) << text;
+      EXPECT_EQ(none.sample_target(target, random), target) << text;
+    }
+  }
+}
+
+TEST(BpeDropoutTest, TheTextIsTheSame) {
+  for (const auto& tokenizer : {make_tokenizer(), make_separate_tokenizer()}) {
+    for (const auto probability : {0.1, 0.5, 0.9}) {
+      const BpeDropout dropout(tokenizer, probability);
+      std::mt19937_64 random(2);
+      for (const auto& text : texts()) {
+        const auto ids = tokenizer.encode_target(text);
+        const auto sampled = dropout.sample_target(ids, random);
+        EXPECT_EQ(tokenizer.decode_target(sampled), tokenizer.decode_target(ids)) << text;
+        EXPECT_EQ(std::ranges::count(sampled, tokenizer.target_vocabulary().unk_id()),
+                  std::ranges::count(ids, tokenizer.target_vocabulary().unk_id()))
+            << text;
+        EXPECT_EQ(sampled.back(), tokenizer.target_vocabulary().eos_id()) << text;
+      }
+    }
+  }
+}
+
+TEST(BpeDropoutTest, ASeedGivesItsSubwordsAndAnotherOneOthers) {
+  const auto tokenizer = make_tokenizer();
+  const BpeDropout dropout(tokenizer, 0.3);
+  const auto sample = [&](uint64_t seed) {
+    std::mt19937_64 random(seed);
+    Ids all;
+    for (const auto& text : corpus()) {
+      const auto ids = dropout.sample_source(tokenizer.encode_source(text), random);
+      all.insert(all.end(), ids.begin(), ids.end());
+    }
+    return all;
+  };
+  EXPECT_EQ(sample(3), sample(3));
+  EXPECT_NE(sample(3), sample(4));
+}
+
+TEST(BpeDropoutTest, NearOneLeavesCharacters) {
+  const auto tokenizer = make_tokenizer();
+  const BpeDropout dropout(tokenizer, std::nextafter(1.0, 0.0));
+  std::mt19937_64 random(5);
+  EXPECT_THAT(
+      pieces_of(tokenizer, dropout.sample_source(tokenizer.encode_source("the près"), random)),
+      testing::ElementsAre("▁", "t", "h", "e", "▁", "p", "r", "è", "s", "</s>"));
+}
+
+TEST(BpeDropoutTest, SpecialTokensAndLanguageCodesStay) {
+  const auto tokenizer = make_tokenizer();
+  const BpeDropout dropout(tokenizer, 0.99);
+  std::mt19937_64 random(6);
+  const auto unk = tokenizer.unk_id(), pad = tokenizer.pad_id(), eos = tokenizer.eos_id();
+  const auto a = tokenizer.source_vocabulary().id("a");
+  const Ids ids{pad, a, unk, a, eos, pad};
+  EXPECT_EQ(dropout.sample_source(ids, random), ids);
+  EXPECT_EQ(dropout.sample_source({}, random), Ids{});
+}
+
+// The cuts of a word are as frequent as SentencePiece's own. With n draws each, the difference of two
+// frequencies has a standard deviation of at most sqrt(1 / (2 n)) = 0.005; 5 of them are allowed.
+TEST(BpeDropoutTest, CutsAreAsFrequentAsSentencePiecesOwn) {
+  constexpr int kDraws = 20'000;
+  constexpr double kProbability = 0.25;
+  const auto tokenizer = make_tokenizer();
+  sentencepiece::SentencePieceProcessor processor;
+  ASSERT_TRUE(processor.LoadFromSerializedProto(tokenizer.source_model()).ok());
+  const BpeDropout dropout(tokenizer, kProbability);
+  std::mt19937_64 random(7);
+  for (const std::string text : {"the cats", "hommes"}) {
+    const auto ids = tokenizer.encode_source(text);
+    std::map<std::vector<std::string>, double> own, theirs;
+    for (int i = 0; i < kDraws; ++i) {
+      auto cut = pieces_of(tokenizer, dropout.sample_source(ids, random));
+      cut.pop_back();  // </s>
+      own[cut] += 1.0 / kDraws;
+      std::vector<std::string> pieces;
+      ASSERT_TRUE(processor.SampleEncode(text, /*nbest_size=*/-1, kProbability, &pieces).ok());
+      theirs[pieces] += 1.0 / kDraws;
+    }
+    EXPECT_GT(own.size(), 10U) << text;
+    for (const auto& [cut, frequency] : own) {
+      EXPECT_NEAR(frequency, theirs[cut], 0.025) << testing::PrintToString(cut);
+    }
+    for (const auto& [cut, frequency] : theirs) {
+      EXPECT_NEAR(frequency, own[cut], 0.025) << testing::PrintToString(cut);
+    }
+  }
+}
+
+TEST(BpeDropoutTest, BadArgumentsAreNamed) {
+  const auto tokenizer = make_tokenizer();
+  for (const auto probability : {-0.1, 1.0, std::nan("")}) {
+    EXPECT_THROW(BpeDropout(tokenizer, probability), c10::ValueError) << probability;
+  }
+  EXPECT_THAT([] { BpeDropout(make_tokenizer(SubwordModel::kUnigram), 0.1); },
+              testing::ThrowsMessage<c10::ValueError>(
+                  testing::HasSubstr("BpeDropout: expected a BPE model, got a unigram model")));
+  std::mt19937_64 random(8);
+  EXPECT_THROW(BpeDropout(tokenizer, 0.1).sample_source({9999}, random), c10::ValueError);
+}
+
+}  // namespace
+}  // namespace attend::bpe_dropout_test
