@@ -25,8 +25,9 @@ std::vector<TokenPair> cut(const std::vector<TokenPair>& pairs, const PairCutter
       for (auto i = block * kBlock; i < end; ++i) {
         auto source = cutter.dropout.sample_source(pairs[i].source, random);
         auto target = cutter.dropout.sample_target(pairs[i].target, random);
-        result[i] = {fits(source) ? std::move(source) : pairs[i].source,
-                     fits(target) ? std::move(target) : pairs[i].target};
+        if (!fits(source)) source = pairs[i].source;
+        if (!fits(target)) target = pairs[i].target;
+        result[i] = {std::move(source), std::move(target)};
       }
     }
   });
