@@ -70,7 +70,8 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
       "Pairs in memory at a time, which batches are made of; fewer than the corpus: in random "
       "blocks");
   add("--bpe-dropout", o.bpe_dropout,
-      "Part of the joints that BPE leaves out, anew in each epoch, [0, 1); 0: the same subwords");
+      "Probability that a merge of BPE is left out, drawn anew in each epoch, [0, 1); needs "
+      "--subword-model bpe");
   add("--label-smoothing", o.label_smoothing, "Label smoothing, [0, 1)");
   add("--clip-norm", o.clip_norm, "Largest norm of a gradient; 0: no limit");
   add("--exponential-smoothing", o.exponential_smoothing,

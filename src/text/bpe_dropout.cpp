@@ -20,15 +20,15 @@ using Processor = sentencepiece::SentencePieceProcessor;
 
 constexpr auto kBpeDropout = "BpeDropout";
 
-bool is_due(std::mt19937_64& random, double probability) {
+bool is_left_out(std::mt19937_64& random, double probability) {
   constexpr unsigned kMantissa = 53;  // bits of a double in [0, 1)
-  constexpr unsigned kUnused = 64 - kMantissa;
+  constexpr unsigned kSpareBits = 64 - kMantissa;
   const auto draw =
-      static_cast<double>(random() >> kUnused) / static_cast<double>(uint64_t{1} << kMantissa);
+      static_cast<double>(random() >> kSpareBits) / static_cast<double>(uint64_t{1} << kMantissa);
   return draw < probability;
 }
 
-// The joints of one language's model.
+// The merges of one language's model.
 class Merges {
  public:
   Merges(const std::string& model, const Vocabulary& vocabulary) : vocabulary_(vocabulary) {
@@ -46,11 +46,18 @@ class Merges {
     for (int i = 0; i < processor.GetPieceSize(); ++i) {
       const bool is_text =
           !processor.IsControl(i) && !processor.IsUnknown(i) && !processor.IsByte(i);
-      // An unused piece joins others, and is taken apart where nothing joins it.
+      // An unused piece merges with others, and is taken apart where it does not.
       const auto& piece = processor.IdToPiece(i);
-      const auto id = processor.IsUnused(i) ? kUnused : vocabulary.id(piece);
+      const bool is_used = !processor.IsUnused(i) && vocabulary.contains(piece);
+      const auto id = is_used ? vocabulary.id(piece) : kUnused;
       if (is_text) pieces_.emplace(piece, Piece{processor.GetScore(i), id});
     }
+    // What users defined is one piece from the start, whatever its length.
+    std::vector<std::string> defined;
+    for (const auto& [piece, ignored] : pieces_) {
+      if (!can_be_made(piece)) defined.push_back(piece);
+    }
+    for (const auto& piece : defined) pieces_.erase(piece);
   }
 
   std::vector<int64_t> sample(const std::vector<int64_t>& ids, double probability,
@@ -87,7 +94,7 @@ class Merges {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
-  // A part of a text. What is joined to the one before it is empty.
+  // A part of a text. What is merged with the one before it is empty.
   struct Symbol {
     std::string_view text;
     size_t previous = 0, next = 0;
@@ -104,22 +111,35 @@ class Merges {
     }
   };
 
+  // A character, or two pieces side by side.
+  bool can_be_made(std::string_view piece) const {
+    auto left = detail::first_code_point(piece).length;
+    if (left == piece.size()) return true;
+    for (; left < piece.size(); left += detail::first_code_point(piece.substr(left)).length) {
+      if (pieces_.contains(piece.substr(0, left)) && pieces_.contains(piece.substr(left))) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   void cut(std::string_view text, double probability, std::mt19937_64& random,
            std::vector<int64_t>& ids) const {
     if (text.empty()) return;
     auto symbols = characters(text);
     const auto end = symbols.size();
-    // How an unused piece was joined: the size of its left part.
+    // Where an unused piece is taken apart: between the last pair that was offered for it, as
+    // SentencePiece does.
     std::unordered_map<std::string_view, size_t> parts;
     std::priority_queue<Candidate> candidates;
     const auto offer = [&](size_t left, size_t right) {
       if (left == end || right == end) return;
-      const std::string_view joined(symbols[left].text.data(),
+      const std::string_view merged(symbols[left].text.data(),
                                     symbols[left].text.size() + symbols[right].text.size());
-      const auto piece = pieces_.find(joined);
+      const auto piece = pieces_.find(merged);
       if (piece == pieces_.end()) return;
-      candidates.push({piece->second.score, left, joined.size()});
-      if (piece->second.id == kUnused) parts[joined] = symbols[left].text.size();
+      candidates.push({piece->second.score, left, merged.size()});
+      if (piece->second.id == kUnused) parts[merged] = symbols[left].text.size();
     };
     for (size_t i = 0; i + 1 < end; ++i) offer(i, i + 1);
     while (!candidates.empty()) {
@@ -127,12 +147,12 @@ class Merges {
       candidates.pop();
       auto& left = symbols[best.left];
       const auto right = left.next;
-      // One of the two was joined to another meanwhile.
+      // One of the two was merged with another meanwhile.
       if (left.text.empty() || right == end ||
           left.text.size() + symbols[right].text.size() != best.size) {
         continue;
       }
-      if (is_due(random, probability)) continue;
+      if (is_left_out(random, probability)) continue;
       left.text = {left.text.data(), best.size};
       left.next = symbols[right].next;
       symbols[right].text = {};

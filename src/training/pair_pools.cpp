@@ -9,13 +9,13 @@
 namespace attend::detail {
 namespace {
 
-std::vector<TokenPair> cut(const std::vector<TokenPair>& pairs, const PairCutter& cutter,
-                           uint64_t seed, uint64_t pool) {
+void cut_anew(std::vector<TokenPair>& pairs, const PairCutter& cutter, uint64_t seed,
+              uint64_t pool) {
   // So many share random numbers, whatever the number of threads.
   constexpr size_t kBlock = 256;
-  std::vector<TokenPair> result(pairs.size());
-  const auto fits = [&](const std::vector<int64_t>& ids) {
-    return static_cast<int64_t>(ids.size()) - 1 <= cutter.max_length;
+  const auto replace = [&](std::vector<int64_t>& ids, const std::vector<int64_t>& sampled) {
+    if (static_cast<int64_t>(sampled.size()) - 1 > cutter.max_length) return;
+    ids = std::vector<int64_t>(sampled.begin(), sampled.end());  // without room to grow
   };
   const auto blocks = static_cast<int64_t>((pairs.size() + kBlock - 1) / kBlock);
   parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
@@ -23,15 +23,11 @@ std::vector<TokenPair> cut(const std::vector<TokenPair>& pairs, const PairCutter
       auto random = random_engine(seed, pool, block);
       const auto end = std::min(pairs.size(), (block + 1) * kBlock);
       for (auto i = block * kBlock; i < end; ++i) {
-        auto source = cutter.dropout.sample_source(pairs[i].source, random);
-        auto target = cutter.dropout.sample_target(pairs[i].target, random);
-        if (!fits(source)) source = pairs[i].source;
-        if (!fits(target)) target = pairs[i].target;
-        result[i] = {std::move(source), std::move(target)};
+        replace(pairs[i].source, cutter.dropout.sample_source(pairs[i].source, random));
+        replace(pairs[i].target, cutter.dropout.sample_target(pairs[i].target, random));
       }
     }
   });
-  return result;
 }
 
 }  // namespace
@@ -53,13 +49,20 @@ PairPools::PairPools(TokenFile file, int64_t pool_pairs, std::optional<PairCutte
 
 const std::vector<TokenPair>& PairPools::pool(uint64_t seed, uint64_t epoch, size_t index) {
   if (!cutter_) return uncut_pool(seed, epoch, index);
-  if (const std::pair wanted(epoch, index); cut_pool_ != wanted) {
-    cut_.clear();
+  // Of several pools each is read again anyway, and cut where it lies.
+  auto& cut = pools_ > 1 ? pairs_ : cut_;
+  if (const std::tuple wanted(seed, epoch, index); cut_pool_ != wanted) {
     cut_pool_.reset();
-    cut_ = cut(uncut_pool(seed, epoch, index), *cutter_, seed, pool_number(epoch, index));
+    const auto& uncut = uncut_pool(seed, epoch, index);
+    if (pools_ > 1) {
+      blocks_.clear();  // what the file holds is no longer in memory
+    } else {
+      cut = uncut;
+    }
+    cut_anew(cut, *cutter_, seed, pool_number(epoch, index));
     cut_pool_ = wanted;
   }
-  return cut_;
+  return cut;
 }
 
 const std::vector<TokenPair>& PairPools::uncut_pool(uint64_t seed, uint64_t epoch, size_t index) {

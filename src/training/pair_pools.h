@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <optional>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "attend/data/batches.h"
@@ -27,7 +27,8 @@ struct PairCutter {
 ///
 /// A corpus in memory is one pool. A file of more than `pool_pairs` pairs has several: each epoch
 /// draws its blocks in another order, so pairs that lie far apart meet in a pool. With a cutter their
-/// subwords are others in each epoch; the fingerprint is that of the corpus itself.
+/// subwords are others in each epoch, those of an only pool in a second copy; the fingerprint is that
+/// of the corpus itself.
 class PairPools {
  public:
   explicit PairPools(std::vector<TokenPair> pairs, std::optional<PairCutter> cutter = {});
@@ -48,9 +49,9 @@ class PairPools {
   size_t size_ = 0, pools_ = 1, pool_blocks_ = 0;
   uint64_t fingerprint_ = 0;
   std::vector<TokenPair> pairs_;
-  std::vector<size_t> blocks_;                           // those in `pairs_`
-  std::vector<TokenPair> cut_;                           // `pairs_` with other subwords
-  std::optional<std::pair<uint64_t, size_t>> cut_pool_;  // epoch and index of `cut_`
+  std::vector<size_t> blocks_;  // those in `pairs_`
+  std::vector<TokenPair> cut_;  // the only pool's pairs with other subwords
+  std::optional<std::tuple<uint64_t, uint64_t, size_t>> cut_pool_;  // what it was asked for with
 };
 
 }  // namespace attend::detail

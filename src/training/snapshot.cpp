@@ -45,6 +45,9 @@ Snapshot read_snapshot(const std::filesystem::path& path, const json& identity) 
   try {
     snapshot.identity = json::parse(file.metadata.at("identity"));
     snapshot.state = json::parse(file.metadata.at("state"));
+    if (!snapshot.identity.contains("bpe_dropout")) {
+      snapshot.identity["bpe_dropout"] = 0.0;  // written before there was such a thing
+    }
     for (const auto& [key, value] : identity.items()) {
       if (snapshot.identity.at(key) != value) {
         throw FileError(path,

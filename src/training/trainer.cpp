@@ -423,13 +423,16 @@ void Trainer::Run::finish_with_mean(std::vector<ValidationReport>& reports) {
 }
 
 json Trainer::Run::identity() const {
-  return {{"corpus", loader_.pools().fingerprint()},
-          {"seed", options_.seed},
-          {"batch_tokens", options_.batch_tokens},
-          {"bpe_dropout", options_.bpe_dropout},
-          {"exponential_smoothing", options_.exponential_smoothing},
-          {"optimizer", options_.optimizer == OptimizerKind::kMuon ? "muon" : "adam"},
-          {"number of pools", loader_.pools().pools()}};
+  json identity{{"corpus", loader_.pools().fingerprint()},
+                {"seed", options_.seed},
+                {"batch_tokens", options_.batch_tokens},
+                {"bpe_dropout", options_.bpe_dropout},
+                {"exponential_smoothing", options_.exponential_smoothing},
+                {"optimizer", options_.optimizer == OptimizerKind::kMuon ? "muon" : "adam"},
+                {"number of pools", loader_.pools().pools()}};
+  // A side that dropout makes longer than that stays as it was.
+  if (options_.bpe_dropout > 0) identity["max_length"] = filter_.max_length;
+  return identity;
 }
 
 void Trainer::Run::save_snapshot() const {

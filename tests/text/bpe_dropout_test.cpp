@@ -3,15 +3,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "attend/text/subword_training.h"
+#include "support/temporary_folder.h"
 
 namespace attend::bpe_dropout_test {
 namespace {
@@ -114,7 +119,60 @@ TEST(BpeDropoutTest, NearOneLeavesCharacters) {
       testing::ElementsAre("▁", "t", "h", "e", "▁", "p", "r", "è", "s", "</s>"));
 }
 
-TEST(BpeDropoutTest, SpecialTokensAndLanguageCodesStay) {
+// A folder whose vocabulary holds a language code and lacks a piece of the model.
+TEST(BpeDropoutTest, LanguageCodesStayAndWhatTheVocabularyLacksIsCutFurther) {
+  const testing_support::TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  const auto path = folder.path() / "vocab.json";
+  auto vocabulary = nlohmann::json::parse(std::ifstream(path));
+  const auto lacking = vocabulary.at("▁t").get<int64_t>();
+  vocabulary.erase("▁t");
+  vocabulary[">>fra<<"] = lacking;
+  std::ofstream(path) << vocabulary;
+  const auto tokenizer = SubwordTokenizer::load(folder.path());
+  const auto ids = tokenizer.encode_source(">>fra<< the mat");
+  ASSERT_EQ(ids.front(), lacking);
+  ASSERT_EQ(std::ranges::count(ids, tokenizer.unk_id()), 0);
+  const BpeDropout dropout(tokenizer, 0.5);
+  std::mt19937_64 random(9);
+  for (int i = 0; i < 200; ++i) {
+    const auto sampled = dropout.sample_source(ids, random);
+    EXPECT_EQ(sampled.front(), lacking);
+    EXPECT_EQ(std::ranges::count(sampled, tokenizer.unk_id()), 0);
+    EXPECT_EQ(tokenizer.decode_target(sampled), tokenizer.decode_target(ids));
+  }
+}
+
+TEST(BpeDropoutTest, WhatUsersDefinedIsNotCut) {
+  // What train_subwords never makes; SentencePiece's own trainer does.
+  const testing_support::TemporaryFolder folder;
+  std::ofstream text(folder.path() / "text");
+  for (const auto& sentence : corpus()) text << sentence << "\n";
+  text.close();
+  const auto prefix = (folder.path() / "m").string();
+  ASSERT_TRUE(
+      sentencepiece::SentencePieceTrainer::Train({{"input", (folder.path() / "text").string()},
+                                                  {"model_prefix", prefix},
+                                                  {"model_type", "bpe"},
+                                                  {"vocab_size", "120"},
+                                                  {"user_defined_symbols", "mdhz"},
+                                                  {"bos_id", "-1"},
+                                                  {"minloglevel", "2"}})
+          .ok());
+  std::ostringstream model;
+  model << std::ifstream(prefix + ".model", std::ios::binary).rdbuf();
+  const auto tokenizer = SubwordTokenizer::from_joint_model(model.str());
+  const auto ids = tokenizer.encode_source("the mdhz mat");
+  const auto defined = tokenizer.source_vocabulary().id("mdhz");
+  ASSERT_EQ(std::ranges::count(ids, defined), 1);
+  std::mt19937_64 random(10);
+  EXPECT_EQ(BpeDropout(tokenizer, 0.0).sample_source(ids, random), ids);
+  const auto sampled = BpeDropout(tokenizer, 0.9).sample_source(ids, random);
+  EXPECT_GT(sampled.size(), ids.size());
+  EXPECT_EQ(std::ranges::count(sampled, defined), 1);
+}
+
+TEST(BpeDropoutTest, SpecialTokensStay) {
   const auto tokenizer = make_tokenizer();
   const BpeDropout dropout(tokenizer, 0.99);
   std::mt19937_64 random(6);
@@ -125,17 +183,18 @@ TEST(BpeDropoutTest, SpecialTokensAndLanguageCodesStay) {
   EXPECT_EQ(dropout.sample_source({}, random), Ids{});
 }
 
-// The cuts of a word are as frequent as SentencePiece's own. With n draws each, the difference of two
-// frequencies has a standard deviation of at most sqrt(1 / (2 n)) = 0.005; 5 of them are allowed.
+// The cuts of a word are as frequent as SentencePiece's own, with a vocabulary that lacks pieces too.
+// The difference of two frequencies near f, of n draws each, has a standard deviation of
+// sqrt(2 f (1 - f) / n); 5 of them are allowed, and a few draws of what is rare.
 TEST(BpeDropoutTest, CutsAreAsFrequentAsSentencePiecesOwn) {
   constexpr int kDraws = 20'000;
   constexpr double kProbability = 0.25;
-  const auto tokenizer = make_tokenizer();
-  sentencepiece::SentencePieceProcessor processor;
-  ASSERT_TRUE(processor.LoadFromSerializedProto(tokenizer.source_model()).ok());
-  const BpeDropout dropout(tokenizer, kProbability);
+  sentencepiece::SetRandomGeneratorSeed(7);
   std::mt19937_64 random(7);
-  for (const std::string text : {"the cats", "hommes"}) {
+  const auto compare = [&](const SubwordTokenizer& tokenizer, const std::string& text) {
+    sentencepiece::SentencePieceProcessor processor;
+    ASSERT_TRUE(processor.LoadFromSerializedProto(tokenizer.source_model()).ok());
+    const BpeDropout dropout(tokenizer, kProbability);
     const auto ids = tokenizer.encode_source(text);
     std::map<std::vector<std::string>, double> own, theirs;
     for (int i = 0; i < kDraws; ++i) {
@@ -147,12 +206,15 @@ TEST(BpeDropoutTest, CutsAreAsFrequentAsSentencePiecesOwn) {
       theirs[pieces] += 1.0 / kDraws;
     }
     EXPECT_GT(own.size(), 10U) << text;
+    for (const auto& [cut, frequency] : theirs) own.try_emplace(cut, 0.0);
     for (const auto& [cut, frequency] : own) {
-      EXPECT_NEAR(frequency, theirs[cut], 0.025) << testing::PrintToString(cut);
+      const auto f = std::max(frequency, theirs[cut]);
+      EXPECT_NEAR(frequency, theirs[cut], 5 * std::sqrt(2 * f * (1 - f) / kDraws) + 5.0 / kDraws)
+          << testing::PrintToString(cut);
     }
-    for (const auto& [cut, frequency] : theirs) {
-      EXPECT_NEAR(frequency, own[cut], 0.025) << testing::PrintToString(cut);
-    }
+  };
+  for (const auto& tokenizer : {make_tokenizer(), make_separate_tokenizer()}) {
+    for (const auto* text : {"the cats", "many bushes"}) compare(tokenizer, text);
   }
 }
 

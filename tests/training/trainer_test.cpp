@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <fstream>
@@ -71,6 +72,17 @@ class TrainerTest : public testing::Test {
     return trainer.run(callbacks);
   }
 
+  // Words of several digits or letters, and a BPE that merges them.
+  void make_words() {
+    for (auto* text : {&train_, &valid_}) {
+      for (auto& sentence : text->source) std::erase(sentence, ' ');
+      for (auto& sentence : text->target) std::erase(sentence, ' ');
+    }
+    auto sentences = train_.source;
+    sentences.insert(sentences.end(), train_.target.begin(), train_.target.end());
+    tokenizer_ = train_subwords(sentences, {.model = SubwordModel::kBpe, .vocab_size = 60});
+  }
+
   ParallelText train_ = reversed_digits(300, 1), valid_ = reversed_digits(20, 99);
   SubwordTokenizer tokenizer_ = tokenizer_for(train_);
 };
@@ -104,8 +116,7 @@ TEST_F(TrainerTest, ResumedRunsEndWithTheSameBits) {
 // Subwords that each epoch draws anew: the same ones after a stop in the middle of an epoch, other
 // ones than without them.
 TEST_F(TrainerTest, BpeDropoutResumesWithTheSameBits) {
-  tokenizer_ = train_subwords({"10 11 12 101 112 102 110 111", "ab ac bc abc acb bca aab abb"},
-                              {.model = SubwordModel::kBpe, .vocab_size = 40});
+  make_words();
   auto o = options(30);
   const TemporaryFolder without, with, resumed;
   train(without, o);
@@ -128,6 +139,104 @@ TEST_F(TrainerTest, BpeDropoutResumesWithTheSameBits) {
   EXPECT_THAT([&] { train(with, o); },
               testing::ThrowsMessage<FileError>(
                   testing::HasSubstr("expected a run with the same bpe_dropout (0.1), got 0.4")));
+}
+
+// Notes the sources that it is trained on.
+class WritingModel : public Seq2SeqImpl {
+ public:
+  using Seq2SeqImpl::Seq2SeqImpl;
+  torch::Tensor loss_sum(const torch::Tensor& source, const torch::Tensor& target,
+                         const torch::Tensor& labels, double label_smoothing) override {
+    if (is_training()) sources.push_back(source.clone());
+    return Seq2SeqImpl::loss_sum(source, target, labels, label_smoothing);
+  }
+  std::vector<torch::Tensor> sources;
+};
+
+// Each epoch holds the same texts in other subwords, none longer than may be; in one pool as in
+// several of a file.
+TEST_F(TrainerTest, EachEpochDrawsItsSubwords) {
+  constexpr int64_t kMaxLength = 3;
+  make_words();
+  const ParallelText text = reversed_digits(2100, 5);
+  for (const bool is_file : {false, true}) {
+    const TemporaryFolder folder;
+    auto o = options(1);
+    o.after = {2, Duration::Unit::kEpochs};
+    o.valid_freq = o.after;
+    o.batch_tokens = 512;
+    o.batch_shares = 1;
+    o.bpe_dropout = 0.5;
+    o.filter.max_length = kMaxLength;
+    o.shuffle_pairs = TokenFile::kBlockPairs;
+    torch::manual_seed(7);
+    auto model = std::make_shared<WritingModel>(model_options(tokenizer_));
+    const auto seen = [&](const std::function<void()>& run) {
+      model->sources.clear();
+      run();
+      return model->sources;
+    };
+    std::vector<int64_t> ends;  // batches of each epoch
+    TrainerCallbacks callbacks;
+    int64_t epoch = 1;
+    callbacks.progress = [&](const TrainingReport& report) {
+      if (report.epoch != epoch) ends.push_back(report.update - 1);
+      epoch = report.epoch;
+    };
+    auto words = text;
+    for (auto& sentence : words.source) std::erase(sentence, ' ');
+    for (auto& sentence : words.target) std::erase(sentence, ' ');
+    const auto corpus = [&] {
+      std::ofstream source(folder.path() / "source"), target(folder.path() / "target");
+      for (const auto& sentence : words.source) source << sentence << "\n";
+      for (const auto& sentence : words.target) target << sentence << "\n";
+      source.close();
+      target.close();
+      return encode_corpus(folder.path() / "source", folder.path() / "target", tokenizer_,
+                           folder.path() / "tokens", filter_for(*model, o));
+    };
+    const auto sources = seen([&] {
+      if (is_file) {
+        const auto encoded = corpus();
+        ASSERT_GT(encoded.file.blocks(), 1U);
+        Trainer(model, tokenizer_, encoded, valid_, folder.path() / "m", o).run(callbacks);
+      } else {
+        Trainer(model, tokenizer_, words, valid_, folder.path() / "m", o).run(callbacks);
+      }
+    });
+    ASSERT_EQ(ends.size(), 1U);
+    std::array<std::multiset<std::string>, 2> texts;
+    std::array<std::multiset<std::vector<int64_t>>, 2> cuts;
+    for (size_t i = 0; i < sources.size(); ++i) {
+      const size_t of = i < static_cast<size_t>(ends[0]) ? 0 : 1;
+      for (const auto& row : sources[i].unbind()) {
+        std::vector<int64_t> ids(row.const_data_ptr<int64_t>(),
+                                 row.const_data_ptr<int64_t>() + row.numel());
+        std::erase(ids, tokenizer_.pad_id());
+        EXPECT_LE(ids.size() - 1, static_cast<size_t>(kMaxLength));
+        texts[of].insert(tokenizer_.decode_target(ids));
+        cuts[of].insert(std::move(ids));
+      }
+    }
+    EXPECT_GT(texts[0].size(), 1000U);
+    EXPECT_EQ(texts[0], texts[1]);
+    EXPECT_NE(cuts[0], cuts[1]);
+  }
+}
+
+// Snapshots from before there was BPE-dropout go on without it.
+TEST_F(TrainerTest, ASnapshotWithoutBpeDropoutGoesOn) {
+  const TemporaryFolder folder;
+  auto o = options(3);
+  train(folder, o);
+  const auto path = folder.path() / "training.safetensors";
+  auto snapshot = read_safetensors(path);
+  auto identity = nlohmann::json::parse(snapshot.metadata.at("identity"));
+  ASSERT_EQ(identity.erase("bpe_dropout"), 1U);
+  snapshot.metadata["identity"] = identity.dump();
+  write_safetensors(path, snapshot);
+  o.after.amount = 5;
+  EXPECT_EQ(train(folder, o).updates, 5);
 }
 
 TEST_F(TrainerTest, BpeDropoutWantsABpeModel) {

@@ -56,8 +56,9 @@ struct ATTEND_TOOLKIT_API TrainerOptions {
   PairFilter filter;                // which training pairs are left out
   int64_t shuffle_pairs = 1 << 18;  // batches are made of so many pairs at a time: all of them, or
                                     // what is in memory of a larger corpus
-  double bpe_dropout = 0.0;         // [0, 1): the training pairs' subwords are drawn anew in each
-                                    // epoch (`BpeDropout`), 0.1 in the paper; 0: they stay
+  double bpe_dropout = 0.0;         // [0, 1): probability of leaving out a merge of BPE; the
+                                    // training pairs are cut anew in each epoch (`BpeDropout`).
+                                    // 0.1 in the paper; 0: subwords stay
   double label_smoothing = 0.1;     // [0, 1)
   double clip_norm = 1.0;           // the largest norm of a gradient; 0: no limit
   double exponential_smoothing = 0.0;  // > 0: average the weights, each update with this part; the
@@ -137,17 +138,18 @@ struct TrainingResult {
 /// file that resuming reads, `training.safetensors`: weights, optimiser, schedule, counters and
 /// random states. Each file is replaced whole or not at all, the snapshot last, so a kill or a full
 /// disk at any moment leaves a folder to go on from. Batch k of epoch e is a pure function of
-/// (seed, e, k, corpus), and so are the random numbers of an update: a resumed run does what the
-/// uninterrupted one would have done, bit by bit on the same CPU with as many threads. Several
-/// threads call the model's `loss_sum` at a time unless `batch_shares` is 1.
+/// (seed, e, k, corpus) and the options that make batches, and so are the random numbers of an
+/// update: a resumed run does what the uninterrupted one would have done, bit by bit on the same CPU
+/// with as many threads. Several threads call the model's `loss_sum` at a time unless `batch_shares` is 1.
 ///
 /// Several processes (`workers`) share each batch, and their gradient is that of the whole batch: a
 /// run may go on with another number of them. The first one writes; the others read the same folder.
 ///
-/// Throws: c10::ValueError for options, FileError for files, c10::Error if the folder's snapshot
-///         belongs to another corpus or model, or the tokenizer is not BPE for `bpe_dropout`; from `run`, where updates stay without a finite
-///         gradient (it names the batch), or where a process is lost. The folder's last snapshot is
-///         whole then.
+/// Throws: c10::ValueError for options, and for a tokenizer that is not BPE with `bpe_dropout`;
+///         FileError for files, and if the folder's snapshot belongs to another corpus, model or
+///         way to make batches; c10::Error from `run`, where updates stay without a finite gradient
+///         (it names the batch), or where a process is lost. The folder's last snapshot is whole
+///         then.
 class ATTEND_TOOLKIT_API Trainer {
  public:
   Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
