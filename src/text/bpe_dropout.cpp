@@ -174,17 +174,18 @@ class Merges {
     return symbols;
   }
 
+  // The id of a piece, or those of its parts where the vocabulary does not hold it.
   void add(std::string_view text, const std::unordered_map<std::string_view, size_t>& parts,
            std::vector<int64_t>& ids) const {
     const auto piece = pieces_.find(text);
-    const auto id = piece == pieces_.end() ? vocabulary_.unk_id() : piece->second.id;
-    const auto part = parts.find(text);
-    if (id != kUnused || part == parts.end()) {
-      ids.push_back(id == kUnused ? vocabulary_.unk_id() : id);
-      return;
+    if (piece != pieces_.end() && piece->second.id != kUnused) {
+      ids.push_back(piece->second.id);
+    } else if (const auto part = parts.find(text); part != parts.end()) {
+      add(text.substr(0, part->second), parts, ids);
+      add(text.substr(part->second), parts, ids);
+    } else {
+      ids.push_back(vocabulary_.unk_id());
     }
-    add(text.substr(0, part->second), parts, ids);
-    add(text.substr(part->second), parts, ids);
   }
 
   const Vocabulary& vocabulary_;

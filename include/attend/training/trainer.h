@@ -140,7 +140,8 @@ struct TrainingResult {
 /// disk at any moment leaves a folder to go on from. Batch k of epoch e is a pure function of
 /// (seed, e, k, corpus) and the options that make batches, and so are the random numbers of an
 /// update: a resumed run does what the uninterrupted one would have done, bit by bit on the same CPU
-/// with as many threads. Several threads call the model's `loss_sum` at a time unless `batch_shares` is 1.
+/// with as many threads. Several threads call the model's `loss_sum` at a time unless `batch_shares`
+/// is 1.
 ///
 /// Several processes (`workers`) share each batch, and their gradient is that of the whole batch: a
 /// run may go on with another number of them. The first one writes; the others read the same folder.
