@@ -28,10 +28,11 @@ inline ParallelText reversed_digits(int count, uint64_t seed) {
   return text;
 }
 
-inline SubwordTokenizer tokenizer_for(const ParallelText& text) {
+inline SubwordTokenizer tokenizer_for(const ParallelText& text,
+                                      SubwordModel model = SubwordModel::kUnigram) {
   auto sentences = text.source;
   sentences.insert(sentences.end(), text.target.begin(), text.target.end());
-  return train_subwords(sentences, {.vocab_size = 40});
+  return train_subwords(sentences, {.model = model, .vocab_size = 40});
 }
 
 }  // namespace attend::testing_support

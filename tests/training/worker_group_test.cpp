@@ -36,11 +36,11 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// The run of one process: float64, without dropout.
+// The run of one process: float64, without dropout but that of BPE, which every process draws alike.
 void train(const std::filesystem::path& folder, const WorkerGroup& workers,
            const TrainerCallbacks& callbacks = {}) {
   const auto text = testing_support::reversed_digits(120, 1);
-  const auto tokenizer = testing_support::tokenizer_for(text);
+  const auto tokenizer = testing_support::tokenizer_for(text, SubwordModel::kBpe);
   torch::manual_seed(7 + static_cast<uint64_t>(workers.rank()));  // the first one's start counts
   const auto vocab = tokenizer.vocab_size();
   Seq2Seq model(Seq2SeqOptions(vocab, vocab, 16, 2, 1).max_length(32).dropout(0.0));
@@ -49,6 +49,7 @@ void train(const std::filesystem::path& folder, const WorkerGroup& workers,
   o.after = {kUpdates, Duration::Unit::kUpdates};
   o.valid_freq = {5, Duration::Unit::kUpdates};
   o.batch_tokens = 40;
+  o.bpe_dropout = 0.3;
   o.schedule = {.peak = 3e-3, .warmup = 4};
   o.valid_metrics = {"cross-entropy"};
   Trainer trainer(model.ptr(), tokenizer, text, testing_support::reversed_digits(5, 9), folder, o,
