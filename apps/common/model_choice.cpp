@@ -41,7 +41,7 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
 std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
                                              const SubwordTokenizer& tokenizer) {
   const auto source = tokenizer.source_vocabulary().size();
-  const auto target = tokenizer.target_vocabulary().size();
+  const auto target = tokenizer.target_vocab_size();
   if (c.kind == "recurrent") {
     return RecurrentSeq2Seq(RecurrentSeq2SeqOptions(source, target, c.embed_dim)
                                 .share_embeddings(!tokenizer.separate_vocabs())

@@ -31,7 +31,7 @@ struct TrainOptions {
   ModelChoice model;
   SubwordTrainingOptions subwords;
   TrainerOptions trainer;
-  bool separate_vocabs = false;
+  bool separate_vocabs = false, restrict_vocab = false;
   int64_t subword_pairs = 100'000;
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
@@ -141,11 +141,10 @@ SubwordTokenizer make_tokenizer(const TrainOptions& o, bool resume, const Worker
     console.line(fmt::format("training {} joint subwords on {} of {} pairs", o.subwords.vocab_size,
                              sample.sentences.size() / 2, sample.pairs));
     auto tokenizer = train_subwords(sample.sentences, o.subwords);
-    if (o.separate_vocabs) {
-      const std::span<const std::string> both(sample.sentences);
-      const auto pairs = both.size() / 2;
-      tokenizer = tokenizer.with_separate_vocabs(both.first(pairs), both.last(pairs));
-    }
+    const std::span<const std::string> both(sample.sentences);
+    const auto source = both.first(both.size() / 2), target = both.last(both.size() / 2);
+    if (o.separate_vocabs) tokenizer = tokenizer.with_separate_vocabs(source, target);
+    if (o.restrict_vocab) tokenizer = tokenizer.with_restricted_vocab(source, target);
     tokenizer.save(o.model_dir);
   }
   workers.barrier();
@@ -182,6 +181,13 @@ std::optional<EncodedCorpus> make_corpus(const TrainOptions& o, const SubwordTok
   }
 }
 
+std::string subwords_of(const SubwordTokenizer& tokenizer) {
+  const auto size = tokenizer.vocab_size(), target = tokenizer.target_vocab_size();
+  if (tokenizer.separate_vocabs()) return fmt::format("{} and {} subwords", size, target);
+  return target == size ? fmt::format("{} subwords", size)
+                        : fmt::format("{} subwords, {} of them in the target", size, target);
+}
+
 int train(TrainOptions& o) {
   const auto workers = WorkerGroup::from_environment(std::chrono::seconds(o.worker_timeout));
   share_machine(o.machine, workers);
@@ -208,12 +214,8 @@ int train(TrainOptions& o) {
   }
   console.line(
       fmt::format("{} training pairs, {} validation pairs", corpus->file.size(), valid.size()));
-  const auto subwords = tokenizer.separate_vocabs()
-                            ? fmt::format("{} and {}", tokenizer.source_vocabulary().size(),
-                                          tokenizer.target_vocabulary().size())
-                            : fmt::format("{}", tokenizer.vocab_size());
   console.line(fmt::format(
-      "{} subwords, {} parameters, {} CPU threads{}", subwords, parameters,
+      "{}, {} parameters, {} CPU threads{}", subwords_of(tokenizer), parameters,
       torch::get_num_threads(),
       workers.size() > 1 ? fmt::format(" in each of {} processes", workers.size()) : ""));
 
@@ -249,9 +251,13 @@ Command add_train(CLI::App& app) {
       ->default_str("unigram");
   app.add_flag("!--subword-mix-scripts", o.subwords.split_by_unicode_script,
                "Letters and marks in one piece, for text in words already (&apos;)");
-  app.add_flag(
+  auto* separate = app.add_flag(
       "--separate-vocabs", o.separate_vocabs,
       "A vocabulary for each side, of the joint subwords in its text: a smaller output layer");
+  app.add_flag("--restrict-vocab", o.restrict_vocab,
+               "One vocabulary, of the joint subwords in the texts, and an output layer of the "
+               "target's: smaller, with one table of embeddings for both sides")
+      ->excludes(separate);
   app.add_option("--subword-pairs", o.subword_pairs,
                  "Pairs, spread over the corpus, that subwords are trained on")
       ->check(CLI::PositiveNumber)

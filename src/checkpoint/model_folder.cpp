@@ -18,6 +18,12 @@ constexpr auto kMarian = "marian";
 constexpr auto kAttendSeq2Seq = "attend_seq2seq";
 constexpr auto kAttendRecurrent = "attend_recurrent_seq2seq";
 
+// Marian's shared embeddings are of one vocabulary, and so is its output layer. A target of fewer
+// tokens is said by a key of attend's own, and to Marian by a bias with which no other is predicted.
+constexpr auto kTargetVocab = "attend_target_vocab_size";
+constexpr auto kLogitsBias = "final_logits_bias";
+constexpr double kNeverPredicted = -1e9, kNeverInHalf = -6e4, kHardlyEver = -1e4;
+
 const std::vector<std::pair<std::string, Activation>>& activation_names() {
   static const std::vector<std::pair<std::string, Activation>> names{
       {"relu", Activation::kRelu},
@@ -62,6 +68,29 @@ bool is_marian(const Seq2SeqOptions& options) {
          options.positions() == PositionKind::kSinusoidalHalves && options.tie_output();
 }
 
+// Whether a Marian folder holds more outputs than the model has.
+bool has_padded_output(const Seq2SeqOptions& options) {
+  return is_marian(options) && options.share_embeddings() &&
+         options.tgt_vocab() < options.src_vocab();
+}
+
+// The bias of Marian's outputs, from and to that of the first `target_vocab` of them.
+torch::Tensor padded_bias(const torch::Tensor& bias, int64_t vocab) {
+  const auto never = bias.scalar_type() == torch::kHalf ? kNeverInHalf : kNeverPredicted;
+  return torch::constant_pad_nd(bias, {0, vocab - bias.size(1)}, never);
+}
+
+torch::Tensor without_padding(const fs::path& weights, const torch::Tensor& bias,
+                              int64_t target_vocab) {
+  const auto rest = bias.narrow(1, target_vocab, bias.size(1) - target_vocab);
+  if (!rest.lt(kHardlyEver).all().item<bool>()) {
+    throw FileError(weights,
+                    fmt::format("expected {} below {} from output {} on, got {}", kLogitsBias,
+                                kHardlyEver, target_vocab, rest.max().item<double>()));
+  }
+  return bias.narrow(1, 0, target_vocab);
+}
+
 // What HF's generation needs; decoding here reads the same ids from config.json.
 json generation_config(int64_t start, int64_t eos, int64_t pad, int64_t max_length) {
   return {{"bad_words_ids", json::array({json::array({pad})})},
@@ -86,7 +115,7 @@ json config_of(const Seq2SeqOptions& o) {
               {"decoder_layerdrop", 0.0},
               {"decoder_layers", o.decoder_layers()},
               {"decoder_start_token_id", o.start_id()},
-              {"decoder_vocab_size", o.tgt_vocab()},
+              {"decoder_vocab_size", has_padded_output(o) ? o.src_vocab() : o.tgt_vocab()},
               {"dropout", o.dropout()},
               {"encoder_attention_heads", o.encoder_heads()},
               {"encoder_ffn_dim", o.encoder_feed_forward_dim()},
@@ -110,6 +139,7 @@ json config_of(const Seq2SeqOptions& o) {
               {"use_cache", true},
               {"vocab_size", o.src_vocab()}};
   if (!is_marian(o)) config["position_embedding_type"] = name_of(position_names(), o.positions());
+  if (has_padded_output(o)) config[kTargetVocab] = o.tgt_vocab();
   return config;
 }
 
@@ -124,8 +154,11 @@ Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
   config.expect("normalize_embedding", false);
   const auto eos = config.get<int64_t>("eos_token_id");
   const auto pad = config.get<int64_t>("pad_token_id");
+  const bool shares = config.get_or<bool>("share_encoder_decoder_embeddings", true);
+  // transformers ignores the decoder's vocabulary where embeddings are shared.
+  const auto* target_key = marian && shares ? kTargetVocab : "decoder_vocab_size";
   auto options =
-      Seq2SeqOptions(vocab, config.get_or<int64_t>("decoder_vocab_size", vocab),
+      Seq2SeqOptions(vocab, config.get_or<int64_t>(target_key, vocab),
                      config.get<int64_t>("d_model"), config.get<int64_t>("encoder_attention_heads"),
                      config.get<int64_t>("encoder_layers"))
           .decoder_heads(config.get<int64_t>("decoder_attention_heads"))
@@ -137,7 +170,7 @@ Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
           .activation_dropout(config.get_or<double>("activation_dropout", 0.0))
           .activation(value_of(config, "activation_function", activation_names()))
           .max_length(config.get_or<int64_t>("max_position_embeddings", 512))
-          .share_embeddings(config.get_or<bool>("share_encoder_decoder_embeddings", true))
+          .share_embeddings(shares)
           .tie_output(config.get_or<bool>("tie_word_embeddings", true))
           .scale_embedding(config.get_or<bool>("scale_embedding", false))
           .eos_id(eos)
@@ -183,12 +216,12 @@ RecurrentSeq2SeqOptions recurrent_options(const detail::JsonFile& config) {
 }
 
 void save(const fs::path& folder, const json& config, const SpecialTokenIds& tokens,
-          int64_t max_length, const torch::nn::Module& module) {
+          int64_t max_length, const detail::NamedTensors& weights) {
   detail::write_folder(folder,
                        {{"config.json", config},
                         {"generation_config.json", generation_config(tokens.start_id, tokens.eos_id,
                                                                      tokens.pad_id, max_length)}},
-                       detail::named_weights(module));
+                       weights);
 }
 
 detail::TiedNames tied_names(const Seq2SeqOptions& options) {
@@ -215,8 +248,13 @@ Seq2Seq read_seq2seq(const fs::path& folder, const detail::JsonFile& config) {
         model->model->decoder->embed_positions->weight;
   }
   const auto weights = folder / "model.safetensors";
-  detail::load_weights(weights, read_safetensors(weights).tensors, *model, tied_names(options),
-                       derived);
+  auto tensors = read_safetensors(weights).tensors;
+  if (const auto bias = tensors.find(kLogitsBias);
+      has_padded_output(options) && bias != tensors.end() &&
+      bias->second.sizes() == at::IntArrayRef{1, options.src_vocab()}) {
+    bias->second = without_padding(weights, bias->second, options.tgt_vocab());
+  }
+  detail::load_weights(weights, tensors, *model, tied_names(options), derived);
   model->eval();
   return model;
 }
@@ -245,11 +283,18 @@ bool is_recurrent(const detail::JsonFile& config) {
 }  // namespace
 
 void save_model(const fs::path& folder, Seq2SeqImpl& model) {
-  save(folder, config_of(model.options), model.special_tokens(), model.max_target_length(), model);
+  const auto& options = model.options;
+  auto weights = detail::named_weights(model);
+  if (has_padded_output(options)) {
+    auto& bias = weights.at(kLogitsBias);
+    bias = padded_bias(bias, options.src_vocab());
+  }
+  save(folder, config_of(options), model.special_tokens(), model.max_target_length(), weights);
 }
 
 void save_model(const fs::path& folder, RecurrentSeq2SeqImpl& model) {
-  save(folder, config_of(model.options), model.special_tokens(), model.max_target_length(), model);
+  save(folder, config_of(model.options), model.special_tokens(), model.max_target_length(),
+       detail::named_weights(model));
 }
 
 void save_model(const fs::path& folder, TranslationModel& model) {

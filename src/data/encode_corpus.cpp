@@ -32,13 +32,12 @@ json recipe(const fs::path& source_path, const fs::path& target_path,
   for (const char* text : {"The quick brown fox, 1234567890.", "Le vif zéphyr jubile: ça et là"}) {
     sample.push_back({tokenizer.encode_source(text), tokenizer.encode_target(text)});
   }
-  return {
-      {"source", identity_of(source_path)},
-      {"target", identity_of(target_path)},
-      {"vocab_sizes", {tokenizer.source_vocabulary().size(), tokenizer.target_vocabulary().size()}},
-      {"sample", fingerprint(sample)},
-      {"max_length", filter.max_length},
-      {"max_ratio", filter.max_ratio}};
+  return {{"source", identity_of(source_path)},
+          {"target", identity_of(target_path)},
+          {"vocab_sizes", {tokenizer.source_vocabulary().size(), tokenizer.target_vocab_size()}},
+          {"sample", fingerprint(sample)},
+          {"max_length", filter.max_length},
+          {"max_ratio", filter.max_ratio}};
 }
 
 // The corpus that an earlier run made, where it is the same.

@@ -5,6 +5,7 @@
 #include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "modules/transformer_parts.h"
 
@@ -86,9 +87,8 @@ void RecurrentSeq2SeqImpl::reset() {
   detail::check_positive(kRecurrent, "tgt_vocab", options.tgt_vocab());
   detail::check_positive(kRecurrent, "embed_dim", options.embed_dim());
   detail::check_probability(kRecurrent, "dropout", options.dropout());
-  TORCH_CHECK_VALUE(!options.share_embeddings() || options.src_vocab() == options.tgt_vocab(),
-                    kRecurrent, ": expected vocabularies of one size for share_embeddings, got ",
-                    options.src_vocab(), " and ", options.tgt_vocab());
+  detail::check_shared_vocabulary(kRecurrent, options.share_embeddings(), options.src_vocab(),
+                                  options.tgt_vocab());
   const auto e = options.embed_dim();
   const auto embedding = [&](int64_t vocab) {
     torch::nn::Embedding layer(vocab, e);
@@ -121,11 +121,12 @@ void RecurrentSeq2SeqImpl::pretty_print(std::ostream& stream) const {
          << ", tgt_vocab=" << options.tgt_vocab() << ", embed_dim=" << options.embed_dim() << ")";
 }
 
-const torch::Tensor& RecurrentSeq2SeqImpl::target_table() const {
-  return options.share_embeddings() ? shared->weight : embed_target->weight;
+torch::Tensor RecurrentSeq2SeqImpl::target_table() const {
+  return options.share_embeddings() ? detail::first_rows(shared->weight, options.tgt_vocab())
+                                    : embed_target->weight;
 }
 
-const torch::Tensor& RecurrentSeq2SeqImpl::output_table() const {
+torch::Tensor RecurrentSeq2SeqImpl::output_table() const {
   return lm_head ? lm_head->weight : target_table();
 }
 

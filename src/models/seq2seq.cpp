@@ -6,6 +6,7 @@
 #include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 
 namespace attend {
@@ -137,9 +138,8 @@ Seq2SeqImpl::Seq2SeqImpl(const Seq2SeqOptions& options_) : options(options_) {
 void Seq2SeqImpl::reset() {
   detail::check_positive(kSeq2Seq, "src_vocab", options.src_vocab());
   detail::check_positive(kSeq2Seq, "tgt_vocab", options.tgt_vocab());
-  TORCH_CHECK_VALUE(!options.share_embeddings() || options.src_vocab() == options.tgt_vocab(),
-                    kSeq2Seq, ": expected vocabularies of one size for share_embeddings, got ",
-                    options.src_vocab(), " and ", options.tgt_vocab());
+  detail::check_shared_vocabulary(kSeq2Seq, options.share_embeddings(), options.src_vocab(),
+                                  options.tgt_vocab());
   const auto check_id = [&](const char* name, int64_t id, int64_t vocab) {
     TORCH_CHECK_VALUE(id >= 0 && id < vocab, kSeq2Seq, ": expected ", name, " in [0, ", vocab,
                       "), got ", id);
@@ -173,8 +173,9 @@ const torch::Tensor& Seq2SeqImpl::source_table() const {
   return options.share_embeddings() ? model->shared->weight : model->encoder->embed_tokens->weight;
 }
 
-const torch::Tensor& Seq2SeqImpl::target_table() const {
-  return options.share_embeddings() ? model->shared->weight : model->decoder->embed_tokens->weight;
+torch::Tensor Seq2SeqImpl::target_table() const {
+  return options.share_embeddings() ? detail::first_rows(model->shared->weight, options.tgt_vocab())
+                                    : model->decoder->embed_tokens->weight;
 }
 
 torch::Tensor Seq2SeqImpl::embed(const torch::Tensor& ids, const torch::Tensor& table,
@@ -192,7 +193,7 @@ torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t off
   return embed(target, target_table(), model->decoder->embed_positions, offset);
 }
 
-const torch::Tensor& Seq2SeqImpl::output_table() const {
+torch::Tensor Seq2SeqImpl::output_table() const {
   return lm_head ? lm_head->weight : target_table();
 }
 

@@ -300,6 +300,17 @@ struct TextSide {
   }
 };
 
+// The pieces that a model may cut a text into, special ones left out.
+std::vector<std::string> usable_pieces(const Processor& processor, const SpecialTokens& special) {
+  std::vector<std::string> pieces;
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    const auto& piece = processor.IdToPiece(id);
+    const bool is_special = piece == special.eos || piece == special.unk || piece == special.pad;
+    if (!processor.IsUnused(id) && !is_special) pieces.push_back(piece);
+  }
+  return pieces;
+}
+
 // A copy of a side's model that cuts texts only into single characters and the pieces of `texts`.
 std::shared_ptr<const Processor> restricted(const std::string& model, const TextSide& side,
                                             std::span<const std::string> texts) {
@@ -410,40 +421,58 @@ SubwordTokenizer SubwordTokenizer::from_joint_model(std::string model,
   return SubwordTokenizer(std::move(impl));
 }
 
-SubwordTokenizer SubwordTokenizer::with_separate_vocabs(std::span<const std::string> source,
-                                                        std::span<const std::string> target) const {
+std::shared_ptr<SubwordTokenizer::Impl> SubwordTokenizer::with_restricted_models(
+    std::span<const std::string> source, std::span<const std::string> target) const {
   TORCH_CHECK(!separate_vocabs(),
               "SubwordTokenizer: expected a joint vocabulary, got separate ones");
   TORCH_CHECK(vocab_size() == impl_->source.processor->GetPieceSize() + 1,
               "SubwordTokenizer: expected a vocabulary of the ",
               impl_->source.processor->GetPieceSize(), " pieces of its model and ",
               impl_->special.pad, ", got one of ", vocab_size());
-  auto impl = std::make_shared<Impl>();
-  impl->special = impl_->special;
-  impl->clean_up_spaces = impl_->clean_up_spaces;
-  impl->files = impl_->files;
-  const auto& special = impl->special;
-  const auto restrict_side = [&](const TextSide& joint, std::span<const std::string> texts,
-                                 const char* model_file, const char* vocabulary_file) {
-    auto processor = restricted(impl_->files.at(model_file), joint, texts);
-    impl->files[model_file] = processor->serialized_model_proto();
-    std::vector<std::string> pieces{special.eos, special.unk, special.pad};
-    for (int id = 0; id < processor->GetPieceSize(); ++id) {
-      const auto& piece = processor->IdToPiece(id);
-      const bool is_special = std::ranges::find(pieces, piece) != pieces.end();
-      if (!processor->IsUnused(id) && !is_special) pieces.push_back(piece);
-    }
-    impl->files[vocabulary_file] = dump_vocabulary(pieces);
-    return TextSide{std::move(processor),
-                    std::make_shared<const Vocabulary>(std::move(pieces), special)};
+  auto impl = std::make_shared<Impl>(*impl_);
+  const auto restrict_side = [&](TextSide& side, std::span<const std::string> texts,
+                                 const char* model_file) {
+    auto& model = impl->files.at(model_file);
+    side.processor = restricted(model, side, texts);
+    model = side.processor->serialized_model_proto();
   };
-  impl->source = restrict_side(impl_->source, source, kSourceModelFile, kVocabularyFile);
-  impl->target = restrict_side(impl_->target, target, kTargetModelFile, kTargetVocabularyFile);
+  restrict_side(impl->source, source, kSourceModelFile);
+  restrict_side(impl->target, target, kTargetModelFile);
+  return impl;
+}
+
+SubwordTokenizer SubwordTokenizer::with_separate_vocabs(std::span<const std::string> source,
+                                                        std::span<const std::string> target) const {
+  auto impl = with_restricted_models(source, target);
+  const auto& special = impl->special;
+  const auto set_vocabulary = [&](TextSide& side, const char* vocabulary_file) {
+    std::vector<std::string> pieces{special.eos, special.unk, special.pad};
+    std::ranges::move(usable_pieces(*side.processor, special), std::back_inserter(pieces));
+    impl->files[vocabulary_file] = dump_vocabulary(pieces);
+    side.vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), special);
+  };
+  set_vocabulary(impl->source, kVocabularyFile);
+  set_vocabulary(impl->target, kTargetVocabularyFile);
   auto& config = impl->files[kConfigFile];
   auto json =
       config.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json::parse(config);
   json["separate_vocabs"] = true;
   config = json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
+  return SubwordTokenizer(std::move(impl));
+}
+
+SubwordTokenizer SubwordTokenizer::with_restricted_vocab(
+    std::span<const std::string> source, std::span<const std::string> target) const {
+  auto impl = with_restricted_models(source, target);
+  const auto& special = impl->special;
+  std::vector<std::string> pieces{special.eos, special.unk, special.pad};
+  std::ranges::move(usable_pieces(*impl->target.processor, special), std::back_inserter(pieces));
+  const std::set<std::string> of_target(pieces.begin(), pieces.end());
+  std::ranges::copy_if(usable_pieces(*impl->source.processor, special), std::back_inserter(pieces),
+                       [&](const std::string& piece) { return !of_target.contains(piece); });
+  impl->files[kVocabularyFile] = dump_vocabulary(pieces);
+  impl->source.vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), special);
+  impl->target.vocabulary = impl->source.vocabulary;
   return SubwordTokenizer(std::move(impl));
 }
 
@@ -500,6 +529,18 @@ const Vocabulary& SubwordTokenizer::source_vocabulary() const { return *impl_->s
 const Vocabulary& SubwordTokenizer::target_vocabulary() const { return *impl_->target.vocabulary; }
 bool SubwordTokenizer::separate_vocabs() const {
   return impl_->source.vocabulary != impl_->target.vocabulary;
+}
+
+int64_t SubwordTokenizer::target_vocab_size() const {
+  const auto& vocabulary = target_vocabulary();
+  auto last = std::max({vocabulary.eos_id(), vocabulary.unk_id(), vocabulary.pad_id()});
+  for (const auto& piece : usable_pieces(*impl_->target.processor, impl_->special)) {
+    last = std::max(last, vocabulary.id(piece));
+  }
+  for (auto id = last + 1; id < vocabulary.size(); ++id) {
+    if (vocabulary.contains(id) && language_code_length(vocabulary.piece(id)) > 0) last = id;
+  }
+  return last + 1;
 }
 
 const std::string& SubwordTokenizer::source_model() const {

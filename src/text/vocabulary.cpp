@@ -35,9 +35,8 @@ int64_t Vocabulary::id(std::string_view piece) const {
 const std::string& Vocabulary::piece(int64_t id) const {
   TORCH_CHECK_VALUE(id >= 0 && id < size(), "Vocabulary: expected an id in [0, ", size(), "), got ",
                     id);
-  const auto& piece = pieces_[static_cast<size_t>(id)];
-  TORCH_CHECK_VALUE(!piece.empty(), "Vocabulary: expected an id with a piece, got ", id);
-  return piece;
+  TORCH_CHECK_VALUE(contains(id), "Vocabulary: expected an id with a piece, got ", id);
+  return pieces_[static_cast<size_t>(id)];
 }
 
 }  // namespace attend

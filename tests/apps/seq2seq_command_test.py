@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import unittest
 
@@ -129,6 +130,29 @@ class Translate(ProgramTest):
         status, _, errors = self.train(model, "--separate-vocabs", "--after", "70u", "--valid-freq", "70u")
         self.assertEqual(status, 0, errors)
         self.assertIn("resumed after update 60", errors)
+
+    def test_the_output_layer_may_be_of_the_targets_subwords_alone(self):
+        for kind in ("transformer", "recurrent"):
+            model = self.folder / f"restricted-{kind}"
+            flags = ["--restrict-vocab", "--model", kind, "--valid-freq", "60u"]
+            status, _, errors = self.train(model, *flags, "--after", "60u")
+            self.assertEqual(status, 0, errors)
+            vocabulary = json.loads((model / "vocab.json").read_text())
+            config = json.loads((model / "config.json").read_text())
+            self.assertTrue(config["share_encoder_decoder_embeddings"])
+            self.assertEqual(len(vocabulary), config["vocab_size"])
+            words = re.search(r"(\d+) subwords, (\d+) of them in the target", errors)
+            self.assertEqual(int(words[1]), len(vocabulary), errors)
+            self.assertLess(int(words[2]), len(vocabulary))
+            key = "attend_target_vocab_size" if kind == "transformer" else "decoder_vocab_size"
+            self.assertEqual(config[key], int(words[2]))
+            status, out, errors = run("translate", "-m", model, text="a cat sleeps\n")
+            self.assertEqual((status, len(out.splitlines())), (0, 1), errors)
+            status, _, errors = self.train(model, *flags, "--after", "70u")
+            self.assertEqual(status, 0, errors)
+            self.assertIn("resumed after update 60", errors)
+        self.refused(self.train(model, "--restrict-vocab", "--separate-vocabs"), 2,
+                     "--separate-vocabs excludes --restrict-vocab")
 
     def test_a_run_goes_on_with_the_optimizer_that_it_began_with(self):
         model = self.folder / "muon"

@@ -1,5 +1,6 @@
 #include "attend/checkpoint/model_folder.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -55,6 +56,7 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
   for (const auto& options :
        {small(), small().norm_order(NormOrder::kPre), small().positions(PositionKind::kLearned),
         small().tgt_vocab(13).share_embeddings(false), small().tie_output(false),
+        small().src_vocab(15), small().src_vocab(15).tie_output(false),
         small().scale_embedding(false).dropout(0.25).attention_dropout(0.125)}) {
     Seq2Seq model(options);
     model->final_logits_bias.normal_();
@@ -67,11 +69,56 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
     EXPECT_EQ(loaded->options.attention_dropout(), options.attention_dropout());
     EXPECT_EQ(loaded->options.max_length(), options.max_length());
   }
-  RecurrentSeq2Seq recurrent(RecurrentSeq2SeqOptions(11, 13, 6).attention_dim(5));
-  recurrent->eval();
-  save_model(folder.path(), *recurrent);
-  auto loaded = load_recurrent_seq2seq(folder.path());
-  EXPECT_TENSOR_EQUAL(loaded(source(), target()), recurrent(source(), target()));
+  for (const auto& options : {RecurrentSeq2SeqOptions(11, 13, 6).attention_dim(5),
+                              RecurrentSeq2SeqOptions(15, 11, 6).share_embeddings(true)}) {
+    RecurrentSeq2Seq recurrent(options);
+    recurrent->eval();
+    save_model(folder.path(), *recurrent);
+    auto loaded = load_recurrent_seq2seq(folder.path());
+    EXPECT_TENSOR_EQUAL(loaded(source(), target()), recurrent(source(), target()));
+  }
+}
+
+// Marian has one output for each row of the shared table.
+TEST(ModelFolder, FewerTargetTokensAreAMarianThatNeverPredictsTheOthers) {
+  const TemporaryFolder folder;
+  Seq2Seq model(small().src_vocab(15).pad_id(2).start_id(2));
+  torch::nn::init::normal_(model->final_logits_bias);
+  save_model(folder.path(), *model);
+  const auto config = config_of(folder);
+  EXPECT_EQ(config["model_type"], "marian");
+  EXPECT_EQ(config["vocab_size"], 15);
+  EXPECT_EQ(config["decoder_vocab_size"], 15);
+  const auto bias =
+      read_safetensors(folder.path() / "model.safetensors").tensors.at("final_logits_bias");
+  EXPECT_TENSOR_EQUAL(bias.narrow(1, 0, 11), model->final_logits_bias);
+  EXPECT_TENSOR_EQUAL(bias.narrow(1, 11, 4), torch::full({1, 4}, -1e9));
+  EXPECT_EQ(load_seq2seq(folder.path())->options.tgt_vocab(), 11);
+
+  change_config(folder, "attend_target_vocab_size", 8);  // real outputs beyond it
+  EXPECT_THAT(load_error(folder),
+              testing::StartsWith("model.safetensors: expected final_logits_bias below -10000 from "
+                                  "output 8 on, got "));
+  change_config(folder, "attend_target_vocab_size", 16);
+  EXPECT_EQ(load_error(folder),
+            "config.json: Seq2Seq: expected tgt_vocab <= src_vocab for share_embeddings, got "
+            "tgt_vocab 16 and src_vocab 15");
+}
+
+TEST(ModelFolder, FewerTargetTokensAreSavedInHalfPrecisionToo) {
+  const TemporaryFolder folder;
+  Seq2Seq model(small().src_vocab(15));
+  model->to(torch::kHalf);
+  save_model(folder.path(), *model);
+  EXPECT_EQ(load_error(folder), "no error");
+}
+
+// As transformers does.
+TEST(ModelFolder, TheDecodersVocabularyIsNotReadWhereEmbeddingsAreShared) {
+  const TemporaryFolder folder;
+  save_model(folder.path(), *Seq2Seq(small()));
+  change_config(folder, "decoder_vocab_size", 9);
+  EXPECT_EQ(load_seq2seq(folder.path())->options.tgt_vocab(), 11);
 }
 
 TEST(ModelFolder, OnlyWhatMarianCanReadIsCalledMarian) {

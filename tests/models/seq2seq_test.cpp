@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "attend/models/recurrent_seq2seq.h"
 #include "support/tensor_assert.h"
 
@@ -37,9 +39,14 @@ std::vector<std::pair<std::string, std::shared_ptr<TranslationModel>>> models() 
       {"pre-norm", in_float64(Seq2Seq(small().norm_order(NormOrder::kPre))).ptr()},
       {"separate embeddings, own output layer",
        in_float64(Seq2Seq(small().tgt_vocab(13).share_embeddings(false).tie_output(false))).ptr()},
+      {"shared embeddings, fewer target tokens",
+       in_float64(Seq2Seq(Seq2SeqOptions(15, kVocab, 12, 3, 2).share_embeddings(true))).ptr()},
       {"learned positions",
        in_float64(Seq2Seq(small().positions(PositionKind::kLearned).max_length(9))).ptr()},
       {"recurrent", in_float64(RecurrentSeq2Seq(kVocab, kVocab, 6)).ptr()},
+      {"recurrent, shared embeddings, fewer target tokens",
+       in_float64(RecurrentSeq2Seq(RecurrentSeq2SeqOptions(15, kVocab, 6).share_embeddings(true)))
+           .ptr()},
       {"recurrent, separate embeddings",
        in_float64(RecurrentSeq2Seq(RecurrentSeq2SeqOptions(kVocab, 13, 6).tie_output(false)))
            .ptr()},
@@ -135,6 +142,44 @@ TEST(Seq2Seq, WeightsOfEveryLayerAreThoseOfTheSteps) {
   }
 }
 
+// Of one with all words, whose others are never predicted.
+TEST(Seq2Seq, FewerTargetTokensAreTheFirstOfTheSharedTable) {
+  constexpr int64_t kAll = 15;
+  auto part = in_float64(Seq2Seq(Seq2SeqOptions(kAll, kVocab, 12, 3, 2).share_embeddings(true)));
+  Seq2Seq whole(Seq2SeqOptions(kAll, kAll, 12, 3, 2).pad_id(kPad).start_id(kPad));
+  whole->to(torch::kDouble);
+  whole->eval();
+  {
+    const torch::NoGradGuard no_grad;
+    auto to = whole->named_parameters();
+    for (const auto& item : part->named_parameters()) {
+      if (item.key() == "final_logits_bias") {
+        to[item.key()].fill_(-std::numeric_limits<double>::infinity());
+        to[item.key()].narrow(1, 0, kVocab).copy_(item.value());
+      } else {
+        to[item.key()].copy_(item.value());
+      }
+    }
+  }
+  auto source = sources();
+  source[0][1] = kAll - 1;  // what only the source has
+  const auto labels = torch::tensor({{2, 9, 8, 0}, {7, 7, 3, 0}}, torch::kLong);
+  for (auto* model : {&part, &whole}) (*model)->loss_sum(source, targets(), labels).backward();
+
+  const auto logits = part(source, targets());
+  EXPECT_EQ(logits.sizes(), (std::vector<int64_t>{2, 4, kVocab}));
+  EXPECT_TENSOR_NEAR(logits, whole(source, targets()).narrow(2, 0, kVocab), 1e-12);
+  EXPECT_TENSOR_NEAR(part->loss_sum(source, targets(), labels),
+                     whole->loss_sum(source, targets(), labels), 1e-12);
+  const auto expected = whole->named_parameters();
+  for (const auto& item : part->named_parameters()) {
+    auto gradient = expected[item.key()].grad();
+    if (item.key() == "final_logits_bias") gradient = gradient.narrow(1, 0, kVocab);
+    EXPECT_TENSOR_NEAR(item.value().grad(), gradient, 1e-12) << item.key();
+  }
+  EXPECT_THROW(part(source, torch::full({2, 4}, kVocab, torch::kLong)), c10::Error);
+}
+
 TEST(Seq2Seq, ParameterNamesAreMarians) {
   const Seq2Seq model(small());
   std::vector<std::string> names;
@@ -164,9 +209,10 @@ TEST(Seq2Seq, EveryParameterLearns) {
 }
 
 TEST(Seq2Seq, ErrorsNameBothSides) {
-  EXPECT_THROW_MESSAGE(
-      Seq2Seq(Seq2SeqOptions(11, 13, 12, 3, 1).share_embeddings(true)), c10::ValueError,
-      "Seq2Seq: expected vocabularies of one size for share_embeddings, got 11 and 13");
+  EXPECT_THROW_MESSAGE(Seq2Seq(Seq2SeqOptions(11, 13, 12, 3, 1).share_embeddings(true)),
+                       c10::ValueError,
+                       "Seq2Seq: expected tgt_vocab <= src_vocab for share_embeddings, got "
+                       "tgt_vocab 13 and src_vocab 11");
   EXPECT_THROW_MESSAGE(Seq2Seq(small().pad_id(11)), c10::ValueError,
                        "Seq2Seq: expected pad_id in [0, 11), got 11");
   EXPECT_THROW_MESSAGE(Seq2Seq(11, 11, 12, 5, 1), c10::ValueError,

@@ -1,6 +1,7 @@
 // Runs a model folder on given ids, for tests/python/check_transformers.py to compare.
 //
-//   model_dump make FOLDER marian|recurrent|prenorm|separate|gpt2|vit SEED    a small random model
+//   model_dump make FOLDER marian|recurrent|prenorm|separate|restricted|gpt2|vit SEED
+//                                                                         a small random model
 //   model_dump run|run-gpt2|run-vit FOLDER < INPUT                            JSON Lines on stdout
 //
 // A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
@@ -51,6 +52,7 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
   options.activation(attend::Activation::kSwish).max_length(40);
   if (kind == "prenorm") options.norm_order(attend::NormOrder::kPre);
   if (kind == "separate") options.tgt_vocab(31).share_embeddings(false);
+  if (kind == "restricted") options.src_vocab(31);  // the shared table; pad and start stay 22
   attend::Seq2Seq model(options);
   const torch::NoGradGuard no_grad;
   model->final_logits_bias.normal_();

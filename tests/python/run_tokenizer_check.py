@@ -29,7 +29,7 @@ def main():
         text.write_text("\n".join(lines) + "\n", encoding="utf-8")
         probe = Path(temporary) / "probe"
         probe.write_text("\n".join(lines + ODD) + "\n", encoding="utf-8")
-        for kind in ("unigram", "bpe", "unigram-separate", "bpe-separate"):
+        for kind in ("unigram", "bpe", "unigram-separate", "bpe-separate", "unigram-restricted", "bpe-restricted"):
             folder = Path(temporary) / kind
             subprocess.run([dump, "train", str(folder), "150", kind, str(text)], check=True)
             records = Path(temporary) / f"{kind}.jsonl"

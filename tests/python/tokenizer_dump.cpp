@@ -1,8 +1,8 @@
 // Writes what SubwordTokenizer does to a text, for tests/python/check_tokenizer.py to compare.
 //
 //   tokenizer_dump train FOLDER VOCAB_SIZE KIND FILE...          trains on the files, saves FOLDER
-//       KIND: unigram, bpe, or one of them with "-separate": a vocabulary for each side, whose texts
-//       are the files' odd and even lines
+//       KIND: unigram, bpe, or one of them with "-separate" or "-restricted": a vocabulary for each
+//       side, or one with the target's pieces first; their texts are the files' odd and even lines
 //   tokenizer_dump copy FOLDER NEW_FOLDER                        loads and saves
 //   tokenizer_dump encode FOLDER FILE...                         JSON Lines on stdout
 #include <fmt/format.h>
@@ -34,10 +34,12 @@ void train(const Arguments& arguments) {
   options.tokenizer.source_language = "en";
   options.tokenizer.target_language = "fr";
   auto tokenizer = attend::train_subwords(sentences, options);
+  std::array<std::vector<std::string>, 2> sides;
+  for (size_t i = 0; i < sentences.size(); ++i) sides.at(i % 2).push_back(sentences[i]);
   if (arguments[3].ends_with("-separate")) {
-    std::array<std::vector<std::string>, 2> sides;
-    for (size_t i = 0; i < sentences.size(); ++i) sides.at(i % 2).push_back(sentences[i]);
     tokenizer = tokenizer.with_separate_vocabs(sides[0], sides[1]);
+  } else if (arguments[3].ends_with("-restricted")) {
+    tokenizer = tokenizer.with_restricted_vocab(sides[0], sides[1]);
   }
   tokenizer.save(arguments[1]);
 }

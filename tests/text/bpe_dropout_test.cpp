@@ -48,6 +48,11 @@ SubwordTokenizer make_separate_tokenizer() {
                                                std::vector{corpus()[1], corpus()[3]});
 }
 
+SubwordTokenizer make_restricted_tokenizer() {
+  return make_tokenizer().with_restricted_vocab(std::vector{corpus()[0], corpus()[2]},
+                                                std::vector{corpus()[1], corpus()[3]});
+}
+
 std::vector<std::string> texts() {
   auto texts = corpus();
   for (const auto* text :
@@ -64,8 +69,12 @@ std::vector<std::string> pieces_of(const SubwordTokenizer& tokenizer, const Ids&
   return pieces;
 }
 
+std::vector<SubwordTokenizer> tokenizers() {
+  return {make_tokenizer(), make_separate_tokenizer(), make_restricted_tokenizer()};
+}
+
 TEST(BpeDropoutTest, WithoutDropoutItCutsAsTheTokenizerDoes) {
-  for (const auto& tokenizer : {make_tokenizer(), make_separate_tokenizer()}) {
+  for (const auto& tokenizer : tokenizers()) {
     const BpeDropout none(tokenizer, 0.0);
     std::mt19937_64 random(1);
     for (const auto& text : texts()) {
@@ -77,7 +86,7 @@ TEST(BpeDropoutTest, WithoutDropoutItCutsAsTheTokenizerDoes) {
 }
 
 TEST(BpeDropoutTest, TheTextIsTheSame) {
-  for (const auto& tokenizer : {make_tokenizer(), make_separate_tokenizer()}) {
+  for (const auto& tokenizer : tokenizers()) {
     for (const auto probability : {0.1, 0.5, 0.9}) {
       const BpeDropout dropout(tokenizer, probability);
       std::mt19937_64 random(2);
@@ -89,6 +98,7 @@ TEST(BpeDropoutTest, TheTextIsTheSame) {
                   std::ranges::count(ids, tokenizer.target_vocabulary().unk_id()))
             << text;
         EXPECT_EQ(sampled.back(), tokenizer.target_vocabulary().eos_id()) << text;
+        EXPECT_LT(std::ranges::max(sampled), tokenizer.target_vocab_size()) << text;
       }
     }
   }

@@ -369,6 +369,52 @@ TEST_P(SeparateVocabularies, AreMadeOnceOfOneModel) {
                c10::Error);
 }
 
+TEST_P(SeparateVocabularies, MayBeOneWithTheTargetsPiecesFirst) {
+  const auto whole = joint(), separate = whole.with_separate_vocabs(side(0), side(1)),
+             one = whole.with_restricted_vocab(side(0), side(1));
+  EXPECT_EQ(whole.target_vocab_size(), whole.vocab_size());
+  EXPECT_EQ(separate.target_vocab_size(), separate.target_vocabulary().size());
+  EXPECT_FALSE(one.separate_vocabs());
+  EXPECT_EQ(one.target_vocab_size(), separate.target_vocabulary().size());
+  EXPECT_LT(one.target_vocab_size(), one.vocab_size());
+  EXPECT_LE(one.vocab_size(), whole.vocab_size());
+  for (int64_t id = 0; id < one.target_vocab_size(); ++id) {
+    EXPECT_EQ(one.target_vocabulary().piece(id), separate.target_vocabulary().piece(id));
+  }
+  const TemporaryFolder folder;
+  one.save(folder.path());
+  const auto loaded = SubwordTokenizer::load(folder.path());
+  EXPECT_EQ(loaded.target_vocab_size(), one.target_vocab_size());
+  const auto pieces = [](const std::vector<Subword>& subwords) {
+    std::vector<std::string> result;
+    for (const auto& subword : subwords) result.push_back(subword.piece);
+    return result;
+  };
+  for (const auto& text : corpus()) {
+    EXPECT_EQ(pieces(one.source_subwords(text)), pieces(separate.source_subwords(text)));
+    EXPECT_EQ(one.encode_target(text), separate.encode_target(text));
+    EXPECT_LT(std::ranges::max(one.encode_target(text)), one.target_vocab_size());
+    EXPECT_EQ(std::ranges::count(one.encode_source(text), one.unk_id()), 0) << text;
+    EXPECT_EQ(loaded.encode_source(text), one.encode_source(text));
+    EXPECT_EQ(loaded.encode_target(text), one.encode_target(text));
+    EXPECT_EQ(one.decode_target(one.encode_target(text)), text);
+  }
+}
+
+// A code is one token, and no piece of the model.
+TEST_P(SeparateVocabularies, ALanguageCodeMayStandInATargetToo) {
+  const TemporaryFolder folder;
+  const auto tokenizer = joint().with_restricted_vocab(side(0), side(1));
+  tokenizer.save(folder.path());
+  auto vocabulary = TemporaryFolder::read(folder.path() / "vocab.json");
+  const auto id = tokenizer.vocab_size() + 2;  // the two ids before it stand for nothing
+  vocabulary.replace(vocabulary.rfind('}'), 1, ", \">>fra<<\": " + std::to_string(id) + "}");
+  folder.write("vocab.json", vocabulary);
+  const auto loaded = SubwordTokenizer::load(folder.path());
+  EXPECT_EQ(loaded.encode_target(">>fra<< le chat").front(), id);
+  EXPECT_EQ(loaded.target_vocab_size(), id + 1);
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, SeparateVocabularies,
                          testing::Values(SubwordModel::kUnigram, SubwordModel::kBpe),
                          [](const auto& param_info) {

@@ -19,8 +19,10 @@ namespace attend {
 /// made if need be. Each file is replaced whole or not at all.
 ///
 /// A post-norm `Seq2Seq` with Marian's sinusoids is written as `model_type: marian`, exactly what
-/// transformers' MarianMTModel.from_pretrained reads. What no Hugging Face class reads is written
-/// in the same form as `attend_seq2seq` or `attend_recurrent_seq2seq`, never as `marian`.
+/// transformers' MarianMTModel.from_pretrained reads. Where its shared embeddings serve a target of
+/// fewer tokens, `attend_target_vocab_size` says how many, and the bias of all other outputs is
+/// -1e9. What no Hugging Face class reads is written in the same form as `attend_seq2seq` or
+/// `attend_recurrent_seq2seq`, never as `marian`.
 ///
 /// A `CausalLM` is written as `model_type: gpt2`, a `VisionTransformer` as `vit`: what transformers'
 /// GPT2LMHeadModel and ViTForImageClassification read.

@@ -20,8 +20,9 @@ struct ATTEND_API RecurrentSeq2SeqOptions {
   TORCH_ARG(int64_t, attention_dim);     // of the additive attention's hidden layer; default E
   TORCH_ARG(double, dropout) = 0.1;      // on embeddings and on the output layer's input; [0, 1)
   TORCH_ARG(int64_t, max_length) = 512;  // target tokens that decoding may feed
-  TORCH_ARG(bool, share_embeddings);     // one matrix for both sides; default if vocabularies have
-                                         // one size
+  TORCH_ARG(bool, share_embeddings);     // one matrix for both sides: the target's tokens are the
+                                         // first tgt_vocab of the source's; default if
+                                         // vocabularies have one size
   TORCH_ARG(bool, tie_output) = true;    // the target embeddings are the output layer too
   TORCH_ARG(int64_t, eos_id) = 0;        // ends a sentence
   TORCH_ARG(int64_t, pad_id);            // default: the last id that both vocabularies have
@@ -90,8 +91,8 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
   Memory encode(const torch::Tensor& source, const AttentionMask& source_mask);
   Decoded decode(const torch::Tensor& target, const Memory& memory, const torch::Tensor& hidden,
                  const WeightsRequest& weights);
-  const torch::Tensor& target_table() const;
-  const torch::Tensor& output_table() const;
+  torch::Tensor target_table() const;
+  torch::Tensor output_table() const;
   torch::Tensor project(const torch::Tensor& features) const;
 };
 TORCH_MODULE(RecurrentSeq2Seq);

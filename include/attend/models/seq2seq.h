@@ -34,8 +34,9 @@ struct ATTEND_API Seq2SeqOptions {
   TORCH_ARG(NormOrder, norm_order) = NormOrder::kPost;
   TORCH_ARG(PositionKind, positions) = PositionKind::kSinusoidalHalves;  // Marian's
   TORCH_ARG(int64_t, max_length) = 512;     // positions, of source and target alike
-  TORCH_ARG(bool, share_embeddings);        // one matrix for both sides; default if vocabularies
-                                            // have one size
+  TORCH_ARG(bool, share_embeddings);        // one matrix for both sides: the target's tokens are
+                                            // the first tgt_vocab of the source's; default if
+                                            // vocabularies have one size
   TORCH_ARG(bool, tie_output) = true;       // the target embeddings are the output layer too
   TORCH_ARG(bool, scale_embedding) = true;  // embeddings times sqrt(E): Vaswani, section 3.4
   TORCH_ARG(int64_t, eos_id) = 0;           // ends a sentence
@@ -131,8 +132,8 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
   torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& table,
                       PositionalEncoding& positions, int64_t offset) const;
   const torch::Tensor& source_table() const;
-  const torch::Tensor& target_table() const;
-  const torch::Tensor& output_table() const;
+  torch::Tensor target_table() const;
+  torch::Tensor output_table() const;
   torch::Tensor project(const torch::Tensor& hidden) const;
   // `run` with the decoder's output, [B, T, E], in the place of logits.
   Seq2SeqOutput hidden(const torch::Tensor& source, const torch::Tensor& target,

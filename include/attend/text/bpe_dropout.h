@@ -16,7 +16,7 @@ namespace attend {
 /// A byte-pair encoding merges neighbouring subwords, the earliest learned pair first. Here a merge
 /// is left out with the given probability when its turn comes: 0 gives the tokenizer's own subwords,
 /// near 1 single characters. The text is the same whatever the cut. Where a vocabulary holds only the
-/// pieces of one side's text (`with_separate_vocabs`), others are cut further.
+/// pieces of one side's text (`with_separate_vocabs`, `with_restricted_vocab`), others are cut further.
 ///
 /// The object is immutable: copies share their state, and any number of threads may use it. The same
 /// state of `random` gives the same subwords on every machine, which SentencePiece's own

@@ -73,6 +73,14 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   SubwordTokenizer with_separate_vocabs(std::span<const std::string> source,
                                         std::span<const std::string> target) const;
 
+  /// The same restriction with one vocabulary, in the order: `</s>`, `<unk>`, `<pad>`, the pieces of
+  /// the target, those that only the source has. One table of embeddings then serves both sides, and
+  /// the output layer is that of its first target_vocab_size() rows.
+  ///
+  /// Throws: as with_separate_vocabs.
+  SubwordTokenizer with_restricted_vocab(std::span<const std::string> source,
+                                         std::span<const std::string> target) const;
+
   /// Writes the tokenizer files, each atomically, into a folder that is made where it is missing.
   /// What was loaded is written byte for byte.
   ///
@@ -108,6 +116,10 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   const Vocabulary& target_vocabulary() const;
   bool separate_vocabs() const;
 
+  /// Every id of an encoded target is smaller. After with_restricted_vocab() it may be less than the
+  /// size of the target's vocabulary.
+  int64_t target_vocab_size() const;
+
   /// The bytes of `source.spm` and `target.spm`.
   const std::string& source_model() const;
   const std::string& target_model() const;
@@ -121,6 +133,11 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
  private:
   struct Impl;
   explicit SubwordTokenizer(std::shared_ptr<const Impl> impl);
+
+  // A copy whose models cut texts into the pieces that `source` and `target` hold; its vocabulary is
+  // to be made anew.
+  std::shared_ptr<Impl> with_restricted_models(std::span<const std::string> source,
+                                               std::span<const std::string> target) const;
 
   std::shared_ptr<const Impl> impl_;
 };

@@ -32,6 +32,11 @@ class ATTEND_TOOLKIT_API Vocabulary {
 
   bool contains(std::string_view piece) const { return ids_.contains(piece); }
 
+  /// Whether `id` stands for a piece.
+  bool contains(int64_t id) const {
+    return id >= 0 && id < size() && !pieces_[static_cast<size_t>(id)].empty();
+  }
+
   /// The id of a piece; unk_id() where the piece is not in the vocabulary.
   int64_t id(std::string_view piece) const;
 
