@@ -193,6 +193,10 @@ int train(TrainOptions& o) {
   share_machine(o.machine, workers);
   const auto device = prepare_machine(o.machine);
   TrainingConsole console(o.quiet || !workers.is_first());
+  if (o.trainer.precision == Precision::kBFloat16 && !has_fast_bfloat16(device)) {
+    console.line(
+        "--precision bf16: this processor has no products of bfloat16, fp32 is faster on it");
+  }
   const auto valid =
       o.valid_sets.empty() ? ParallelText{} : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
 

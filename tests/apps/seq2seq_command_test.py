@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import platform
 import re
 import subprocess
 import unittest
+from pathlib import Path
 
 from support import ENGLISH, PROGRAM, SMALL, ProgramTest, run
 
@@ -153,6 +155,16 @@ class Translate(ProgramTest):
             self.assertIn("resumed after update 60", errors)
         self.refused(self.train(model, "--restrict-vocab", "--separate-vocabs"), 2,
                      "--separate-vocabs excludes --restrict-vocab")
+
+    @unittest.skipUnless(platform.machine() == "x86_64", "what other processors multiply is not known")
+    def test_bfloat16_on_a_processor_without_its_products_is_told_of(self):
+        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+        is_fast = bool({"avx512_bf16", "amx_bf16"} & set(flags))
+        for precision in ("fp32", "bf16"):
+            model = self.folder / precision
+            status, _, errors = self.train(model, "--precision", precision, "--after", "1u")
+            self.assertEqual(status, 0, errors)
+            self.assertEqual("fp32 is faster" in errors, precision == "bf16" and not is_fast, errors)
 
     def test_a_run_goes_on_with_the_optimizer_that_it_began_with(self):
         model = self.folder / "muon"
