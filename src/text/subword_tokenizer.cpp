@@ -233,8 +233,18 @@ void assign_words(std::vector<Subword>& subwords, const std::vector<Span>& spans
 // ---- One language -------------------------------------------------------------------------------
 
 struct TextSide {
+  TextSide() = default;
+  TextSide(std::shared_ptr<const Processor> model, std::shared_ptr<const Vocabulary> pieces)
+      : processor(std::move(model)), vocabulary(std::move(pieces)) {
+    ids_of_model.reserve(static_cast<size_t>(processor->GetPieceSize()));
+    for (int id = 0; id < processor->GetPieceSize(); ++id) {
+      ids_of_model.push_back(vocabulary->id(processor->IdToPiece(id)));
+    }
+  }
+
   std::shared_ptr<const Processor> processor;
   std::shared_ptr<const Vocabulary> vocabulary;
+  std::vector<int64_t> ids_of_model;  // the vocabulary's id of each of the model's
 
   std::vector<std::string> pieces(std::string_view text) const {
     const auto code = language_code_length(text);
@@ -247,11 +257,26 @@ struct TextSide {
   }
 
   std::vector<int64_t> encode(std::string_view text) const {
-    const auto text_pieces = pieces(text);
     std::vector<int64_t> ids;
-    ids.reserve(text_pieces.size() + 1);
-    for (const auto& piece : text_pieces) ids.push_back(vocabulary->id(piece));
+    const auto of_model = model_ids(text);
+    if (of_model) {
+      ids.reserve(of_model->size() + 1);
+      for (const auto id : *of_model) ids.push_back(ids_of_model[static_cast<size_t>(id)]);
+    } else {
+      for (const auto& piece : pieces(text)) ids.push_back(vocabulary->id(piece));
+    }
     ids.push_back(vocabulary->eos_id());
+    return ids;
+  }
+
+  // Without the pieces, most of whose time goes into strings; none where a text holds what only the
+  // vocabulary may know.
+  std::optional<std::vector<int>> model_ids(std::string_view text) const {
+    std::vector<int> ids;
+    if (language_code_length(text) > 0 || !processor->Encode(text, &ids).ok() ||
+        std::ranges::find(ids, processor->unk_id()) != ids.end()) {
+      return std::nullopt;
+    }
     return ids;
   }
 
@@ -359,16 +384,16 @@ SubwordTokenizer SubwordTokenizer::load(const std::filesystem::path& folder) {
     return std::make_shared<const Vocabulary>(
         parse_vocabulary(folder / name, read(name), config.special));
   };
-  impl->source.vocabulary = read_vocabulary(kVocabularyFile);
+  const auto source_vocabulary = read_vocabulary(kVocabularyFile);
   for (const auto& [token, id] : config.added_tokens) {
-    if (!impl->source.vocabulary->contains(token) || impl->source.vocabulary->id(token) != id) {
+    if (!source_vocabulary->contains(token) || source_vocabulary->id(token) != id) {
       throw FileError(
           folder / kConfigFile,
           fmt::format("expected added tokens as in {}, got {}: '{}'", kVocabularyFile, id, token));
     }
   }
-  impl->target.vocabulary =
-      config.separate_vocabs ? read_vocabulary(kTargetVocabularyFile) : impl->source.vocabulary;
+  const auto target_vocabulary =
+      config.separate_vocabs ? read_vocabulary(kTargetVocabularyFile) : source_vocabulary;
 
   const auto read_model = [&](const char* name) {
     auto processor = std::make_shared<Processor>();
@@ -377,8 +402,8 @@ SubwordTokenizer SubwordTokenizer::load(const std::filesystem::path& folder) {
     }
     return processor;
   };
-  impl->source.processor = read_model(kSourceModelFile);
-  impl->target.processor = read_model(kTargetModelFile);
+  impl->source = {read_model(kSourceModelFile), source_vocabulary};
+  impl->target = {read_model(kTargetModelFile), target_vocabulary};
   return SubwordTokenizer(std::move(impl));
 }
 
@@ -397,8 +422,8 @@ SubwordTokenizer SubwordTokenizer::from_joint_model(std::string model,
   pieces.push_back(impl->special.pad);
   auto vocabulary = dump_vocabulary(pieces);
 
-  impl->source.processor = processor;
-  impl->source.vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), impl->special);
+  impl->source = {std::move(processor),
+                  std::make_shared<const Vocabulary>(std::move(pieces), impl->special)};
   impl->target = impl->source;
 
   const auto language = [](const std::string& name) { return name.empty() ? Json() : Json(name); };
@@ -449,7 +474,7 @@ SubwordTokenizer SubwordTokenizer::with_separate_vocabs(std::span<const std::str
     std::vector<std::string> pieces{special.eos, special.unk, special.pad};
     std::ranges::move(usable_pieces(*side.processor, special), std::back_inserter(pieces));
     impl->files[vocabulary_file] = dump_vocabulary(pieces);
-    side.vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), special);
+    side = {side.processor, std::make_shared<const Vocabulary>(std::move(pieces), special)};
   };
   set_vocabulary(impl->source, kVocabularyFile);
   set_vocabulary(impl->target, kTargetVocabularyFile);
@@ -471,8 +496,9 @@ SubwordTokenizer SubwordTokenizer::with_restricted_vocab(
   std::ranges::copy_if(usable_pieces(*impl->source.processor, special), std::back_inserter(pieces),
                        [&](const std::string& piece) { return !of_target.contains(piece); });
   impl->files[kVocabularyFile] = dump_vocabulary(pieces);
-  impl->source.vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), special);
-  impl->target.vocabulary = impl->source.vocabulary;
+  const auto vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), special);
+  impl->source = {impl->source.processor, vocabulary};
+  impl->target = {impl->target.processor, vocabulary};
   return SubwordTokenizer(std::move(impl));
 }
 
