@@ -6,7 +6,6 @@
 // shares: threads that each compute a part of the batch (attend::BatchThreads); all by default on CPU.
 #include <ATen/autocast_mode.h>
 #include <fmt/format.h>
-#include <malloc.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include "attend/models/seq2seq.h"
 #include "attend/training/adam.h"
 #include "attend/training/batch_threads.h"
+#include "common/machine.h"
 
 namespace {
 
@@ -41,17 +41,13 @@ attend::Seq2SeqOptions options(const std::string& size) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // As attend's programs do.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  mallopt(M_ARENA_MAX, 1);
   const std::vector<std::string> given(argv + 1, argv + argc);
   const auto argument = [&](size_t i, const char* otherwise) {
     return given.size() > i ? given[i] : std::string(otherwise);
   };
   const int updates = std::atoi(argument(1, "10").c_str());
   const bool narrow = argument(2, "fp32") == "bf16";
-  const torch::Device device(argument(3, "cpu"));
+  const auto device = attend::app::prepare_machine({.device = argument(3, "cpu")});
   const auto finish = [&] {
     if (device.is_cuda()) torch::cuda::synchronize();
   };

@@ -1,6 +1,6 @@
 # Everything attend needs besides LibTorch. The core needs two header-only libraries and
 # Highway (SIMD); the toolkit needs SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig (pictures); the apps need
-# CLI11; the tests need GoogleTest.
+# CLI11, and use jemalloc where it is there; the tests need GoogleTest.
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(hwy REQUIRED)
@@ -67,6 +67,13 @@ if(ATTEND_BUILD_APPS AND ATTEND_WITH_TOOLKIT)
   if(NOT CLI11_FOUND)
     message(STATUS "attend: apps: OFF (not found: CLI11 (libcli11-dev))")
     set(ATTEND_BUILD_APPS OFF)
+  endif()
+endif()
+# The programs' allocator. A sanitizer brings its own.
+if(ATTEND_BUILD_APPS AND ATTEND_WITH_TOOLKIT AND NOT ATTEND_SANITIZE)
+  pkg_check_modules(JEMALLOC QUIET IMPORTED_TARGET jemalloc)
+  if(NOT JEMALLOC_FOUND)
+    message(STATUS "attend: the programs use the C library's allocator (not found: jemalloc (libjemalloc-dev))")
   endif()
 endif()
 if(ATTEND_BUILD_TESTS)

@@ -1,13 +1,27 @@
 #include "common/machine.h"
 
 #include <ATen/cpu/Utils.h>
+#ifdef ATTEND_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#else
 #include <malloc.h>
+#endif
 
 namespace attend::app {
 namespace {
 
 // Freed tensors go back to the kernel by default, and each new one costs page faults again: up to a
 // quarter of a training step. A program may decide to keep them; the library never does.
+#ifdef ATTEND_JEMALLOC
+void keep_freed_memory() {
+  ssize_t never = -1;
+  for (const auto* delay : {"arenas.dirty_decay_ms", "arenas.muzzy_decay_ms",       // of new arenas
+                            "arena.0.dirty_decay_ms", "arena.0.muzzy_decay_ms"}) {  // of the first
+    // Where it is refused, memory goes back as by default.
+    (void)mallctl(delay, nullptr, nullptr, &never, sizeof(never));
+  }
+}
+#else
 // All threads take from one arena: the others' are made of pieces that do go back when empty.
 void keep_freed_memory() {
   constexpr int kOneGigabyte = 1 << 30;
@@ -15,6 +29,7 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, kOneGigabyte);
   mallopt(M_ARENA_MAX, 1);
 }
+#endif
 
 }  // namespace
 
