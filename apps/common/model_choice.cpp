@@ -1,5 +1,7 @@
 #include "common/model_choice.h"
 
+#include <map>
+
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 
@@ -69,7 +71,7 @@ std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
       .ptr();
 }
 
-std::map<std::string, BleuTokenizer> bleu_tokenizers() {
+Choices<BleuTokenizer> bleu_tokenizers() {
   return {{"none", BleuTokenizer::kNone},
           {"13a", BleuTokenizer::k13a},
           {"intl", BleuTokenizer::kIntl},

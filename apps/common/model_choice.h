@@ -1,13 +1,13 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <memory>
 #include <string>
 
 #include "attend/models/incremental_model.h"
 #include "attend/text/subword_tokenizer.h"
 #include "attend/translation/bleu.h"
+#include "common/choice.h"
 
 namespace attend::app {
 
@@ -34,6 +34,6 @@ std::shared_ptr<TranslationModel> make_model(const ModelChoice& choice,
                                              const SubwordTokenizer& tokenizer);
 
 /// The names of BLEU's tokenizers on the command line.
-std::map<std::string, BleuTokenizer> bleu_tokenizers();
+Choices<BleuTokenizer> bleu_tokenizers();
 
 }  // namespace attend::app

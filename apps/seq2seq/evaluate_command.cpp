@@ -58,9 +58,7 @@ Command add_evaluate(CLI::App& app) {
   app.add_option("-n,--normalize", o.translator.length_penalty,
                  "Divide scores by length to this power")
       ->capture_default_str();
-  app.add_option("--tokenize", o.bleu.tokenizer, "BLEU tokenizer: none, 13a, intl or char")
-      ->transform(CLI::CheckedTransformer(bleu_tokenizers()))
-      ->default_str("13a");
+  add_choice(app, "--tokenize", o.bleu.tokenizer, bleu_tokenizers(), "BLEU tokenizer");
   add_machine_options(app, o.machine);
   return [options] { return evaluate(*options); };
 }

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace attend::app {
+
+/// What a flag may be, by the name that a user gives, in the order in which the help lists them.
+template <typename T>
+using Choices = std::vector<std::pair<std::string, T>>;
+
+/// A flag that takes one of some names, and `value` as its default.
+template <typename T>
+CLI::Option* add_choice(CLI::App& app, const std::string& flag, T& value, const Choices<T>& choices,
+                        const std::string& help) {
+  std::vector<std::string> names;
+  for (const auto& choice : choices) names.push_back(choice.first);
+  const auto& preset = *std::ranges::find(choices, value, &std::pair<std::string, T>::second);
+  const auto set = [&value, choices](const std::string& name) {
+    value = std::ranges::find(choices, name, &std::pair<std::string, T>::first)->second;
+  };
+  return app.add_option_function<std::string>(flag, set, help)
+      ->check(CLI::IsMember(names))
+      ->default_str(preset.first);
+}
+
+}  // namespace attend::app
