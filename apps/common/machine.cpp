@@ -1,6 +1,5 @@
 #include "common/machine.h"
 
-#include <ATen/cpu/Utils.h>
 #ifdef ATTEND_JEMALLOC
 #include <jemalloc/jemalloc.h>
 #else
@@ -54,17 +53,6 @@ torch::Device prepare_machine(const MachineOptions& options) {
                     "--device: expected an index below ", torch::cuda::device_count(), ", got ",
                     options.device);
   return device;
-}
-
-bool has_fast_bfloat16(const torch::Device& device) {
-  const auto cpu = at::cpu::get_cpu_capabilities();
-  const auto has = [&](const char* name) {
-    const auto found = cpu.find(name);
-    return found != cpu.end() && found->second.toBool();
-  };
-  const auto architecture = cpu.find("architecture");
-  const bool is_x86 = architecture != cpu.end() && architecture->second.toStringRef() == "x86_64";
-  return !device.is_cpu() || !is_x86 || has("avx512_bf16") || has("amx_bf16");
 }
 
 }  // namespace attend::app

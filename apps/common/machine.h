@@ -19,8 +19,4 @@ void add_machine_options(CLI::App& app, MachineOptions& options);
 /// unknown or not there.
 torch::Device prepare_machine(const MachineOptions& options);
 
-/// Whether a device multiplies bfloat16 numbers faster than float32: a GPU does, and a processor with AMX or
-/// AVX512_BF16. Of other architectures than x86 nothing is known, and true is returned.
-bool has_fast_bfloat16(const torch::Device& device);
-
 }  // namespace attend::app

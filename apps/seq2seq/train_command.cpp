@@ -11,12 +11,14 @@
 #include "attend/checkpoint/model_folder.h"
 #include "attend/data/encode_corpus.h"
 #include "attend/data/parallel_text.h"
+#include "attend/functional/linear.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
 #include "attend/training/trainer.h"
 #include "attend/training/worker_group.h"
 #include "commands.h"
+#include "common/choice.h"
 #include "common/console.h"
 #include "common/machine.h"
 #include "common/model_choice.h"
@@ -80,29 +82,25 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
       "The model at the end: the mean of the last so many validated ones; 0: the last one");
   add("--max-bad-updates", o.max_bad_updates,
       "Stop after so many updates in a row without a finite loss and gradient");
-  app.add_option("--precision", o.precision,
-                 "Of matrix products: fp32, or bf16 where the processor is fast at it")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Precision>{
-          {"fp32", Precision::kOfModel}, {"bf16", Precision::kBFloat16}}))
-      ->default_str("fp32")
-      ->group(kGroup);
+  const auto choose = [&](const std::string& flag, auto& value, const auto& choices,
+                          const std::string& help) {
+    add_choice(app, flag, value, choices, help)->group(kGroup);
+  };
+  choose("--precision", o.precision,
+         Choices<Precision>{{"fp32", Precision::kOfModel}, {"bf16", Precision::kBFloat16}},
+         "Of matrix products; bf16 where the processor is fast at it");
   add("--learn-rate", o.schedule.peak, "Highest learning rate");
   add("--lr-warmup", o.schedule.warmup, "Updates of linear warm-up");
-  const std::map<std::string, Decay> decays{{"inverse-sqrt", Decay::kInverseSquareRoot},
-                                            {"linear", Decay::kLinear},
-                                            {"none", Decay::kNone}};
-  app.add_option("--lr-decay", o.schedule.decay, "After the warm-up: inverse-sqrt, linear or none")
-      ->transform(CLI::CheckedTransformer(decays))
-      ->default_str("inverse-sqrt")
-      ->group(kGroup);
+  choose("--lr-decay", o.schedule.decay,
+         Choices<Decay>{{"inverse-sqrt", Decay::kInverseSquareRoot},
+                        {"linear", Decay::kLinear},
+                        {"none", Decay::kNone}},
+         "After the warm-up");
   add("--cooldown", o.schedule.cooldown, "Last part of the run with a falling rate, [0, 1]");
   add("--cooldown-floor", o.schedule.cooldown_floor, "Where it falls to, as a part of itself");
-  app.add_option("--optimizer", o.optimizer,
-                 "adam, or muon: matrices by their orthogonal part, all else by Adam")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, OptimizerKind>{
-          {"adam", OptimizerKind::kAdam}, {"muon", OptimizerKind::kMuon}}))
-      ->default_str("adam")
-      ->group(kGroup);
+  choose("--optimizer", o.optimizer,
+         Choices<OptimizerKind>{{"adam", OptimizerKind::kAdam}, {"muon", OptimizerKind::kMuon}},
+         "adam, or muon: matrices by their orthogonal part, all else by Adam");
   add("--muon-momentum", o.muon.momentum, "Muon: decay of the mean of gradients");
   add("--muon-scale", o.muon.scale,
       "Muon: root mean square of an update, as a part of the learning rate");
@@ -116,10 +114,7 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   add("--valid-metrics", o.valid_metrics,
       "Of cross-entropy, perplexity, word-cross-entropy, word-perplexity, bleu, chrf and chrf++");
   add("--valid-beam-size", o.valid_beam_size, "Beam size of the metrics that translate");
-  app.add_option("--valid-tokenize", o.bleu_tokenizer, "BLEU tokenizer: none, 13a, intl or char")
-      ->transform(CLI::CheckedTransformer(bleu_tokenizers()))
-      ->default_str("13a")
-      ->group(kGroup);
+  choose("--valid-tokenize", o.bleu_tokenizer, bleu_tokenizers(), "BLEU tokenizer");
   add("--seed", o.seed, "Of initial weights, order and dropout");
 }
 
@@ -193,7 +188,8 @@ int train(TrainOptions& o) {
   share_machine(o.machine, workers);
   const auto device = prepare_machine(o.machine);
   TrainingConsole console(o.quiet || !workers.is_first());
-  if (o.trainer.precision == Precision::kBFloat16 && !has_fast_bfloat16(device)) {
+  if (o.trainer.precision == Precision::kBFloat16 &&
+      !functional::has_fast_products(torch::kBFloat16, device)) {
     console.line(
         "--precision bf16: this processor has no products of bfloat16, fp32 is faster on it");
   }
@@ -249,10 +245,10 @@ Command add_train(CLI::App& app) {
   add_model_choice(app, o.model);
   app.add_option("--vocab-size", o.subwords.vocab_size, "Joint subwords, special tokens counted")
       ->capture_default_str();
-  app.add_option("--subword-model", o.subwords.model, "unigram or bpe")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, SubwordModel>{
-          {"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}}))
-      ->default_str("unigram");
+  add_choice(
+      app, "--subword-model", o.subwords.model,
+      Choices<SubwordModel>{{"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}},
+      "How subwords are chosen");
   app.add_flag("!--subword-mix-scripts", o.subwords.split_by_unicode_script,
                "Letters and marks in one piece, for text in words already (&apos;)");
   auto* separate = app.add_flag(

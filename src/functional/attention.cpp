@@ -1,9 +1,11 @@
 #include "attend/functional/attention.h"
 
 #include <ATen/SDPBackend.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "functional/attention_inputs.h"
 #include "functional/attention_weights.h"
 #include "functional/lowered_mask.h"
+#include "functional/product_type.h"
 #include "functional/short_attention.h"
 
 namespace attend::functional {
@@ -128,16 +131,19 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
   TORCH_CHECK_VALUE(parameters.open_keys >= 0 && parameters.open_keys <= k.size(2), who,
                     ": expected open_keys in [0, ", k.size(2), "], got ", parameters.open_keys);
 
+  const bool widens = lacks_products_of(q) || (is_narrow_on_cpu(q) && is_short_attention(q, k, v));
+  const auto taken = [&](const torch::Tensor& x) { return widens ? x.to(torch::kFloat) : x; };
   AttentionInputs in{
-      .query = q,
-      .key = k,
-      .value = v,
+      .rounded_to = widens ? std::optional(product_type(q)) : std::nullopt,
+      .query = taken(q),
+      .key = taken(k),
+      .value = taken(v),
       .mask = {},
       .scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3)))),
       .parameters = parameters};
   const AttentionShape masked{batch, heads, q.size(2), k.size(2) - parameters.open_keys};
   in.mask = lower_mask(who, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
-                       q.scalar_type());
+                       in.query.scalar_type());
   if (parameters.open_keys > 0 && !in.mask.is_none()) {
     in.mask = in.mask.with_open_keys(masked, parameters.open_keys, q.device());
   }
@@ -154,7 +160,9 @@ enum class Path {
 
 Path path_of(const AttentionInputs& in) {
   if (in.parameters.soft_cap > 0.0 || in.parameters.sinks.defined()) return Path::kScores;
-  if (short_attention_takes(in.query, in.key, in.value, in.mask, in.parameters.dropout_p)) {
+  const bool autocasts = !in.rounded_to && product_type(in.query) != in.query.scalar_type();
+  if (!autocasts &&
+      short_attention_takes(in.query, in.key, in.value, in.mask, in.parameters.dropout_p)) {
     return Path::kShortKernel;
   }
   if (in.key.size(2) == 0) return Path::kNoKeys;
@@ -180,55 +188,7 @@ std::string backend_of(const AttentionInputs& in, const KernelMask& mask) {
   }
 }
 
-}  // namespace
-
-AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const torch::Tensor& key,
-                                             const torch::Tensor& value, const AttentionMask& mask,
-                                             const WeightsRequest& weights,
-                                             const AttentionParameters& parameters) {
-  constexpr auto kName = "scaled_dot_product_attention";
-  const auto in = checked_inputs(kName, query, key, value, mask, parameters);
-  const auto rank = query.dim();
-  const bool wanted = !weights.is_none();
-  check_request(kName, weights, in.query.size(1), in.query.size(2));
-  // Without heads in the input there is no axis for them in the weights.
-  auto request = weights;
-  if (rank < 4) request.kind(WeightsRequest::kMean);
-  AttentionOutput result;
-  switch (path_of(in)) {
-    case Path::kScores:
-      result.output = output_from_scores(in);
-      break;
-    case Path::kShortKernel: {
-      auto [output, all] = short_attention(in.query, in.key, in.value, in.mask, in.scale, wanted);
-      result.output = std::move(output);
-      if (wanted) result.weights = requested_of(all, request);
-      break;
-    }
-    case Path::kNoKeys:
-      // Every row is empty. Products over no element are zero, and so are their gradients.
-      result.output = grouped_matmul(grouped_matmul(in.query, in.key.transpose(-2, -1)), in.value);
-      break;
-    case Path::kWindowBlocks:
-      result.output = output_by_blocks(in);
-      break;
-    case Path::kFused:
-      result.output = fused_output(in);
-      break;
-  }
-  if (wanted && !result.weights.defined()) result.weights = requested_weights(in, request);
-  if (rank < 4) result.output = result.output.squeeze(1);
-  if (rank < 3) {
-    result.output = result.output.squeeze(0);
-    if (result.weights.defined()) result.weights = result.weights.squeeze(0);
-  }
-  return result;
-}
-
-std::string explain_attention(const torch::Tensor& query, const torch::Tensor& key,
-                              const torch::Tensor& value, const AttentionMask& mask,
-                              const AttentionParameters& parameters) {
-  const auto in = checked_inputs("explain_attention", query, key, value, mask, parameters);
+std::string explanation(const AttentionInputs& in) {
   const auto sizes = [](const char* what, const torch::Tensor& tensor) {
     return tensor.defined() ? std::string(", ") + what + " " + detail::shape_string(tensor.sizes())
                             : std::string();
@@ -261,6 +221,61 @@ std::string explain_attention(const torch::Tensor& query, const torch::Tensor& k
                lowered.tensor);
 }
 
+}  // namespace
+
+AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                             const torch::Tensor& value, const AttentionMask& mask,
+                                             const WeightsRequest& weights,
+                                             const AttentionParameters& parameters) {
+  constexpr auto kName = "scaled_dot_product_attention";
+  const auto in = checked_inputs(kName, query, key, value, mask, parameters);
+  std::optional<c10::impl::ExcludeDispatchKeyGuard> no_autocast;
+  if (in.rounded_to) no_autocast.emplace(c10::autocast_dispatch_keyset);
+  const auto rank = query.dim();
+  const bool wanted = !weights.is_none();
+  check_request(kName, weights, in.query.size(1), in.query.size(2));
+  // Without heads in the input there is no axis for them in the weights.
+  auto request = weights;
+  if (rank < 4) request.kind(WeightsRequest::kMean);
+  AttentionOutput result;
+  switch (path_of(in)) {
+    case Path::kScores:
+      result.output = output_from_scores(in);
+      break;
+    case Path::kShortKernel: {
+      auto [output, all] = short_attention(in.query, in.key, in.value, in.mask, in.scale, wanted);
+      result.output = std::move(output);
+      if (wanted) result.weights = requested_of(all, request);
+      break;
+    }
+    case Path::kNoKeys:
+      // Every row is empty. Products over no element are zero, and so are their gradients.
+      result.output = grouped_matmul(grouped_matmul(in.query, in.key.transpose(-2, -1)), in.value);
+      break;
+    case Path::kWindowBlocks:
+      result.output = output_by_blocks(in);
+      break;
+    case Path::kFused:
+      result.output = fused_output(in);
+      break;
+  }
+  if (wanted && !result.weights.defined()) result.weights = requested_weights(in, request);
+  if (in.rounded_to) result.output = result.output.to(*in.rounded_to);
+  if (rank < 4) result.output = result.output.squeeze(1);
+  if (rank < 3) {
+    result.output = result.output.squeeze(0);
+    if (result.weights.defined()) result.weights = result.weights.squeeze(0);
+  }
+  return result;
+}
+
+std::string explain_attention(const torch::Tensor& query, const torch::Tensor& key,
+                              const torch::Tensor& value, const AttentionMask& mask,
+                              const AttentionParameters& parameters) {
+  const auto in = checked_inputs("explain_attention", query, key, value, mask, parameters);
+  return explanation(in) + (in.rounded_to ? ", in float32" : "");
+}
+
 AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tensor& key,
                                    const torch::Tensor& scale_vector, const torch::Tensor& value,
                                    const AttentionMask& mask, const WeightsRequest& weights,
@@ -284,18 +299,26 @@ AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tens
 
   check_request(kName, weights, /*heads=*/1, q.size(1));
 
+  const bool widens = lacks_products_of(q);
+  std::optional<c10::impl::ExcludeDispatchKeyGuard> no_autocast;
+  const auto output_type = product_type(q);
+  if (widens) no_autocast.emplace(c10::autocast_dispatch_keyset);
+  const auto taken = [&](const torch::Tensor& x) { return widens ? x.to(torch::kFloat) : x; };
+
   const AttentionShape shape{batch, 1, q.size(1), k.size(1)};
   const auto lowered = lower_mask(kName, unbatched ? with_batch_axis(mask) : mask, shape,
-                                  q.device(), q.scalar_type());
+                                  q.device(), widens ? torch::kFloat : q.scalar_type());
 
-  const auto hidden = torch::tanh(q.unsqueeze(2) + k.unsqueeze(1));  // [B, T, S, A]
-  auto scores = torch::matmul(hidden, scale_vector).unsqueeze(1);    // [B, 1, T, S]
+  const auto hidden = torch::tanh(taken(q).unsqueeze(2) + taken(k).unsqueeze(1));  // [B, T, S, A]
+  auto scores = torch::matmul(hidden, taken(scale_vector)).unsqueeze(1);           // [B, 1, T, S]
   if (parameters.scale) scores = scores * *parameters.scale;
   const auto all = softmax_or_zero(lowered.apply(at_least_float32(scores)));  // [B, 1, T, S]
   const auto dropped = dropout(all.squeeze(1), parameters.dropout_p);
 
   AttentionOutput result;
-  result.output = torch::matmul(dropped.to(v.scalar_type()), v);  // [B, T, Dv]
+  const auto values = taken(v);
+  result.output = torch::matmul(dropped.to(values.scalar_type()), values);  // [B, T, Dv]
+  if (widens) result.output = result.output.to(output_type);
   if (!weights.is_none()) {
     auto request = weights;
     result.weights = requested_of(all, request.kind(WeightsRequest::kMean));

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "attend/functional/attention.h"
 #include "functional/lowered_mask.h"
 
@@ -7,6 +9,9 @@ namespace attend::functional {
 
 /// One checked attention of [B, H, T, D] queries, as every path takes it.
 struct AttentionInputs {
+  /// Of 16-bit numbers, but computed in float32: query, key, value and the mask are float32, autocast is
+  /// to be left out, and the output is to be rounded to this type.
+  std::optional<torch::ScalarType> rounded_to;
   torch::Tensor query, key, value;
   LoweredMask mask;
   double scale;

@@ -1,8 +1,30 @@
 #include "attend/functional/linear.h"
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
 #include "detail/check.h"
+#include "functional/product_type.h"
 
 namespace attend::functional {
+namespace {
+
+// Up to so many rows, rounding the weights costs more than LibTorch's slow products of 16 bits.
+constexpr int64_t kFewRows = 8;
+
+int64_t rows_of(const torch::Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
+
+// The product in float32 of what is rounded to 16 bits, rounded to 16 bits.
+torch::Tensor linear_by_float32(const torch::Tensor& x, const torch::Tensor& weight,
+                                const torch::Tensor& bias) {
+  const auto type = product_type(x);
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const auto rounded = [&](const torch::Tensor& t) {
+    return t.defined() ? t.to(type).to(torch::kFloat) : t;
+  };
+  return at::linear(rounded(x), rounded(weight), rounded(bias)).to(type);
+}
+
+}  // namespace
 
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                      const char* who) {
@@ -12,6 +34,7 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
               x.defined() ? detail::shape_string(x.sizes()) : "an undefined tensor");
   if (bias.defined()) detail::check_shape(who, "bias", bias, {weight.size(0)});
   detail::check_same_kind(who, "an input", x, "the weight", weight);
+  if (rows_of(x) > kFewRows && lacks_products_of(x)) return linear_by_float32(x, weight, bias);
   return at::linear(x, weight, bias);
 }
 

@@ -8,6 +8,7 @@
 #include "attend/functional/linear.h"
 #include "detail/check.h"
 #include "detail/parallel.h"
+#include "functional/product_type.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/vocabulary_loss.h"
 
@@ -329,6 +330,12 @@ torch::Tensor linear_cross_entropy_sum(const torch::Tensor& hidden, const torch:
   const auto x = hidden.reshape({-1, hidden.size(-1)});
   const auto y = target.reshape({-1}).to(torch::kLong).contiguous();
   check_targets(y, weight.size(0), ignore_id);
+  if (is_narrow_on_cpu(hidden) && !has_narrow_tiles(product_type(hidden))) {
+    // By blocks in float32: what stays in a cache is worth more than products of 16 bits.
+    const auto wide = [](const torch::Tensor& t) { return t.defined() ? t.to(torch::kFloat) : t; };
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    return loss_of(wide(x), wide(weight), wide(bias), y, ignore_id, label_smoothing);
+  }
   if (!detail::autocast_is_enabled(hidden)) {
     return loss_of(x, weight, bias, y, ignore_id, label_smoothing);
   }

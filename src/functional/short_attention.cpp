@@ -183,15 +183,20 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
 
 }  // namespace
 
+bool is_short_attention(const torch::Tensor& query, const torch::Tensor& key,
+                        const torch::Tensor& value) {
+  return query.numel() > 0 && key.numel() > 0 && value.numel() > 0 &&
+         query.size(2) <= kLongestTarget && key.size(2) <= kLongestSource &&
+         query.size(3) <= kWidestHead && value.size(3) <= kWidestHead;
+}
+
 bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
                            const torch::Tensor& value, const LoweredMask& mask, double dropout_p) {
   const auto type = query.scalar_type();
   return query.is_cpu() && query.layout() == torch::kStrided &&
          (type == torch::kFloat || type == torch::kDouble) && dropout_p == 0.0 &&
-         query.numel() > 0 && key.numel() > 0 && value.numel() > 0 &&
-         query.size(2) <= kLongestTarget && key.size(2) <= kLongestSource &&
-         query.size(3) <= kWidestHead && value.size(3) <= kWidestHead &&
-         !(mask.bias.defined() && mask.bias.requires_grad()) && !detail::autocast_is_enabled(query);
+         is_short_attention(query, key, value) &&
+         !(mask.bias.defined() && mask.bias.requires_grad());
 }
 
 ShortAttentionOutput short_attention(const torch::Tensor& query, const torch::Tensor& key,

@@ -6,8 +6,12 @@
 
 namespace attend::functional {
 
-/// Whether `short_attention` takes this attention: on the CPU, in float32 or float64, of something,
-/// and short enough that it is faster than LibTorch's kernel.
+/// Whether these are short enough, and not nothing, for `short_attention` to be faster on the CPU than
+/// LibTorch's kernel.
+bool is_short_attention(const torch::Tensor& query, const torch::Tensor& key,
+                        const torch::Tensor& value);
+
+/// Whether `short_attention` takes this attention: a short one on the CPU in float32 or float64.
 bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
                            const torch::Tensor& value, const LoweredMask& mask, double dropout_p);
 

@@ -1,10 +1,14 @@
 #include "attend/models/recurrent_seq2seq.h"
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
 #include <algorithm>
+#include <tuple>
 
 #include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "functional/product_type.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "modules/transformer_parts.h"
@@ -45,6 +49,16 @@ torch::Tensor reverse_sentences(const torch::Tensor& x, const torch::Tensor& len
   const auto ends = lengths.unsqueeze(1);                                           // [B, 1]
   const auto index = torch::where(positions < ends, ends - 1 - positions, positions);
   return x.gather(1, index.unsqueeze(2).expand_as(x));
+}
+
+// States [N, T, E] and the last of them [1, N, E]. Where the processor lacks the products that autocast asks for, the
+// recurrence stays in the dtype of its weights: its products are too many and too small to be rounded one by one.
+std::tuple<torch::Tensor, torch::Tensor> run(torch::nn::GRU& gru, const torch::Tensor& x,
+                                             const torch::Tensor& hidden = {}) {
+  if (!functional::lacks_products_of(x)) return gru(x, hidden);
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const auto type = gru->all_weights().front().scalar_type();
+  return gru(x.to(type), hidden.defined() ? hidden.to(type) : hidden);
 }
 
 class RecurrentState final : public DecoderState {
@@ -146,9 +160,9 @@ RecurrentSeq2SeqImpl::Memory RecurrentSeq2SeqImpl::encode(const torch::Tensor& s
   Memory memory;
   memory.mask = detail::memory_mask_row(kRecurrent, mask, x);
   const auto lengths = memory.mask.defined() ? real_lengths(memory.mask) : torch::Tensor();
-  const auto forward_states = std::get<0>(encoder_forward(x));
+  const auto forward_states = std::get<0>(run(encoder_forward, x));
   const auto backward_states =
-      reverse_sentences(std::get<0>(encoder_backward(reverse_sentences(x, lengths))), lengths);
+      reverse_sentences(std::get<0>(run(encoder_backward, reverse_sentences(x, lengths))), lengths);
   memory.values = torch::cat({forward_states, backward_states}, 2);  // [B, S, 2 E]
   memory.keys = attention->project_key(memory.values);
 
@@ -171,7 +185,7 @@ RecurrentSeq2SeqImpl::Decoded RecurrentSeq2SeqImpl::decode(const torch::Tensor& 
                                                            const WeightsRequest& weights) {
   const auto y = detail::apply_dropout(torch::embedding(target_table(), target), options.dropout(),
                                        is_training());
-  auto [states, last] = decoder(y, hidden);  // [N, T, E]
+  auto [states, last] = run(decoder, y, hidden);  // [N, T, E]
   // The rows of one sentence, the hypotheses of a beam, become queries of one row: [B, K * T, E].
   const auto sentences = memory.values.size(0);
   const auto queries = states.reshape({sentences, -1, options.embed_dim()});

@@ -4,7 +4,12 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include "attend/functional/linear.h"
 
 #include "support/autocast.h"
 #include "support/devices.h"
@@ -358,6 +363,58 @@ TEST(ScaledDotProduct, UnderAutocastTheOutputIsBFloat16AndTheWeightsStayFloat32)
   EXPECT_EQ(result.output.scalar_type(), torch::kBFloat16);
   EXPECT_TENSOR_NEAR(result.output, plain.output, 4e-2);
   EXPECT_TENSOR_NEAR(result.weights, plain.weights, 1e-6);
+}
+
+// Short sequences and long ones, by dtype and by autocast: the exact attention of rounded numbers, rounded.
+TEST(ScaledDotProduct, Of16BitsItIsExactButForTheRoundingOfInputsAndOutput) {
+  const auto mask = AttentionMask::causal();
+  for (const int64_t length : {7, 150}) {
+    for (const auto type : {torch::kBFloat16, torch::kHalf}) {
+      const double epsilon = type == torch::kHalf ? 0x1p-11 : 0x1p-8;
+      std::vector<torch::Tensor> leaves, exact;
+      for (int i = 0; i < 3; ++i) {
+        leaves.push_back(torch::randn({kB, kH, length, kD}).to(type).requires_grad_());
+        exact.push_back(leaves.back().detach().to(torch::kDouble).requires_grad_());
+      }
+      const auto expected =
+          functional::scaled_dot_product_attention(exact[0], exact[1], exact[2], mask).output;
+      const auto slope = torch::randn(expected.sizes()).to(type);
+      const auto wanted = torch::autograd::grad({expected}, exact, {slope.to(torch::kDouble)});
+      for (const bool by_autocast : {false, true}) {
+        SCOPED_TRACE(testing::Message() << length << ' ' << type << " autocast " << by_autocast);
+        const auto output = [&] {
+          std::optional<testing_support::CpuAutocast> autocast;
+          if (by_autocast) autocast.emplace(type);
+          return functional::scaled_dot_product_attention(leaves[0], leaves[1], leaves[2], mask)
+              .output;
+        }();
+        EXPECT_EQ(output.scalar_type(), type);
+        EXPECT_TENSOR_NEAR(output, expected, 4 * epsilon);
+        const auto found = torch::autograd::grad({output}, leaves, {slope});
+        for (size_t i = 0; i < leaves.size(); ++i) {
+          EXPECT_TENSOR_NEAR(found[i], wanted[i],
+                             4 * epsilon * wanted[i].abs().max().item<double>());
+        }
+      }
+    }
+  }
+}
+
+TEST(ExplainAttention, TellsOf16BitsThatAreComputedInFloat32) {
+  const auto explain = [](int64_t length, torch::ScalarType type) {
+    const auto x = torch::zeros({kB, kH, length, kD}, type);
+    return functional::explain_attention(x, x, x, AttentionMask::causal());
+  };
+  const auto band = "short kernel, the band as two numbers",
+             flag = "LibTorch: flash attention, its causal flag";
+  EXPECT_EQ(explain(3, torch::kFloat), band);
+  EXPECT_EQ(explain(3, torch::kBFloat16), std::string(band) + ", in float32");
+  const bool has_products = functional::has_fast_products(torch::kBFloat16, torch::kCPU);
+  EXPECT_EQ(explain(300, torch::kBFloat16),
+            std::string(flag) + (has_products ? "" : ", in float32"));
+  const testing_support::CpuAutocast autocast;
+  EXPECT_EQ(explain(3, torch::kFloat), std::string(band) + ", in float32");
+  EXPECT_EQ(explain(3, torch::kDouble), band);  // autocast leaves float64 alone
 }
 
 TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {

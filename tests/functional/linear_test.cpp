@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "support/autocast.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
@@ -51,6 +55,67 @@ TEST(Linear, UnderAutocastLibTorchCastsBothSides) {
   const testing_support::CpuAutocast autocast;
   const auto y = functional::linear(x.to(torch::kBFloat16), weight);
   EXPECT_EQ(y.scalar_type(), torch::kBFloat16);
+}
+
+// 16 bits: the inputs are rounded, the sums are not, the result is. Few rows and many go different ways.
+class LinearOf16Bits : public testing::TestWithParam<torch::ScalarType> {
+ protected:
+  static constexpr int64_t kIn = 37, kOut = 5;
+  double epsilon() const { return GetParam() == torch::kHalf ? 0x1p-11 : 0x1p-8; }  // of a rounding
+  bool has_products() const { return functional::has_fast_products(GetParam(), torch::kCPU); }
+};
+INSTANTIATE_TEST_SUITE_P(Types, LinearOf16Bits, testing::Values(torch::kBFloat16, torch::kHalf),
+                         [](const auto& info) { return std::string(toString(info.param)); });
+
+TEST_P(LinearOf16Bits, IsTheExactProductOfRoundedNumbersButForOneRounding) {
+  for (const int64_t rows : {1, 8, 9, 200}) {
+    for (const bool by_autocast : {false, true}) {
+      SCOPED_TRACE(testing::Message() << rows << " rows, autocast " << by_autocast);
+      const auto kept = by_autocast ? torch::kFloat : GetParam();
+      const auto leaf = [&](at::IntArrayRef sizes) {
+        return torch::randn(sizes).to(kept).requires_grad_();
+      };
+      const std::vector<torch::Tensor> leaves{leaf({rows, kIn}), leaf({kOut, kIn}), leaf({kOut})};
+      const auto y = [&] {
+        std::optional<testing_support::CpuAutocast> autocast;
+        if (by_autocast) autocast.emplace(GetParam());
+        return functional::linear(leaves[0], leaves[1], leaves[2]);
+      }();
+      std::vector<torch::Tensor> exact;
+      for (const auto& x : leaves) {
+        exact.push_back(x.detach().to(GetParam()).to(torch::kDouble).requires_grad_());
+      }
+      const auto expected = at::linear(exact[0], exact[1], exact[2]);
+      EXPECT_EQ(y.scalar_type(), GetParam());
+      const auto sizes = at::linear(exact[0].abs(), exact[1].abs(), exact[2].abs());
+      // One rounding of the result, and what sums of 37 in float32 are off.
+      EXPECT_TENSOR_NEAR(
+          (y.to(torch::kDouble) - expected) / (expected.abs() * epsilon() + sizes * 4e-6),
+          torch::zeros_like(expected), 1.0);
+      const auto slope = torch::randn({rows, kOut}).to(GetParam());
+      const auto found = torch::autograd::grad({y}, leaves, {slope});
+      const auto wanted = torch::autograd::grad({expected}, exact, {slope.to(torch::kDouble)});
+      for (size_t i = 0; i < leaves.size(); ++i) {
+        EXPECT_EQ(found[i].scalar_type(), kept);
+        EXPECT_TENSOR_NEAR(found[i], wanted[i],
+                           2 * epsilon() * wanted[i].abs().max().item<double>());
+      }
+    }
+  }
+}
+
+TEST_P(LinearOf16Bits, ManyRowsAreMultipliedInFloat32WhereTheProcessorLacksProducts) {
+  if (has_products()) GTEST_SKIP() << "this processor multiplies " << toString(GetParam());
+  const auto x = torch::randn({64, 512}).to(GetParam());
+  const auto weight = torch::randn({48, 512}).to(GetParam());
+  EXPECT_TENSOR_EQUAL(functional::linear(x, weight),
+                      at::linear(x.to(torch::kFloat), weight.to(torch::kFloat)).to(GetParam()));
+}
+
+TEST(HasFastProducts, IsTrueOfWideNumbersAndOfOtherDevices) {
+  EXPECT_TRUE(functional::has_fast_products(torch::kFloat, torch::kCPU));
+  EXPECT_TRUE(functional::has_fast_products(torch::kDouble, torch::kCPU));
+  EXPECT_TRUE(functional::has_fast_products(torch::kBFloat16, torch::kCUDA));
 }
 
 TEST(Linear, ErrorsNameTheCallerAndWhatWasExpectedAndGot) {

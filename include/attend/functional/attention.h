@@ -45,6 +45,8 @@ struct AttentionParameters {
 ///         [B, T, S] or [T, S] for input without heads; of the chosen heads and queries only. Both
 ///         are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
+/// Note:   on the CPU, numbers of 16 bits are computed in float32 where that is faster, and the output is rounded: short
+///         sequences always, all others where the processor lacks products of them (`has_fast_products`).
 ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
     const AttentionMask& mask = {}, const WeightsRequest& weights = WeightsRequest::kNone,
@@ -52,6 +54,7 @@ ATTEND_API AttentionOutput scaled_dot_product_attention(
 
 /// Which path `scaled_dot_product_attention` takes for these inputs, and what becomes of the mask,
 /// in words: "short kernel, mask [2, 1, 1, 5]" or "LibTorch: flash attention, its causal flag".
+/// "in float32" at the end: numbers of 16 bits that are computed so.
 /// Nothing is computed. docs/masks.md is made with it.
 ATTEND_API std::string explain_attention(const torch::Tensor& query, const torch::Tensor& key,
                                          const torch::Tensor& value, const AttentionMask& mask = {},

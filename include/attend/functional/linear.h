@@ -10,6 +10,8 @@ namespace attend::functional {
 /// route needs to be plugged in only here.
 ///
 /// Shapes: x [..., in], weight [out, in], bias [out] or undefined -> [..., out].
+/// Note:   of bfloat16 or float16, by dtype or by autocast, on a CPU without products of them, more than a few rows are
+///         multiplied in float32 and rounded; see `has_fast_products`.
 /// Throws: c10::Error for shapes, devices and dtypes, naming `who`.
 ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
                                 const torch::Tensor& bias = {}, const char* who = "linear");
@@ -17,5 +19,10 @@ ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& wei
 /// The same with the parameters of a module.
 ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::nn::Linear& layer,
                                 const char* who = "linear");
+
+/// Whether `device` multiplies numbers of `type` at least as fast as float32. A CPU does it for bfloat16 with AMX or
+/// AVX512_BF16 and for float16 with AMX-FP16 or AVX512_FP16. Of GPUs and of other architectures than x86 nothing is
+/// known, and true is returned.
+ATTEND_API bool has_fast_products(torch::ScalarType type, const torch::Device& device);
 
 }  // namespace attend::functional

@@ -23,7 +23,9 @@ ATTEND_API torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const to
 ///
 /// Shapes: hidden [..., E], weight [V, E], bias [V] or undefined, target [...] (integers).
 /// Throws: as `cross_entropy_sum` and `linear`; c10::IndexError for targets outside [0, V).
-/// Note:   costs the gradients' products where one is recorded, whether or not backward is called.
+/// Note:   costs the gradients' products where one is recorded, whether or not backward is called. Of 16-bit numbers,
+///         by dtype or by autocast, the loss is float32. On a CPU without AMX so is all that leads to it, and what
+///         autocast would round is not rounded.
 ATTEND_API torch::Tensor linear_cross_entropy_sum(const torch::Tensor& hidden,
                                                   const torch::Tensor& weight,
                                                   const torch::Tensor& bias,
