@@ -15,7 +15,7 @@
 #include "functional/attention_inputs.h"
 #include "functional/attention_weights.h"
 #include "functional/lowered_mask.h"
-#include "functional/product_type.h"
+#include "functional/products.h"
 #include "functional/short_attention.h"
 
 namespace attend::functional {

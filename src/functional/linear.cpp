@@ -3,7 +3,8 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include "detail/check.h"
-#include "functional/product_type.h"
+#include "functional/linear_product.h"
+#include "functional/products.h"
 
 namespace attend::functional {
 namespace {
@@ -35,6 +36,7 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
   if (bias.defined()) detail::check_shape(who, "bias", bias, {weight.size(0)});
   detail::check_same_kind(who, "an input", x, "the weight", weight);
   if (rows_of(x) > kFewRows && lacks_products_of(x)) return linear_by_float32(x, weight, bias);
+  if (product_is_faster(x, weight)) return linear_by_product(x, weight, bias);
   return at::linear(x, weight, bias);
 }
 

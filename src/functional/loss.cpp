@@ -8,7 +8,7 @@
 #include "attend/functional/linear.h"
 #include "detail/check.h"
 #include "detail/parallel.h"
-#include "functional/product_type.h"
+#include "functional/products.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/vocabulary_loss.h"
 

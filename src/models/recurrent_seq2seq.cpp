@@ -8,7 +8,7 @@
 #include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
-#include "functional/product_type.h"
+#include "functional/products.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "modules/transformer_parts.h"

@@ -50,6 +50,53 @@ TEST(Linear, GradientsMatchDifferences) {
       {{"x", x}, {"weight", weight}, {"bias", bias}});
 }
 
+// Large enough for attend's own product, which CTest also runs this with, where it is not the choice.
+TEST(Linear, ManyRowsAgreeWithFloat64UpToSecondDerivatives) {
+  torch::manual_seed(5);
+  for (const bool has_bias : {false, true}) {
+    for (const bool scattered : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "bias " << has_bias << ", scattered " << scattered);
+      auto x = torch::randn({3, 70, 45}), weight = torch::randn({39, 45});
+      if (scattered) {  // neither axis of these is contiguous
+        x = torch::randn({70, 3, 90}).transpose(0, 1).slice(2, 0, 90, 2);
+        weight = torch::randn({90, 39}).t().slice(1, 0, 90, 2);
+      }
+      std::vector<torch::Tensor> leaves{x.requires_grad_(), weight.requires_grad_()};
+      if (has_bias) leaves.push_back(torch::randn({39}).requires_grad_());
+      std::vector<torch::Tensor> exact;
+      for (const auto& leaf : leaves) {
+        exact.push_back(leaf.detach().to(torch::kDouble).requires_grad_());
+      }
+      const auto slope = torch::randn({3, 70, 39});
+      const auto derivatives = [&](const std::vector<torch::Tensor>& of, const auto& product) {
+        const auto y = product(of[0], of[1], has_bias ? of[2] : torch::Tensor());
+        // Not linear in y, so that the gradient depends on all of them.
+        const auto loss = (y * y * slope.to(y.scalar_type())).sum();
+        auto result = torch::autograd::grad({loss}, of, {}, {}, /*create_graph=*/true);
+        auto sum = torch::zeros({}, y.options());
+        for (const auto& gradient : result) sum = sum + (gradient * gradient).sum();
+        for (const auto& second : torch::autograd::grad({sum}, of)) result.push_back(second);
+        result.push_back(y);
+        return result;
+      };
+      const auto found = derivatives(leaves, [](const auto& a, const auto& w, const auto& b) {
+        return functional::linear(a, w, b);
+      });
+      const auto wanted = derivatives(exact, [](const auto& a, const auto& w, const auto& b) {
+        return b.defined() ? torch::matmul(a, w.t()) + b : torch::matmul(a, w.t());
+      });
+      for (size_t i = 0; i < found.size(); ++i) {
+        const auto size = wanted[i].abs().max().template item<double>();
+        EXPECT_TENSOR_NEAR(found[i].detach() / size, wanted[i].detach() / size, 1e-5);
+      }
+      const torch::NoGradGuard no_grad;
+      EXPECT_TENSOR_EQUAL(
+          functional::linear(leaves[0], leaves[1], has_bias ? leaves[2] : torch::Tensor()),
+          found.back().detach());
+    }
+  }
+}
+
 TEST(Linear, UnderAutocastLibTorchCastsBothSides) {
   const auto x = torch::randn({2, 5}), weight = torch::randn({4, 5});
   const testing_support::CpuAutocast autocast;

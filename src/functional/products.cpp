@@ -1,7 +1,11 @@
-#include "functional/product_type.h"
+#include "functional/products.h"
 
 #include <ATen/autocast_mode.h>
 #include <ATen/cpu/Utils.h>
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
 
 #include "attend/functional/linear.h"
 #include "detail/check.h"
@@ -9,32 +13,45 @@
 namespace attend::functional {
 namespace {
 
-// What this CPU multiplies in 16 bits.
-struct NarrowProducts {
+// What this CPU is good at.
+struct CpuProducts {
   bool bfloat16 = false, half = false;                    // faster than float32
   bool bfloat16_by_tiles = false, half_by_tiles = false;  // much faster
+  bool mkl_is_slow = false;
 };
 
-NarrowProducts find_narrow_products() {
+CpuProducts find_cpu_products() {
   const auto cpu = at::cpu::get_cpu_capabilities();
+  const auto text = [&](const char* name) {
+    const auto found = cpu.find(name);
+    return found == cpu.end() ? std::string() : found->second.toStringRef();
+  };
   const auto has = [&](const char* name) {
     const auto found = cpu.find(name);
     return found != cpu.end() && found->second.toBool();
   };
-  const auto architecture = cpu.find("architecture");
   // Of other architectures nothing is known here: LibTorch's own products are taken.
-  if (architecture == cpu.end() || architecture->second.toStringRef() != "x86_64") {
-    return {.bfloat16 = true, .half = true};
-  }
-  NarrowProducts found{.bfloat16_by_tiles = has("amx_bf16"), .half_by_tiles = has("amx_fp16")};
+  if (text("architecture") != "x86_64") return {.bfloat16 = true, .half = true};
+  CpuProducts found{.bfloat16_by_tiles = has("amx_bf16"), .half_by_tiles = has("amx_fp16")};
   found.bfloat16 = found.bfloat16_by_tiles || has("avx512_bf16");
   found.half = found.half_by_tiles || has("avx512_fp16");
+  found.mkl_is_slow = text("cpu_name").starts_with("AMD") && has("avx512_f");
   return found;
 }
 
-const NarrowProducts& narrow_products() {
-  static const NarrowProducts found = find_narrow_products();
+const CpuProducts& cpu_products() {
+  static const CpuProducts found = find_cpu_products();
   return found;
+}
+
+bool find_own_products() {
+  const char* given =
+      std::getenv("ATTEND_LINEAR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  if (given == nullptr) return cpu_products().mkl_is_slow;
+  const std::string_view choice(given);
+  TORCH_CHECK_VALUE(choice == "attend" || choice == "libtorch",
+                    "ATTEND_LINEAR: expected attend or libtorch, got ", choice);
+  return choice == "attend";
 }
 
 bool is_narrow(torch::ScalarType type) { return type == torch::kBFloat16 || type == torch::kHalf; }
@@ -55,14 +72,19 @@ bool lacks_products_of(const torch::Tensor& x) {
 }
 
 bool has_narrow_tiles(torch::ScalarType type) {
-  const auto& products = narrow_products();
+  const auto& products = cpu_products();
   return (type == torch::kBFloat16 && products.bfloat16_by_tiles) ||
          (type == torch::kHalf && products.half_by_tiles);
 }
 
 bool has_fast_products(torch::ScalarType type, const torch::Device& device) {
   if (!device.is_cpu() || !is_narrow(type)) return true;
-  return type == torch::kHalf ? narrow_products().half : narrow_products().bfloat16;
+  return type == torch::kHalf ? cpu_products().half : cpu_products().bfloat16;
+}
+
+bool prefers_own_products() {
+  static const bool preferred = find_own_products();
+  return preferred;
 }
 
 }  // namespace attend::functional

@@ -18,4 +18,9 @@ bool lacks_products_of(const torch::Tensor& x);
 /// Whether this CPU multiplies 16-bit numbers by tiles (AMX), ten times faster than float32's.
 bool has_narrow_tiles(torch::ScalarType type);
 
+/// Whether attend's own float32 products are faster than LibTorch's. Those are MKL's, which on AMD runs code for AVX2: on two
+/// cores with AVX-512 it reaches 150 to 180 GFLOP/s of the 400 to 460 that are possible. The environment variable
+/// ATTEND_LINEAR overrides the choice: `attend` or `libtorch`. Throws: c10::ValueError for anything else.
+bool prefers_own_products();
+
 }  // namespace attend::functional
