@@ -11,7 +11,7 @@ namespace attend::functional {
 struct AttentionInputs {
   /// Of 16-bit numbers, but computed in float32: query, key, value and the mask are float32, autocast is
   /// to be left out, and the output is to be rounded to this type.
-  std::optional<torch::ScalarType> rounded_to;
+  std::optional<torch::ScalarType> rounded_to = {};
   torch::Tensor query, key, value;
   LoweredMask mask;
   double scale;

@@ -36,7 +36,7 @@ torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
   const auto threshold = static_cast<uint32_t>(std::min(std::round(p * kTwoTo32), kTwoTo32 - 1));
   const double scale = 1.0 / (1.0 - p);
   const auto type = x.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
-  const auto from = x.to(type).contiguous();
+  const auto from = x.to(type).resolve_neg().contiguous();
   auto out = at::empty_like(from);
   const auto size = from.numel();
   AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "dropout", [&] {

@@ -33,10 +33,13 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
   TORCH_CHECK(x.defined() && x.dim() >= 1 && x.size(-1) == weight.size(1), who,
               ": expected an input whose last size is ", weight.size(1), ", got ",
               x.defined() ? detail::shape_string(x.sizes()) : "an undefined tensor");
-  if (bias.defined()) detail::check_shape(who, "bias", bias, {weight.size(0)});
+  if (bias.defined()) {
+    detail::check_shape(who, "bias", bias, {weight.size(0)});
+    detail::check_same_kind(who, "bias", bias, "the weight", weight);
+  }
   detail::check_same_kind(who, "an input", x, "the weight", weight);
   if (rows_of(x) > kFewRows && lacks_products_of(x)) return linear_by_float32(x, weight, bias);
-  if (product_is_faster(x, weight)) return linear_by_product(x, weight, bias);
+  if (product_is_faster(x, weight, bias)) return linear_by_product(x, weight, bias);
   return at::linear(x, weight, bias);
 }
 

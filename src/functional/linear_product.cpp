@@ -22,16 +22,19 @@ kernels::Strided strided(const torch::Tensor& x) {
   return {x.const_data_ptr<float>(), x.stride(0), x.stride(1)};
 }
 
-// a [M, K] b [K, N] + bias [N] or undefined.
-torch::Tensor product_of(const torch::Tensor& a, const torch::Tensor& b,
+// a [M, K] b [K, N] + bias [N] or undefined, into a new tensor of so many elements.
+torch::Tensor product_of(const torch::Tensor& a, const torch::Tensor& b, at::IntArrayRef sizes,
                          const torch::Tensor& bias = {}) {
-  auto c = at::empty({a.size(0), b.size(1)}, a.options());
-  const kernels::Product product{.rows = a.size(0),
-                                 .columns = b.size(1),
-                                 .depth = a.size(1),
-                                 .a = strided(a),
-                                 .b = strided(b),
-                                 .bias = bias.defined() ? bias.const_data_ptr<float>() : nullptr,
+  // Numbers that are to be negated when they are read are negated now.
+  const auto x = a.resolve_neg(), y = b.resolve_neg();
+  const auto added = bias.defined() ? bias.resolve_neg().contiguous() : bias;
+  auto c = at::empty(sizes, x.options());
+  const kernels::Product product{.rows = x.size(0),
+                                 .columns = y.size(1),
+                                 .depth = x.size(1),
+                                 .a = strided(x),
+                                 .b = strided(y),
+                                 .bias = added.defined() ? added.const_data_ptr<float>() : nullptr,
                                  .c = c.mutable_data_ptr<float>()};
   detail::parallel_for(product.rows, kRowsOfThread, [&](int64_t first, int64_t last) {
     kernels::product(product, first, last);
@@ -41,11 +44,12 @@ torch::Tensor product_of(const torch::Tensor& a, const torch::Tensor& b,
 
 torch::Tensor as_rows(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
+// Not a view: autograd would forbid to change one in place.
 torch::Tensor compute(const torch::Tensor& x, const torch::Tensor& weight,
                       const torch::Tensor& bias) {
   at::DimVector sizes(x.sizes());
   sizes.back() = weight.size(0);
-  return product_of(as_rows(x), weight.t(), bias.defined() ? bias.contiguous() : bias).view(sizes);
+  return product_of(as_rows(x), weight.t(), sizes, bias);
 }
 
 class LinearProduct : public torch::autograd::Function<LinearProduct> {
@@ -53,12 +57,13 @@ class LinearProduct : public torch::autograd::Function<LinearProduct> {
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
                                const torch::Tensor& weight,
                                const std::optional<torch::Tensor>& bias) {
-    context->save_for_backward({x, weight});
-    const auto b = bias.value_or(torch::Tensor());
-    context->saved_data["needs_bias"] = b.defined() && b.requires_grad();
-    context->saved_data["needs_x"] = x.requires_grad();
-    context->saved_data["needs_weight"] = weight.requires_grad();
-    return compute(x, weight, b);
+    const auto if_needed = [](const torch::Tensor& other, const torch::Tensor& saved) {
+      return other.requires_grad() ? saved : torch::Tensor();
+    };
+    context->save_for_backward({if_needed(weight, x), if_needed(x, weight)});
+    context->saved_data["sizes"] = x.sizes();
+    context->saved_data["has_bias"] = bias.has_value();
+    return compute(x, weight, bias.value_or(torch::Tensor()));
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -67,27 +72,40 @@ class LinearProduct : public torch::autograd::Function<LinearProduct> {
     const auto gradient = as_rows(gradients[0]);
     // To be differentiated again, LibTorch's own product.
     const bool records = torch::GradMode::is_enabled();
-    const auto times = [&](const torch::Tensor& a, const torch::Tensor& b) {
-      return records ? at::mm(a, b) : product_of(a, b);
-    };
     variable_list result(3);
-    if (context->saved_data["needs_x"].toBool()) {
-      result[0] = times(gradient, weight).view(x.sizes());
+    if (weight.defined() && context->needs_input_grad(0)) {
+      const auto sizes = context->saved_data["sizes"].toIntVector();
+      result[0] =
+          records ? at::mm(gradient, weight).view(sizes) : product_of(gradient, weight, sizes);
     }
-    if (context->saved_data["needs_weight"].toBool()) {
-      result[1] = times(gradient.t(), as_rows(x));
+    if (x.defined() && context->needs_input_grad(1)) {
+      const auto rows = as_rows(x);
+      result[1] = records ? at::mm(gradient.t(), rows)
+                          : product_of(gradient.t(), rows, {gradient.size(1), rows.size(1)});
     }
-    if (context->saved_data["needs_bias"].toBool()) result[2] = gradient.sum(0);
+    if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2)) {
+      result[2] = gradient.sum(0);
+    }
     return result;
   }
 };
 
+bool is_plain(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kFloat && x.layout() == torch::kStrided;
+}
+
+// Of derivatives that are carried along with the numbers, LibTorch's product knows, ours does not.
+bool has_tangent(const torch::Tensor& x) { return x._fw_grad(/*level=*/0).defined(); }
+
 }  // namespace
 
-bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight) {
-  return x.is_cpu() && x.scalar_type() == torch::kFloat && prefers_own_products() &&
-         product_type(x) == torch::kFloat && x.layout() == torch::kStrided &&
-         weight.numel() >= kSmallestWeight && x.numel() >= kFewestProductRows * x.size(-1);
+bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight,
+                       const torch::Tensor& bias) {
+  if (!x.is_cpu() || !is_plain(x) || !prefers_own_products()) return false;
+  return weight.numel() >= kSmallestWeight && x.numel() >= kFewestProductRows * x.size(-1) &&
+         is_plain(weight) && (!bias.defined() || is_plain(bias)) &&
+         product_type(x) == torch::kFloat && !has_tangent(x) && !has_tangent(weight) &&
+         (!bias.defined() || !has_tangent(bias));
 }
 
 torch::Tensor linear_by_product(const torch::Tensor& x, const torch::Tensor& weight,

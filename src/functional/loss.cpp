@@ -129,8 +129,9 @@ LossAndGradients compute_by_blocks(const torch::Tensor& hidden, const torch::Ten
                                    const torch::Tensor& bias, const torch::Tensor& target,
                                    double label_smoothing, const Wanted& wanted) {
   using kernels::kLossRows;
-  const auto x = hidden.contiguous(), w = weight.contiguous(), y = target.contiguous();
-  const auto b = bias.defined() ? bias.contiguous() : bias;
+  const auto x = hidden.resolve_neg().contiguous(), w = weight.resolve_neg().contiguous();
+  const auto b = bias.defined() ? bias.resolve_neg().contiguous() : bias;
+  const auto y = target.contiguous();
   const auto rows = x.size(0), dim = x.size(1), classes = w.size(0);
   const auto tiles = kernels::vocabulary_tiles(classes), padded = kernels::padded_dim(dim);
   const auto empty = [&](at::IntArrayRef sizes) { return at::empty(sizes, x.options()); };

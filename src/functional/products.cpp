@@ -35,7 +35,7 @@ CpuProducts find_cpu_products() {
   CpuProducts found{.bfloat16_by_tiles = has("amx_bf16"), .half_by_tiles = has("amx_fp16")};
   found.bfloat16 = found.bfloat16_by_tiles || has("avx512_bf16");
   found.half = found.half_by_tiles || has("avx512_fp16");
-  found.mkl_is_slow = text("cpu_name").starts_with("AMD") && has("avx512_f");
+  found.mkl_is_slow = at::hasMKL() && text("cpu_name").starts_with("AMD") && has("avx512_f");
   return found;
 }
 
@@ -45,8 +45,8 @@ const CpuProducts& cpu_products() {
 }
 
 bool find_own_products() {
-  const char* given =
-      std::getenv("ATTEND_LINEAR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
+  const char* given = std::getenv("ATTEND_LINEAR");
   if (given == nullptr) return cpu_products().mkl_is_slow;
   const std::string_view choice(given);
   TORCH_CHECK_VALUE(choice == "attend" || choice == "libtorch",

@@ -10,9 +10,9 @@ torch::ScalarType product_type(const torch::Tensor& x);
 /// Whether `x` is multiplied in 16 bits, on a CPU.
 bool is_narrow_on_cpu(const torch::Tensor& x);
 
-/// The same, on a CPU that has no instructions for it. LibTorch's products are then loops over single
-/// numbers, 10 to 40 times slower than float32's, so attend makes them in float32: of numbers rounded
-/// to 16 bits, with a result rounded to 16 bits, as a processor with the instructions does.
+/// The same, on a CPU that has no instructions for it. Without AVX-512 LibTorch's products are then loops
+/// over single numbers, 4 to 40 times slower than float32's, so attend makes them in float32: of numbers
+/// rounded to 16 bits, with a result rounded to 16 bits, as a processor with the instructions does.
 bool lacks_products_of(const torch::Tensor& x);
 
 /// Whether this CPU multiplies 16-bit numbers by tiles (AMX), ten times faster than float32's.

@@ -1,6 +1,5 @@
 #include "functional/short_attention.h"
 
-#include "detail/check.h"
 #include "detail/parallel.h"
 #include "kernels/cpu/attention.h"
 
@@ -18,8 +17,9 @@ constexpr int64_t kWidestHead = 256;
 // So many multiply-adds are worth a thread of their own.
 constexpr int64_t kWorkOfThread = 32768;
 
+// As memory that holds the numbers themselves, also where they are to be negated when they are read.
 torch::Tensor with_contiguous_rows(const torch::Tensor& x) {
-  return x.stride(3) == 1 || x.size(3) == 1 ? x : x.contiguous();
+  return x.stride(3) == 1 || x.size(3) == 1 ? x.resolve_neg() : x.resolve_neg().contiguous();
 }
 
 template <typename T>
@@ -128,7 +128,7 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
     if (!output_gradient.defined()) output_gradient = at::zeros_like(empty_output(q, v));
     output_gradient = with_contiguous_rows(output_gradient);
     const auto weights_gradient =
-        gradients[1].defined() ? gradients[1].contiguous() : torch::Tensor();
+        gradients[1].defined() ? gradients[1].resolve_neg().contiguous() : torch::Tensor();
     const auto empty_like = [](const torch::Tensor& x) {
       return empty_heads(x, x.size(0), x.size(1), x.size(2), x.size(3));
     };

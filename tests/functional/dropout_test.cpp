@@ -10,6 +10,7 @@
 #include "kernels/cpu/dropout.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
+#include "support/negated.h"
 #include "support/tensor_assert.h"
 
 namespace attend::dropout_test {
@@ -149,6 +150,14 @@ TEST(Dropout, TheMaskBelongsToElementsNotToMemory) {
   const auto expected = functional::dropout(x, 0.5);
   torch::manual_seed(1);
   EXPECT_TENSOR_EQUAL(functional::dropout(torch::ones({60, 40}).t(), 0.5), expected);
+}
+
+TEST(Dropout, NumbersMayBeNegatedWhenTheyAreRead) {
+  const auto x = torch::randn({40, 30});
+  torch::manual_seed(4);
+  const auto plain = functional::dropout(x, 0.3);
+  torch::manual_seed(4);
+  EXPECT_TENSOR_EQUAL(functional::dropout(testing_support::lazily_negated(x), 0.3), -plain);
 }
 
 TEST(Dropout, ItsSecondDerivativeIsThatOfALinearMap) {

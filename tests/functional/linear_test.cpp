@@ -1,6 +1,7 @@
 #include "attend/functional/linear.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/forward_grad.h>
 
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include "support/autocast.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
+#include "support/negated.h"
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
@@ -97,6 +99,51 @@ TEST(Linear, ManyRowsAgreeWithFloat64UpToSecondDerivatives) {
   }
 }
 
+TEST(Linear, ManyRowsGiveTheGradientsThatAreAskedFor) {
+  const auto given = [](int i) {
+    return i == 0 ? torch::randn({70, 45}) : i == 1 ? torch::randn({39, 45}) : torch::randn({39});
+  };
+  for (int wanted = 0; wanted < 3; ++wanted) {
+    torch::manual_seed(6);
+    std::vector<torch::Tensor> inputs{given(0), given(1), given(2)};
+    inputs[wanted].requires_grad_();
+    const auto y = functional::linear(inputs[0], inputs[1], inputs[2]);
+    y.mul_(2.0);  // in place, as after LibTorch's own
+    const auto expected = at::linear(inputs[0], inputs[1], inputs[2]) * 2.0;
+    EXPECT_TENSOR_NEAR(y, expected, 1e-5);
+    EXPECT_TENSOR_NEAR(torch::autograd::grad({y.sum()}, {inputs[wanted]})[0],
+                       torch::autograd::grad({expected.sum()}, {inputs[wanted]})[0], 1e-4);
+  }
+  // A weight that no gradient needs may change before the backward pass.
+  auto x = given(0), weight = given(1).requires_grad_();
+  const auto y = functional::linear(x, weight);
+  {
+    const torch::NoGradGuard no_grad;
+    weight.zero_();
+  }
+  EXPECT_TENSOR_NEAR(torch::autograd::grad({y.sum()}, {weight})[0], x.sum(0).expand({39, 45}),
+                     1e-4);
+}
+
+TEST(Linear, ManyRowsThatAreNegatedWhenTheyAreRead) {
+  using testing_support::lazily_negated;
+  const auto x = torch::randn({70, 45}), weight = torch::randn({39, 45}), bias = torch::randn({39});
+  ASSERT_TRUE(lazily_negated(x).is_neg());
+  EXPECT_TENSOR_NEAR(
+      functional::linear(lazily_negated(x), lazily_negated(weight), lazily_negated(bias)),
+      at::linear(x, weight) - bias, 1e-5);
+}
+
+TEST(Linear, ManyRowsCarryATangent) {
+  const auto x = torch::randn({70, 45}), tangent = torch::randn({70, 45});
+  const auto weight = torch::randn({39, 45});
+  const auto level = torch::autograd::ForwardADLevel::get_next_idx();
+  const auto y =
+      functional::linear(at::_make_dual(x, tangent, static_cast<int64_t>(level)), weight);
+  EXPECT_TENSOR_NEAR(y._fw_grad(level), at::linear(tangent, weight), 1e-5);
+  torch::autograd::ForwardADLevel::release_idx(level);
+}
+
 TEST(Linear, UnderAutocastLibTorchCastsBothSides) {
   const auto x = torch::randn({2, 5}), weight = torch::randn({4, 5});
   const testing_support::CpuAutocast autocast;
@@ -175,6 +222,8 @@ TEST(Linear, ErrorsNameTheCallerAndWhatWasExpectedAndGot) {
                        "linear: expected weight of shape [-1, -1] (-1 = any), got [5]");
   EXPECT_THROW_MESSAGE(functional::linear(x, weight, torch::zeros({1})), c10::Error,
                        "linear: expected bias of shape [4], got [1]");
+  EXPECT_THROW_MESSAGE(functional::linear(x, weight, torch::zeros({4}, torch::kDouble)), c10::Error,
+                       "linear: expected bias of dtype Float like the weight, got Double");
   EXPECT_THROW_MESSAGE(functional::linear(x.to(torch::kDouble), weight), c10::Error,
                        "linear: expected an input of dtype Float like the weight, got Double");
   EXPECT_THROW_MESSAGE(functional::linear(x.to(torch::kMeta), weight), c10::Error,

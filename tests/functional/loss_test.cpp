@@ -9,6 +9,7 @@
 #include "support/devices.h"
 #include "support/instruction_sets.h"
 #include "support/module_checks.h"
+#include "support/negated.h"
 #include "support/peak_memory.h"
 #include "support/tensor_assert.h"
 
@@ -318,6 +319,17 @@ TEST(LinearCrossEntropySum, UnderAutocastItIsFloat32sButForRounding) {
     EXPECT_EQ(found[i].scalar_type(), torch::kFloat);
     EXPECT_TENSOR_NEAR(found[i], wanted[i], 4 * kEpsilon * wanted[i].abs().max().item<double>());
   }
+}
+
+TEST(LinearCrossEntropySum, NumbersMayBeNegatedWhenTheyAreRead) {
+  using testing_support::lazily_negated;
+  const auto layer = output_layer(20, 7, 50, torch::kFloat);
+  const auto hidden = layer.hidden.detach(), weight = layer.weight.detach(),
+             bias = layer.bias.detach();
+  EXPECT_TENSOR_EQUAL(
+      functional::linear_cross_entropy_sum(lazily_negated(hidden), lazily_negated(weight),
+                                           lazily_negated(bias), layer.target, 3),
+      functional::linear_cross_entropy_sum(-hidden, -weight, -bias, layer.target, 3));
 }
 
 TEST(LinearCrossEntropySum, ErrorsNameWhatWasExpectedAndGot) {

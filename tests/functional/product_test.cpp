@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "support/instruction_sets.h"
@@ -73,14 +75,15 @@ TEST(Product, SizesAroundThoseOfTilesAndBlocksAgreeWithFloat64) {
   }
 }
 
-TEST(Product, AnyLayoutAgreesOnEveryInstructionSet) {
+TEST(Product, AnyLayoutAgreesOnEveryInstructionSetHoweverRowsAreDivided) {
   torch::manual_seed(2);
   const auto bias = torch::randn({45});
   testing_support::for_each_instruction_set([&] {
     for (const auto of_a : {Layout::kRows, Layout::kColumns, Layout::kScattered}) {
       for (const auto of_b : {Layout::kRows, Layout::kColumns, Layout::kScattered}) {
-        const auto a = matrix(103, 270, of_a), b = matrix(270, 45, of_b);
+        const auto a = matrix(103, 600, of_a), b = matrix(600, 45, of_b);
         EXPECT_TENSOR_NEAR(product(a, b, bias, {103}), expected(a, b, bias), 1e-4);
+        EXPECT_TENSOR_EQUAL(product(a, b, bias, {1, 50, 103}), product(a, b, bias, {103}));
       }
     }
   });
@@ -90,14 +93,6 @@ TEST(Product, WithoutDepthItIsTheBias) {
   const auto a = torch::empty({7, 0}), b = torch::empty({0, 20}), bias = torch::randn({20});
   EXPECT_TENSOR_EQUAL(product(a, b, bias, {7}), bias.expand({7, 20}));
   EXPECT_TENSOR_EQUAL(product(a, b, {}, {7}), torch::zeros({7, 20}));
-}
-
-TEST(Product, HowRowsAreDividedChangesNoBit) {
-  torch::manual_seed(3);
-  for (const auto layout : {Layout::kRows, Layout::kColumns}) {
-    const auto a = matrix(211, 300, layout), b = matrix(300, 50, Layout::kRows);
-    EXPECT_TENSOR_EQUAL(product(a, b, {}, {1, 8, 100, 211}), product(a, b, {}, {211}));
-  }
 }
 
 TEST(Product, WhatIsNotANumberIsSeen) {

@@ -7,6 +7,7 @@
 
 #include "attend/functional/attention.h"
 #include "attend/functional/heads.h"
+#include "support/negated.h"
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
@@ -199,6 +200,16 @@ TEST(ShortAttentionPath, StridesDoNotMatter) {
       expected);
   EXPECT_TENSOR_EQUAL(
       functional::scaled_dot_product_attention(spread(query), key, spread(value)).output, expected);
+}
+
+TEST(ShortAttentionPath, NumbersMayBeNegatedWhenTheyAreRead) {
+  using testing_support::lazily_negated;
+  const auto in = random_inputs({5, 7, 8, 9}, torch::kFloat);
+  const auto output = functional::scaled_dot_product_attention(
+      lazily_negated(in.query), lazily_negated(in.key), lazily_negated(in.value));
+  const auto plain = functional::scaled_dot_product_attention(in.query, in.key, in.value);
+  EXPECT_TENSOR_NEAR(output.output, -plain.output,
+                     1e-6);  // two signs of the scores, one of the values
 }
 
 TEST(ShortAttentionPath, JoiningTheHeadsOfItsOutputIsAView) {

@@ -20,9 +20,9 @@ ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& wei
 ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::nn::Linear& layer,
                                 const char* who = "linear");
 
-/// Whether `device` multiplies numbers of `type` at least as fast as float32. A CPU does it for bfloat16 with AMX or
-/// AVX512_BF16 and for float16 with AMX-FP16 or AVX512_FP16. Of GPUs and of other architectures than x86 nothing is
-/// known, and true is returned.
+/// Whether `device` multiplies bfloat16 or float16 numbers at least as fast as float32. A CPU does it for bfloat16 with
+/// AMX or AVX512_BF16 and for float16 with AMX-FP16 or AVX512_FP16. True for all other types, and for GPUs and other
+/// architectures than x86, of which nothing is known.
 ATTEND_API bool has_fast_products(torch::ScalarType type, const torch::Device& device);
 
 }  // namespace attend::functional

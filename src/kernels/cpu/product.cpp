@@ -1,6 +1,7 @@
 #include "kernels/cpu/product.h"
 
 #include <algorithm>
+#include <new>
 
 // Compiled once for each instruction set that Highway knows; the best is taken at run time. The
 // sets without a fixed vector size cannot keep vectors in arrays.
@@ -193,6 +194,7 @@ HWY_EXPORT(packed_size);
 void product(const Product& product, int64_t first, int64_t last) {
   const auto size = HWY_DYNAMIC_DISPATCH(packed_size)(product);
   const auto packed = hwy::AllocateAligned<float>(static_cast<size_t>(std::max<int64_t>(size, 1)));
+  if (packed == nullptr) throw std::bad_alloc();
   HWY_DYNAMIC_DISPATCH(rows)(product, first, last, packed.get());
 }
 
