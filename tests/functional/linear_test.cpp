@@ -159,7 +159,9 @@ class LinearOf16Bits : public testing::TestWithParam<torch::ScalarType> {
   bool has_products() const { return functional::has_fast_products(GetParam(), torch::kCPU); }
 };
 INSTANTIATE_TEST_SUITE_P(Types, LinearOf16Bits, testing::Values(torch::kBFloat16, torch::kHalf),
-                         [](const auto& info) { return std::string(toString(info.param)); });
+                         [](const auto& instance) {
+                           return std::string(toString(instance.param));
+                         });
 
 TEST_P(LinearOf16Bits, IsTheExactProductOfRoundedNumbersButForOneRounding) {
   for (const int64_t rows : {1, 8, 9, 200}) {
