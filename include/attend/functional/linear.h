@@ -11,7 +11,9 @@ namespace attend::functional {
 ///
 /// Shapes: x [..., in], weight [out, in], bias [out] or undefined -> [..., out].
 /// Note:   of bfloat16 or float16, by dtype or by autocast, on a CPU without products of them, more than a few rows are
-///         multiplied in float32 and rounded; see `has_fast_products`.
+///         multiplied in float32 and rounded; see `has_fast_products`. In float32 on an AMD processor with AVX-512, where
+///         LibTorch's product (MKL) is slow, attend's own is taken; the environment variable ATTEND_LINEAR, `attend` or
+///         `libtorch`, decides otherwise, and c10::ValueError is thrown for another value.
 /// Throws: c10::Error for shapes, devices and dtypes, naming `who`.
 ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
                                 const torch::Tensor& bias = {}, const char* who = "linear");

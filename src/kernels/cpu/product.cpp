@@ -47,10 +47,6 @@ HWY_INLINE void pack(const Strided& b, int64_t row, int64_t depth, int64_t colum
           hn::Store(hn::LoadU(d, from + k * b.row_stride + v), d, packed + k * width + v);
         }
       }
-    } else if (b.column_stride == 1) {
-      for (int64_t k = 0; k < depth; ++k) {
-        for (int64_t j = 0; j < count; ++j) packed[k * width + j] = from[k * b.row_stride + j];
-      }
     } else {
       for (int64_t j = 0; j < count; ++j) {
         const float* of_column = from + j * b.column_stride;
