@@ -74,6 +74,75 @@ class ConsumeWithoutCudaToolkit(Consume):
                            name="control-build"), "CUDA")
 
 
+class ConsumeToolkit(PackagingTest):
+    """A program that uses the toolkit, by CMake and by hand, and LibTorch's scripts beside it."""
+
+    source = SOURCE / "tests/consumer/toolkit"
+    printed = "text the dog sees the cat, script 24, allocation refused"
+
+    def setUp(self):
+        if not HAS_TOOLKIT:
+            self.skipTest("the toolkit was not built")
+
+    def test_consumer(self):
+        self.assert_succeeds(self.configure(
+            self.source, f"-DCMAKE_PREFIX_PATH={PREFIX}", "-DCMAKE_BUILD_TYPE=Debug",
+            f"-DCMAKE_MAKE_PROGRAM={cache('CMAKE_MAKE_PROGRAM')}"))
+        build = self.work / "build"
+        self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--build", build))
+        self.assert_succeeds(run(build / "consumer", cwd="/"), self.printed)
+
+        # By hand, with the installed libraries and with those of the build, in both orders.
+        compiled = build / "CMakeFiles/consumer.dir/main.cpp.o"
+        torch = pathlib.Path(os.environ["ATTEND_TORCH"]) / "lib"
+        attend = ["-lattend_toolkit", "-lattend"]
+        libtorch = ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10"]
+        for folder in (PREFIX / "lib", BUILD / "src"):
+            for order in (attend + libtorch, libtorch + attend):
+                with self.subTest(folder=folder.name, first=order[0]):
+                    program = self.work / "by-hand"
+                    self.assert_succeeds(run(
+                        cache("CMAKE_CXX_COMPILER"), compiled, "-o", program, "-L", folder, "-L", torch, *order,
+                        f"-Wl,-rpath,{folder}:{torch}"))
+                    self.assert_succeeds(run(program, cwd="/"), self.printed)
+
+
+class Components(PackagingTest):
+    """What `cmake --install` does where not all was built."""
+
+    def test_of_a_build_with_the_core_alone(self):
+        self.assert_succeeds(self.configure(SOURCE, "-DATTEND_CUDA=OFF", "-DATTEND_BUILD_TESTS=OFF",
+                                            f"-DCMAKE_MAKE_PROGRAM={cache('CMAKE_MAKE_PROGRAM')}",
+                                            f"-DTorch_DIR={os.environ['ATTEND_TORCH']}/share/cmake/Torch"))
+        build, prefix = self.work / "build", self.work / "prefix"
+        install = [cache("CMAKE_COMMAND"), "--install", build, "--prefix", prefix]
+        core = build / "src/libattend.so"
+        self.assert_fails(run(*install), f"attend: expected what is to be installed to be built, got no {core}",
+                          f"(component core). Build it (cmake --build {build})")
+        self.assertFalse(prefix.exists(), "it installed a part")
+
+        for path in (BUILD / "src").glob("libattend.so*"):
+            shutil.copy2(path, build / "src", follow_symlinks=False)
+        if HAS_TOOLKIT:
+            self.assert_fails(run(*install), f"got no {build}/src/libattend_toolkit.so",
+                              "(component toolkit)", "--component core | toolkit")
+            self.assertFalse(prefix.exists(), "it installed a part")
+        self.assert_succeeds(run(*install, "--component", "core"))
+        self.assertFalse((prefix / "include/attend/text").exists())
+        for wanted, said in (("0.1", "attend_FOUND: 1"),
+                             ("COMPONENTS;toolkit", "attend_FOUND: 0 attend: expected the component toolkit")):
+            self.assert_succeeds(self.configure(
+                SEARCH, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DFIND_ATTEND={wanted}", name="search"), said)
+
+    def test_components_together_are_all_of_it(self):
+        prefix = self.work / "together"
+        for component in ("core", "toolkit", "programs"):
+            self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--install", BUILD, "--prefix", prefix,
+                                     "--component", component))
+        files = [{path.relative_to(root).as_posix() for path in root.rglob("*")} for root in (prefix, PREFIX)]
+        self.assertEqual(*files)
+
+
 class Package(PackagingTest):
     """The CMake package and the programs of the installed attend."""
 
