@@ -14,7 +14,9 @@ namespace attend::testing_support {
 /// the number is exact and does not depend on the machine.
 class PeakMemory {
  public:
-  PeakMemory() : counter_(std::make_shared<Counter>()), guard_(c10::DebugInfoKind::PROFILER_STATE, counter_) {}
+  PeakMemory()
+      : counter_(std::make_shared<Counter>()),
+        guard_(c10::DebugInfoKind::PROFILER_STATE, counter_) {}
   int64_t peak() const { return counter_->peak; }
 
  private:
