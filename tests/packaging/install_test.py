@@ -75,36 +75,68 @@ class ConsumeWithoutCudaToolkit(Consume):
 
 
 class ConsumeToolkit(PackagingTest):
-    """A program that uses the toolkit, by CMake and by hand, and LibTorch's scripts beside it."""
+    """A program that uses the toolkit, and LibTorch's scripts beside it."""
 
-    source = SOURCE / "tests/consumer/toolkit"
     printed = "text the dog sees the cat, script 24, allocation refused"
 
-    def setUp(self):
+    @classmethod
+    def setUpClass(cls):
         if not HAS_TOOLKIT:
-            self.skipTest("the toolkit was not built")
+            raise unittest.SkipTest("the toolkit was not built")
+        super().setUpClass()
+        cls.torch = pathlib.Path(os.environ["ATTEND_TORCH"])
+        cls.ninja = f"-DCMAKE_MAKE_PROGRAM={cache('CMAKE_MAKE_PROGRAM')}"
+        # Compiled once, in the project that the first test builds.
+        cls.compiled = cls.work / "build/CMakeFiles/consumer.dir/main.cpp.o"
 
-    def test_consumer(self):
-        self.assert_succeeds(self.configure(
-            self.source, f"-DCMAKE_PREFIX_PATH={PREFIX}", "-DCMAKE_BUILD_TYPE=Debug",
-            f"-DCMAKE_MAKE_PROGRAM={cache('CMAKE_MAKE_PROGRAM')}"))
-        build = self.work / "build"
-        self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--build", build))
-        self.assert_succeeds(run(build / "consumer", cwd="/"), self.printed)
+    def build_and_run(self, source, prefix, *arguments, name):
+        self.assert_succeeds(self.configure(source, f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_BUILD_TYPE=Debug",
+                                            self.ninja, *arguments, name=name))
+        self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--build", self.work / name))
+        self.assert_succeeds(run(self.work / name / "consumer", cwd="/"), self.printed)
 
-        # By hand, with the installed libraries and with those of the build, in both orders.
-        compiled = build / "CMakeFiles/consumer.dir/main.cpp.o"
-        torch = pathlib.Path(os.environ["ATTEND_TORCH"]) / "lib"
+    def test_1_by_cmake(self):
+        self.build_and_run(SOURCE / "tests/consumer/toolkit", PREFIX, name="build")
+
+    def test_2_by_hand_with_installed_and_built_libraries_in_any_order(self):
         attend = ["-lattend_toolkit", "-lattend"]
         libtorch = ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10"]
+        torch = self.torch / "lib"
         for folder in (PREFIX / "lib", BUILD / "src"):
             for order in (attend + libtorch, libtorch + attend):
                 with self.subTest(folder=folder.name, first=order[0]):
                     program = self.work / "by-hand"
                     self.assert_succeeds(run(
-                        cache("CMAKE_CXX_COMPILER"), compiled, "-o", program, "-L", folder, "-L", torch, *order,
+                        cache("CMAKE_CXX_COMPILER"), self.compiled, "-o", program, "-L", folder, "-L", torch, *order,
                         f"-Wl,-rpath,{folder}:{torch}"))
                     self.assert_succeeds(run(program, cwd="/"), self.printed)
+
+    def test_3_a_static_package(self):
+        # The archives are made of what was compiled for the shared libraries: it is the same.
+        self.assert_succeeds(self.configure(
+            SOURCE, "-DBUILD_SHARED_LIBS=OFF", "-DATTEND_CUDA=OFF", "-DATTEND_BUILD_TESTS=OFF", self.ninja,
+            f"-DTorch_DIR={self.torch}/share/cmake/Torch", name="static"))
+        for library, parts in (("attend", ["attend", "attend_detail", "attend_kernels"]),
+                               ("attend_toolkit", ["attend_toolkit", "attend_detail"])):
+            objects = [path for part in parts for path in (BUILD / f"src/CMakeFiles/{part}.dir").rglob("*.o")]
+            self.assert_succeeds(run("ar", "rcs", self.work / f"static/src/lib{library}.a", *objects))
+        prefix = self.work / "static prefix"
+        for component in ("core", "toolkit"):
+            self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--install", self.work / "static", "--prefix", prefix,
+                                     "--component", component))
+        source = self.work / "static-consumer"
+        source.mkdir()
+        (source / "CMakeLists.txt").write_text(f"""
+            cmake_minimum_required(VERSION 3.23)
+            project(consumer CXX)
+            find_package(attend REQUIRED COMPONENTS toolkit)
+            add_executable(consumer "{self.compiled}")
+            set_target_properties(consumer PROPERTIES LINKER_LANGUAGE CXX)
+            target_link_libraries(consumer PRIVATE attend::toolkit)""")
+        self.build_and_run(source, prefix, name="static-build")
+        flags = subprocess.run(["nm", "-D", "--defined-only", self.work / "static-build/consumer"], check=True,
+                               stdout=subprocess.PIPE, text=True).stdout
+        self.assertNotIn("FLAGS_", flags)
 
 
 class Components(PackagingTest):
@@ -118,7 +150,7 @@ class Components(PackagingTest):
         install = [cache("CMAKE_COMMAND"), "--install", build, "--prefix", prefix]
         core = build / "src/libattend.so"
         self.assert_fails(run(*install), f"attend: expected what is to be installed to be built, got no {core}",
-                          f"(component core). Build it (cmake --build {build})")
+                          "(component core)", f"Build it (cmake --build {build}), or install one component")
         self.assertFalse(prefix.exists(), "it installed a part")
 
         for path in (BUILD / "src").glob("libattend.so*"):
