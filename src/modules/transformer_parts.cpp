@@ -30,6 +30,8 @@ void check_layer_options(const char* who, const TransformerLayerOptions& options
   check_probability(who, "dropout", options.dropout());
   check_probability(who, "attention_dropout", options.attention_dropout());
   check_probability(who, "activation_dropout", options.activation_dropout());
+  TORCH_CHECK_VALUE(options.layer_norm_eps() >= 0.0, who, ": expected layer_norm_eps >= 0, got ",
+                    options.layer_norm_eps());
 }
 
 torch::Tensor apply_dropout(const torch::Tensor& x, double p, bool training) {

@@ -16,6 +16,7 @@
 
 #include "attend/checkpoint/file_error.h"
 #include "detail/atomic_file.h"
+#include "detail/excerpt.h"
 #include "detail/read_file.h"
 
 namespace attend {
@@ -54,13 +55,13 @@ std::vector<std::string> parse_pieces(const std::filesystem::path& path, const s
     const int64_t id = id_json.is_number_integer() ? id_json.get<int64_t>() : -1;
     if (piece.empty() || id < 0 || id >= limit) {
       throw FileError(path, fmt::format("expected pieces with ids in [0, {}), got '{}': {}", limit,
-                                        piece, id_json.dump()));
+                                        detail::excerpt(piece), detail::brief(id_json)));
     }
     const auto index = static_cast<size_t>(id);
     if (index >= pieces.size()) pieces.resize(index + 1);
     if (!pieces[index].empty()) {
       throw FileError(path, fmt::format("expected every id once, got {} for '{}' and '{}'", id,
-                                        pieces[index], piece));
+                                        detail::excerpt(pieces[index]), detail::excerpt(piece)));
     }
     pieces[index] = piece;
   }
@@ -101,7 +102,8 @@ void read_token(const std::filesystem::path& path, const Json& json, const char*
   const auto& value =
       json[key].is_object() && json[key].contains("content") ? json[key]["content"] : json[key];
   if (!value.is_string()) {
-    throw FileError(path, fmt::format("expected a string for {}, got {}", key, value.dump()));
+    throw FileError(path,
+                    fmt::format("expected a string for {}, got {}", key, detail::brief(value)));
   }
   token = value.get<std::string>();
 }
@@ -109,8 +111,8 @@ void read_token(const std::filesystem::path& path, const Json& json, const char*
 void read_flag(const std::filesystem::path& path, const Json& json, const char* key, bool& flag) {
   if (!json.contains(key) || json[key].is_null()) return;
   if (!json[key].is_boolean()) {
-    throw FileError(path,
-                    fmt::format("expected true or false for {}, got {}", key, json[key].dump()));
+    throw FileError(
+        path, fmt::format("expected true or false for {}, got {}", key, detail::brief(json[key])));
   }
   flag = json[key].get<bool>();
 }
@@ -130,9 +132,9 @@ void read_added_tokens(const std::filesystem::path& path, const Json& json, Conf
     const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
     if (error != std::errc() || end != id.data() + id.size() || !token.is_object() ||
         !token.contains("content") || !token["content"].is_string()) {
-      throw FileError(
-          path, fmt::format("expected an id and a token in added_tokens_decoder, got {}: {}", id,
-                            token.dump()));
+      throw FileError(path,
+                      fmt::format("expected an id and a token in added_tokens_decoder, got {}: {}",
+                                  detail::excerpt(id), detail::brief(token)));
     }
     config.added_tokens[token["content"].get<std::string>()] = number;
   }
@@ -145,8 +147,8 @@ void read_config(const std::filesystem::path& path, const std::string& bytes, Co
   read_flag(path, json, "clean_up_tokenization_spaces", config.clean_up_spaces);
   read_added_tokens(path, json, config);
   if (json.contains("sp_model_kwargs") && !json["sp_model_kwargs"].empty()) {
-    throw FileError(
-        path, fmt::format("expected no sp_model_kwargs, got {}", json["sp_model_kwargs"].dump()));
+    throw FileError(path, fmt::format("expected no sp_model_kwargs, got {}",
+                                      detail::brief(json["sp_model_kwargs"])));
   }
 }
 
@@ -366,7 +368,7 @@ SubwordTokenizer::SubwordTokenizer(std::shared_ptr<const Impl> impl) : impl_(std
 SubwordTokenizer SubwordTokenizer::load(const std::filesystem::path& folder) {
   auto impl = std::make_shared<Impl>();
   const auto read = [&](const char* name) -> const std::string& {
-    return impl->files[name] = detail::read_file(folder / name);
+    return impl->files[name] = detail::read_regular_file(folder / name);
   };
 
   Config config;
@@ -387,9 +389,9 @@ SubwordTokenizer SubwordTokenizer::load(const std::filesystem::path& folder) {
   const auto source_vocabulary = read_vocabulary(kVocabularyFile);
   for (const auto& [token, id] : config.added_tokens) {
     if (!source_vocabulary->contains(token) || source_vocabulary->id(token) != id) {
-      throw FileError(
-          folder / kConfigFile,
-          fmt::format("expected added tokens as in {}, got {}: '{}'", kVocabularyFile, id, token));
+      throw FileError(folder / kConfigFile,
+                      fmt::format("expected added tokens as in {}, got {}: '{}'", kVocabularyFile,
+                                  id, detail::excerpt(token)));
     }
   }
   const auto target_vocabulary =

@@ -1,6 +1,7 @@
 #include "attend/text/subword_tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -481,6 +482,42 @@ TEST(SubwordTokenizer, WhatIsWrongWithAFolderIsSaidWithTheFile) {
                        R"({"added_tokens_decoder": {"900": {"content": "<new>"}}})"),
             "expected added tokens as in vocab.json, got 900: '<new>'");
   EXPECT_EQ(load_error(folder.path()), "");  // every file is as it was
+}
+
+// Text from a file can hold anything, and a million levels are more than a recursion can follow.
+TEST(SubwordTokenizer, MessagesAboutAFileAreShortAndPrintable) {
+  const std::string evil = R"("a\n\u001b[31m)" + std::string(5000, 'x') + '"';
+  const auto levels = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  const std::vector<std::pair<const char*, std::string>> files{
+      {"vocab.json", "{" + evil + ": -1}"},
+      {"vocab.json", "{\"a\": " + levels + "}"},
+      {"vocab.json", "{" + evil + ": 0, \"b\": 0}"},
+      {"tokenizer_config.json", "{\"eos_token\": " + levels + "}"},
+      {"tokenizer_config.json", "{\"eos_token\": " + evil + "}"},
+      {"tokenizer_config.json", "{\"separate_vocabs\": " + evil + "}"},
+      {"tokenizer_config.json", "{\"sp_model_kwargs\": {\"a\": " + levels + "}}"},
+      {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"3\": " + levels + "}}"},
+      {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"3\": {\"content\": " + evil + "}}}"},
+  };
+  for (const auto& [name, content] : files) {
+    const TemporaryFolder folder;
+    make_tokenizer().save(folder.path());
+    folder.write(name, content);
+    const auto message = load_error(folder.path());
+    EXPECT_TRUE(message.starts_with(folder.path().string())) << message;
+    EXPECT_LT(message.size(), folder.path().string().size() + 600) << name;
+    EXPECT_TRUE(std::ranges::none_of(message, [](unsigned char c) { return c < 0x20; })) << message;
+  }
+}
+
+TEST(SubwordTokenizer, FilesThatAreNoRegularFilesAreNamed) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  const auto path = folder.path() / "vocab.json";
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(load_error(folder.path()),
+            path.string() + ": expected a regular file, got a folder or a special file");
 }
 
 TEST(SubwordTokenizer, MissingFilesAreNamed) {

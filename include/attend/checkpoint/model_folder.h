@@ -22,7 +22,8 @@ namespace attend {
 /// transformers' MarianMTModel.from_pretrained reads. Where its shared embeddings serve a target of
 /// fewer tokens, `attend_target_vocab_size` says how many, and the bias of all other outputs is
 /// -1e9. What no Hugging Face class reads is written in the same form as `attend_seq2seq` or
-/// `attend_recurrent_seq2seq`, never as `marian`.
+/// `attend_recurrent_seq2seq`, never as `marian`. Tables of sinusoids with more than 2^24 elements
+/// are written too, or reading would not believe in them.
 ///
 /// A `CausalLM` is written as `model_type: gpt2`, a `VisionTransformer` as `vit`: what transformers'
 /// GPT2LMHeadModel and ViTForImageClassification read.
@@ -40,10 +41,18 @@ ATTEND_API std::string model_type(const std::filesystem::path& folder);
 
 /// Reads a model folder of attend's or a MarianMT one, in evaluation mode, as float32 on the CPU.
 ///
-/// Tied and derived tensors (embed_tokens, lm_head, sinusoidal embed_positions) may be in the file
-/// and must then equal what they are tied to; any other missing or unused tensor is an error.
+/// The weights are in `model.safetensors` or, where there is none, in the files that
+/// `model.safetensors.index.json` lists. What config.json says is compared with their headers before
+/// any memory is given. Sinusoids are in no header: a table of them may have 2^24 elements, or as
+/// many as the weights.
 ///
-/// Throws: FileError that names the file and, where it applies, every tensor at fault.
+/// Tied and derived tensors (embed_tokens, lm_head, sinusoidal embed_positions) may be in the file
+/// and must then equal what they are tied to, or what is derived, as far as the file's dtype goes;
+/// any other missing or unused tensor is an error. So is a weight that is not finite, but for
+/// -infinity in `final_logits_bias`: such an output is never predicted.
+///
+/// Throws: FileError that names the file and, where it applies, the tensors at fault: ten of them,
+///         and how many more there are. Pickles (`pytorch_model.bin`) are never read.
 ATTEND_API std::shared_ptr<TranslationModel> load_translation_model(
     const std::filesystem::path& folder);
 
