@@ -233,7 +233,7 @@ std::optional<std::vector<KeyRange>> causal_sentences(const AttentionInputs& in)
                              in.mask.band.right == 0 && !in.mask.bias.defined() &&
                              allowed.defined() && allowed.size(1) == 1 && allowed.size(2) == 1 &&
                              allowed.size(3) == source;
-  if (!is_causal_row || target < kShortestSentences) return std::nullopt;
+  if (!is_causal_row || batch == 0 || target < kShortestSentences) return std::nullopt;
   const KernelMask flag{.is_causal = true, .tensor = {}};
   // Of one head: heads of a group are repeated for the kernel.
   const auto one = [](const torch::Tensor& x) { return x.narrow(1, 0, 1); };
