@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "detail/check.h"
+#include "functional/derivatives.h"
 
 namespace attend {
 namespace {
@@ -117,6 +118,8 @@ torch::Tensor weights_by_blocks(const AttentionInputs& in, bool mean) {
   return result;
 }
 
+bool is_recorded(const torch::Tensor& x) { return x.defined() && x.requires_grad(); }
+
 // The mean over the heads whose gradient computes the weights again, block by block.
 class MeanWeights : public torch::autograd::Function<MeanWeights> {
  public:
@@ -136,55 +139,62 @@ class MeanWeights : public torch::autograd::Function<MeanWeights> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const bool again = torch::GradMode::is_enabled();  // the gradient's own gradient is wanted
-    const torch::AutoGradMode record(true);
-    std::array<torch::Tensor, kInputs> inputs;
-    for (size_t i = 0; i < kInputs; ++i) {
-      if (!saved[i].defined()) continue;
-      inputs[i] = again ? saved[i] : saved[i].detach().requires_grad_(saved[i].requires_grad());
-    }
-    const AttentionInputs in{
-        .query = inputs[0],
-        .key = inputs[1],
-        .value = {},
-        .mask = {{context->saved_data["band_left"].toInt(),
-                  context->saved_data["band_right"].toInt()},
-                 saved[4],
-                 inputs[2]},
-        .scale = context->saved_data["scale"].toDouble(),
-        .parameters = {.soft_cap = context->saved_data["soft_cap"].toDouble(), .sinks = inputs[3]}};
-    variable_list wanted;
-    for (const auto& input : inputs) {
-      if (input.defined() && input.requires_grad()) wanted.push_back(input);
-    }
-    variable_list sums(wanted.size());
-    const auto add = [&](const torch::Tensor& mean, const torch::Tensor& gradient) {
-      const auto found = torch::autograd::grad({mean}, wanted, {gradient}, /*retain_graph=*/again,
-                                               /*create_graph=*/again, /*allow_unused=*/true);
-      for (size_t i = 0; i < found.size(); ++i) {
-        if (!found[i].defined()) continue;
-        sums[i] = sums[i].defined() ? sums[i] + found[i] : found[i];
-      }
+    const auto inputs_of = [&](const variable_list& x) {
+      return AttentionInputs{
+          .query = x[0],
+          .key = x[1],
+          .value = {},
+          .mask = {{context->saved_data["band_left"].toInt(),
+                    context->saved_data["band_right"].toInt()},
+                   saved[kInputs],
+                   x[2]},
+          .scale = context->saved_data["scale"].toDouble(),
+          .parameters = {.soft_cap = context->saved_data["soft_cap"].toDouble(), .sinks = x[3]}};
     };
-    if (again) {
-      add(all_weights(in).mean(1), gradients[0]);
-    } else {
-      for_each_block(in, [&](const AttentionInputs& block, int64_t begin, int64_t count) {
-        add(all_weights(block).mean(1), gradients[0].narrow(1, begin, count));
-      });
-    }
-    variable_list result(kInputs + 1);
-    for (size_t i = 0, next = 0; i < kInputs; ++i) {
-      if (inputs[i].defined() && inputs[i].requires_grad()) result[i] = sums[next++];
-    }
+    const variable_list inputs(saved.begin(), saved.begin() + kInputs);
+    auto result = is_differentiated_again(gradients)
+                      ? gradients_of_formula(
+                            inputs,
+                            [&](const variable_list& x) -> variable_list {
+                              return {all_weights(inputs_of(x)).mean(1)};
+                            },
+                            gradients)
+                      : by_blocks(inputs, inputs_of, gradients[0]);
+    result.emplace_back();
     return result;
   }
 
  private:
-  static constexpr size_t kInputs = 4;  // query, key, bias, sinks
-};
+  static constexpr int kInputs = 4;  // query, key, bias, sinks
 
-bool is_recorded(const torch::Tensor& x) { return x.defined() && x.requires_grad(); }
+  template <typename InputsOf>
+  static variable_list by_blocks(const variable_list& saved, const InputsOf& inputs_of,
+                                 const torch::Tensor& gradient) {
+    const torch::AutoGradMode record(true);
+    variable_list inputs, wanted;
+    for (const auto& x : saved) {
+      inputs.push_back(x.defined() ? x.detach().requires_grad_(x.requires_grad()) : x);
+      if (is_recorded(inputs.back())) wanted.push_back(inputs.back());
+    }
+    variable_list sums(wanted.size());
+    for_each_block(
+        inputs_of(inputs), [&](const AttentionInputs& block, int64_t begin, int64_t count) {
+          const auto found = torch::autograd::grad({all_weights(block).mean(1)}, wanted,
+                                                   {gradient.narrow(1, begin, count)},
+                                                   /*retain_graph=*/false, /*create_graph=*/false,
+                                                   /*allow_unused=*/true);
+          for (size_t i = 0; i < found.size(); ++i) {
+            if (!found[i].defined()) continue;
+            sums[i] = sums[i].defined() ? sums[i] + found[i] : found[i];
+          }
+        });
+    variable_list result(inputs.size());
+    for (size_t i = 0, next = 0; i < inputs.size(); ++i) {
+      if (is_recorded(inputs[i])) result[i] = sums[next++];
+    }
+    return result;
+  }
+};
 
 std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
   return x.defined() ? std::optional(x) : std::nullopt;
@@ -197,6 +207,11 @@ torch::Tensor softmax_or_zero(const torch::Tensor& scores) { return at::_safe_so
 torch::Tensor at_least_float32(const torch::Tensor& x) {
   const auto type = x.scalar_type();
   return type == torch::kFloat || type == torch::kDouble ? x : x.to(torch::kFloat);
+}
+
+bool has_tangents(const AttentionInputs& in) {
+  return carries_tangent(in.query) || carries_tangent(in.key) || carries_tangent(in.value) ||
+         carries_tangent(in.mask.bias) || carries_tangent(in.parameters.sinks);
 }
 
 torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y) {
@@ -222,6 +237,14 @@ torch::Tensor all_weights(const AttentionInputs& in) {
   return softmax_or_zero(torch::cat({scores, column}, -1)).narrow(3, 0, source);
 }
 
+AttentionOutput attention_formula(const torch::Tensor& query, const torch::Tensor& key,
+                                  const torch::Tensor& value, const LoweredMask& mask,
+                                  double scale) {
+  const auto weights = all_weights(
+      {.query = query, .key = key, .value = value, .mask = mask, .scale = scale, .parameters = {}});
+  return {grouped_matmul(weights.to(value.scalar_type()), value), weights};
+}
+
 torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest& request) {
   auto chosen = request.heads().empty() ? in : with_heads_only(in, request.heads());
   if (!request.queries().empty()) chosen = with_queries_only(chosen, request.queries());
@@ -230,6 +253,7 @@ torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest&
   const bool records =
       torch::GradMode::is_enabled() && (is_recorded(chosen.query) || is_recorded(chosen.key) ||
                                         is_recorded(bias) || is_recorded(sinks));
+  if (has_tangents(chosen)) return mean ? all_weights(chosen).mean(1) : all_weights(chosen);
   if (!records) return weights_by_blocks(chosen, mean);
   if (!mean) return all_weights(chosen);
   return MeanWeights::apply(chosen.query, chosen.key, if_defined(bias), if_defined(sinks), chosen);

@@ -14,6 +14,12 @@ torch::Tensor at_least_float32(const torch::Tensor& x);
 /// reference.
 torch::Tensor all_weights(const AttentionInputs& in);
 
+/// Attention by the formula, in operations that can be differentiated any number of times and forwards: the
+/// reference of the kernels, whose derivatives it gives where they have none. Shapes as in AttentionInputs.
+AttentionOutput attention_formula(const torch::Tensor& query, const torch::Tensor& key,
+                                  const torch::Tensor& value, const LoweredMask& mask,
+                                  double scale);
+
 /// The weights that `request` names, [B, h, t, S] or their mean [B, t, S]. Scores of a few queries
 /// exist at a time, so that a mean never holds a [B, H, T, S] tensor; nor does its gradient, which
 /// computes them again.

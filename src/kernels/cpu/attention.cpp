@@ -128,7 +128,8 @@ HWY_INLINE void transpose(const Rows<const T> from, int64_t rows, int64_t column
   }
 }
 
-// Scores become weights, in place; scores of -infinity alone become zeros.
+// Scores become weights, in place; scores of -infinity alone become zeros. Of a score that is NaN or infinity all become NaN:
+// Max and Exp hide it, sums do not, and no differences from the largest score, which are 0 or less, cancel each other.
 template <typename T>
 HWY_INLINE void softmax(T* scores, int64_t count) {
   const hn::ScalableTag<T> d;
@@ -142,24 +143,34 @@ HWY_INLINE void softmax(T* scores, int64_t count) {
     most = hn::Max(most, hn::IfThenElse(tail, hn::MaskedLoad(tail, d, scores + whole), forbidden));
   }
   const T largest = hn::GetLane(hn::MaxOfLanes(d, most));
-  if (largest == kMinusInfinity<T>) {  // nothing to attend to
-    set_zero(scores, scores + count);
+  if (largest == kMinusInfinity<T>) {  // nothing to attend to, or what Max hides
+    T filling{0};
+    for (int64_t s = 0; s < count; ++s) {
+      if (scores[s] != kMinusInfinity<T>) filling = scores[s];
+    }
+    for (int64_t s = 0; s < count; ++s) scores[s] = filling;
     return;
   }
   const auto shift = hn::Set(d, largest);
-  auto sums = hn::Zero(d);
+  auto sums = hn::Zero(d), differences = hn::Zero(d);
   for (int64_t s = 0; s < whole; s += lanes) {
-    const auto value = hn::Exp(d, hn::Sub(hn::LoadU(d, scores + s), shift));
+    const auto difference = hn::Sub(hn::LoadU(d, scores + s), shift);
+    const auto value = hn::Exp(d, difference);
+    differences = hn::Add(differences, difference);
     sums = hn::Add(sums, value);
     hn::StoreU(value, d, scores + s);
   }
   if (whole < count) {
-    const auto value = hn::IfThenElseZero(
-        tail, hn::Exp(d, hn::Sub(hn::MaskedLoad(tail, d, scores + whole), shift)));
+    const auto difference =
+        hn::IfThenElseZero(tail, hn::Sub(hn::MaskedLoad(tail, d, scores + whole), shift));
+    const auto value = hn::IfThenElseZero(tail, hn::Exp(d, difference));
+    differences = hn::Add(differences, difference);
     sums = hn::Add(sums, value);
     hn::BlendedStore(value, tail, d, scores + whole);
   }
-  const auto inverse = hn::Set(d, T{1} / hn::GetLane(hn::SumOfLanes(d, sums)));
+  const T difference = hn::GetLane(hn::SumOfLanes(d, differences));
+  const T sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  const auto inverse = hn::Set(d, T{1} / (difference != difference ? difference : sum));
   for (int64_t s = 0; s < whole; s += lanes) {
     hn::StoreU(hn::Mul(hn::LoadU(d, scores + s), inverse), d, scores + s);
   }
