@@ -68,9 +68,8 @@ struct ATTEND_API BeamSearchOptions {
   bool forced_eos = false;  // the last token that the limit allows is the end token, counted as
                             // certain; otherwise a hypothesis may be unfinished there
   std::vector<int64_t> bad_words_ids = {};  // tokens never chosen, beside the pad and start tokens
-  bool renormalize_logits =
-      false;               // probabilities are of the tokens that may be chosen, not of all
-  bool attention = false;  // record the attention to the source
+  bool renormalize_logits = false;  // probabilities are of what may be chosen, not of all tokens
+  bool attention = false;           // record the attention to the source
   std::function<void(const BeamStep&)> on_step =
       {};  // told of every step, for who wants to look on
 
