@@ -328,7 +328,8 @@ void check_coverage(const InputFile& file, const std::vector<Entry>& entries, ui
 }
 
 torch::Tensor read_tensor(const InputFile& file, const Entry& entry, uint64_t data_start) {
-  auto tensor = torch::empty(entry.shape, entry.dtype->scalar_type);
+  auto tensor =
+      torch::empty(entry.shape, torch::TensorOptions(torch::kCPU).dtype(entry.dtype->scalar_type));
   if (entry.end == entry.begin) return tensor;
   file.read(data_start + entry.begin, tensor.mutable_data_ptr(), entry.end - entry.begin);
   if (entry.dtype->scalar_type == at::kBool) {

@@ -47,7 +47,7 @@ torch::Tensor fused_output(const AttentionInputs& in) {
                                             mask.is_causal, in.scale, grouped);
   };
   if (in.group() == 1) return run(in.query, in.key, in.value, false);
-  if (in.query.is_cuda()) return run(in.query, in.key, in.value, true);
+  if (!in.query.is_cpu()) return run(in.query, in.key, in.value, true);
   const bool rows_alike =
       !mask.is_causal && (!tensor || (tensor->size(1) == 1 && tensor->size(2) == 1));
   if (rows_alike) {  // the query heads of a group are more queries of one head
