@@ -6,6 +6,7 @@
 
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
+#include "support/default_device.h"
 #include "support/tensor_assert.h"
 
 namespace attend::translator_test {
@@ -26,7 +27,7 @@ Translator random_translator(const TranslatorOptions& options) {
     const torch::NoGradGuard no_grad;
     parameter.normal_(0.0, 0.5);
   }
-  return {model.ptr(), subwords, options};
+  return {model.ptr(), subwords, options, testing_support::test_device()};
 }
 
 const std::vector<std::string>& texts() {
