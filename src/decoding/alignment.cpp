@@ -35,7 +35,7 @@ torch::Tensor merge_subwords(const torch::Tensor& attention,
       {static_cast<int64_t>(word_of_target.size()), static_cast<int64_t>(word_of_source.size())});
   const auto target = membership(word_of_target), source = membership(word_of_source);
   const auto sizes = target.sum(1, /*keepdim=*/true).clamp_min(1.0);
-  return torch::matmul(target / sizes, attention.to(torch::kFloat)).matmul(source.t());
+  return torch::matmul(target / sizes, attention.to(torch::kCPU, torch::kFloat)).matmul(source.t());
 }
 
 std::vector<WordLink> hard_alignment(const torch::Tensor& attention) {

@@ -447,11 +447,12 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
 
 TEST(ScaledDotProduct, SinksOnAnotherDeviceAreRefused) {
   const auto query = torch::randn({2, 3, 4, 5});
-  EXPECT_THROW_MESSAGE(scaled_dot_product_attention(query, query, query, {}, {},
-                                                    {.sinks = torch::zeros({3}, torch::kMeta)}),
-                       c10::Error,
-                       "scaled_dot_product_attention: expected sinks on " + query.device().str() +
-                           " like query, got meta");
+  EXPECT_THROW_MESSAGE(
+      functional::scaled_dot_product_attention(query, query, query, {}, WeightsRequest::kNone,
+                                               {.sinks = torch::zeros({3}, torch::kMeta)}),
+      c10::Error,
+      "scaled_dot_product_attention: expected sinks on " + query.device().str() +
+          " like query, got meta");
 }
 
 TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {

@@ -52,7 +52,7 @@ torch::Tensor may_attend(at::IntArrayRef sizes) { return torch::ones(sizes, torc
 void expect_within(const torch::Tensor& actual, const torch::Tensor& expected, double tolerance) {
   ASSERT_TRUE(actual.defined());
   ASSERT_EQ(actual.sizes(), expected.sizes());
-  const auto difference = actual.to(torch::kDouble) - expected.to(torch::kDouble);
+  const auto difference = actual.cpu().to(torch::kDouble) - expected.cpu().to(torch::kDouble);
   EXPECT_TENSOR_NEAR(difference, torch::zeros_like(difference), tolerance);
 }
 

@@ -121,7 +121,7 @@ torch::Tensor causal(int64_t target_length, int64_t source_length) {
   for (int64_t i = 0; i < target_length; ++i) {
     for (int64_t j = 0; j < source_length; ++j) may[i][j] = j <= i + source_length - target_length;
   }
-  return mask;
+  return mask.to(testing_support::test_device());
 }
 
 Result attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,

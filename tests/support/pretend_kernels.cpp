@@ -10,11 +10,15 @@
 #include <ATen/ops/view_as_complex_native.h>
 #include <ATen/ops/view_as_real_native.h>
 #include <ATen/ops/view_native.h>
+#include <c10/util/ScopeExit.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "support/pretend_memory.h"
 #include "support/pretend_runtime.h"
@@ -72,6 +76,7 @@ Tensor copy_from(const Tensor& from, const Tensor& to, bool /*non_blocking*/) {
 }
 
 Tensor copy_from_and_resize(const Tensor& from, const Tensor& to) {
+  if (from.numel() > 0 && from.data_ptr() == to.data_ptr()) return to;  // written in place
   if (to.sizes() != from.sizes()) to.resize_(from.sizes());
   return copy_from(from, to, /*non_blocking=*/false);
 }
@@ -101,6 +106,23 @@ bool is_a_question(std::string_view name) {
   return std::ranges::find(kQuestions, name) != kQuestions.end();
 }
 
+// What the running kernel of this thread has opened.
+OpenMemory*& memory_of_kernel() {
+  static thread_local OpenMemory* memory = nullptr;
+  return memory;
+}
+
+// The arguments of a kernel on the CPU: copies, but of large tensors the memory itself.
+std::vector<Tensor> arguments_on_cpu(at::TensorList tensors) {
+  constexpr size_t kLarge = size_t{1} << 16U;  // bytes
+  std::vector<Tensor> result;
+  for (const auto& x : tensors) {
+    const bool shared = memory_of_kernel() != nullptr && x.nbytes() >= kLarge;
+    result.push_back(shared ? (*memory_of_kernel())(x) : x.cpu());
+  }
+  return result;
+}
+
 void check_on_device(const c10::OperatorHandle& op, const Tensor& x) {
   // Numbers are taken from anywhere.
   TORCH_CHECK(!x.defined() || x.device().is_privateuseone() || x.dim() == 0,
@@ -123,6 +145,9 @@ void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
   if (is_a_question(op.schema().name())) count_read();
   const InsideKernel inside;
+  OpenMemory open;
+  auto* const outer = std::exchange(memory_of_kernel(), &open);
+  const auto restore = c10::make_scope_exit([&] { memory_of_kernel() = outer; });
   at::native::cpu_fallback(op, stack, /*error_on_views=*/true);
 }
 
@@ -215,15 +240,23 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_copy_from", &copy_from);
   m.impl("_copy_from_and_resize", &copy_from_and_resize);
   m.impl("_local_scalar_dense", &read);
+  m.impl("_to_cpu", &arguments_on_cpu);
   m.impl("_has_compatible_shallow_copy_type", &can_stand_for);
-  m.impl("multinomial",
-         &at::native::multinomial);  // which asks twice whether there is something to draw from
+  m.impl("multinomial", &at::native::multinomial);  // of other operations, as on CUDA
   m.impl("_fused_sdp_choice", &sdp_choice);
   m.impl("native_dropout", &native_dropout);
   m.impl("convolution_overrideable", &convolution);
   m.impl("convolution_backward_overrideable", &convolution_backward);
   m.impl("_thnn_fused_gru_cell", &gru_cell);
   m.impl("_thnn_fused_gru_cell_backward", &gru_cell_backward);
+}
+
+// Copies read and write what is conjugated or negated by themselves, or they would be made by copies without end.
+TORCH_LIBRARY_IMPL(aten, Conjugate, m) {
+  m.impl("_copy_from", torch::CppFunction::makeFallthrough());
+}
+TORCH_LIBRARY_IMPL(aten, Negative, m) {
+  m.impl("_copy_from", torch::CppFunction::makeFallthrough());
 }
 
 TORCH_LIBRARY_IMPL(_, AutocastPrivateUse1, m) { m.fallback(torch::CppFunction::makeFallthrough()); }

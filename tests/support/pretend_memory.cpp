@@ -26,11 +26,21 @@ class Block {
 
   size_t size() const { return size_; }
   void* start() const { return start_; }
-  void protect(int access) const { TORCH_CHECK(::mprotect(start_, size_, access) == 0); }
+
+  // As often as it is opened it must be closed.
+  void open() {
+    if (opened_++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  void close() {
+    if (--opened_ == 0) protect(PROT_NONE);
+  }
 
  private:
+  void protect(int access) const { TORCH_CHECK(::mprotect(start_, size_, access) == 0); }
+
   size_t size_;
   void* start_;
+  int opened_ = 0;
 };
 
 // Blocks that are free, by their sizes: new pages cost more than most kernels.
@@ -63,9 +73,9 @@ FreeBlocks& free_blocks() {
 }
 
 // The block of a tensor's storage, or none where it is empty or the CPU's.
-const Block* block_of(const torch::Tensor& x) {
+Block* block_of(const torch::Tensor& x) {
   if (!x.device().is_privateuseone()) return nullptr;
-  return static_cast<const Block*>(x.storage().data_ptr().get_context());
+  return static_cast<Block*>(x.storage().data_ptr().get_context());
 }
 
 class PretendAllocator final : public c10::Allocator {
@@ -75,9 +85,9 @@ class PretendAllocator final : public c10::Allocator {
     if (bytes == 0) return {nullptr, device};
     auto block = free_blocks().take(bytes);
     auto* start = block->start();
-    block->protect(PROT_READ | PROT_WRITE);
+    block->open();
     std::memset(start, 0xFF, block->size());  // NaN in every floating-point type
-    block->protect(PROT_NONE);
+    block->close();
     return {start, block.release(), &release, device};
   }
   c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
@@ -98,19 +108,19 @@ c10::Allocator* pretend_allocator() {
   return &allocator;
 }
 
-std::mutex& OpenMemory::mutex() {
-  static std::mutex one;
+std::recursive_mutex& OpenMemory::mutex() {
+  static std::recursive_mutex one;
   return one;
 }
 
 OpenMemory::~OpenMemory() {
-  for (const auto& x : open_) block_of(x)->protect(PROT_NONE);
+  for (const auto& x : open_) block_of(x)->close();
 }
 
 torch::Tensor OpenMemory::operator()(const torch::Tensor& x) {
   if (x.is_cpu()) return x;
-  if (const auto* block = block_of(x)) {
-    block->protect(PROT_READ | PROT_WRITE);
+  if (auto* block = block_of(x)) {
+    block->open();
     open_.push_back(x);
   }
   auto view = torch::from_blob(x.data_ptr(), x.sizes(), x.strides(),

@@ -11,7 +11,7 @@ namespace attend::testing_support {
 /// an `OpenMemory`, and which start as NaN.
 c10::Allocator* pretend_allocator();
 
-/// The memory of tensors as tensors of the CPU, which share it, as long as this lives. One at a time in the program.
+/// The memory of tensors as tensors of the CPU, which share it, as long as this lives. One thread at a time has any.
 class OpenMemory {
  public:
   OpenMemory() = default;
@@ -24,8 +24,8 @@ class OpenMemory {
   torch::Tensor operator()(const torch::Tensor& x);
 
  private:
-  static std::mutex& mutex();
-  std::scoped_lock<std::mutex> lock_{mutex()};
+  static std::recursive_mutex& mutex();
+  std::scoped_lock<std::recursive_mutex> lock_{mutex()};
   std::vector<torch::Tensor> open_;
 };
 
