@@ -80,9 +80,9 @@ AttentionPage of_translator(const AttentionRequest& request, AttentionPage page)
     std::vector<BeamStep> steps;
     BeamSearchOptions options{.beam_size = request.beam_size};
     options.on_step = [&](const BeamStep& step) { steps.push_back(step); };
-    auto best = beam_search(*model, source_row, options).front().front().tokens;
-    best.push_back(model->special_tokens().eos_id);
-    target = tokenizer.decoded_subwords(best);
+    auto best = beam_search(*model, source_row, options).front().front();
+    if (best.ended) best.tokens.push_back(model->special_tokens().eos_id);
+    target = tokenizer.decoded_subwords(best.tokens);
     page.beams = spelled(steps, tokenizer);
   }
   check_length("translation", target.size(), model->max_target_length());

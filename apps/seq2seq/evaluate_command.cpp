@@ -53,11 +53,11 @@ Command add_evaluate(CLI::App& app) {
   app.add_option("-t,--test-sets", o.test_sets, "Source text and its reference translation")
       ->expected(2)
       ->required();
-  app.add_option("-b,--beam-size", o.translator.beam_size, "Hypotheses kept; 1: greedy")
-      ->capture_default_str();
-  app.add_option("-n,--normalize", o.translator.length_penalty,
-                 "Divide scores by length to this power")
-      ->capture_default_str();
+  app.add_option("-b,--beam-size", o.translator.beam_size,
+                 "Hypotheses kept; 1: greedy; default: the folder's num_beams, or 5");
+  app.add_option(
+      "-n,--normalize", o.translator.length_penalty,
+      "Divide scores by length to this power; default: the folder's length_penalty, or 1");
   add_choice(app, "--tokenize", o.bleu.tokenizer, bleu_tokenizers(), "BLEU tokenizer");
   add_machine_options(app, o.machine);
   return [options] { return evaluate(*options); };

@@ -5,6 +5,7 @@
 #include <deque>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -130,7 +131,7 @@ std::string json_line(const TranslateOptions& o, const std::string& source,
 
 int translate(const TranslateOptions& o) {
   auto options = o.translator;
-  options.beam_size = std::max(options.beam_size, options.n_best);
+  if (options.beam_size) options.beam_size = std::max(*options.beam_size, options.n_best);
   options.attention = !o.alignment.empty();
   const auto device = prepare_machine(o.machine);
   const auto translator = Translator::load(o.model_dir, options, device);
@@ -180,11 +181,22 @@ Command add_translate(CLI::App& app) {
       ->required();
   app.add_option("-i,--input", o.input, "Text, a sentence a line; default: standard input");
   app.add_option("-o,--output", o.output, "Translations; default: standard output");
-  app.add_option("-b,--beam-size", o.translator.beam_size, "Hypotheses kept; 1: greedy")
-      ->capture_default_str();
-  app.add_option("-n,--normalize", o.translator.length_penalty,
-                 "Divide scores by length to this power")
-      ->capture_default_str();
+  app.add_option("-b,--beam-size", o.translator.beam_size,
+                 "Hypotheses kept; 1: greedy; default: the folder's num_beams, or 5");
+  app.add_option(
+      "-n,--normalize", o.translator.length_penalty,
+      "Divide scores by length to this power; default: the folder's length_penalty, or 1");
+  static const std::map<std::string, EarlyStopping> endings{{"false", EarlyStopping::kFalse},
+                                                            {"true", EarlyStopping::kTrue},
+                                                            {"never", EarlyStopping::kNever}};
+  app.add_option_function<std::string>(
+         "--early-stopping",
+         [&o](const std::string& name) { o.translator.early_stopping = endings.at(name); },
+         "When a search ends, in Hugging Face's words: true, as soon as the beam is full of "
+         "finished "
+         "translations; false, when none better is in sight; never, when none better is possible; "
+         "default: the folder's, or false")
+      ->check(CLI::IsMember({"false", "true", "never"}));
   app.add_option_function<int64_t>(
          "--n-best",
          [&o](int64_t n) {

@@ -126,11 +126,13 @@ void save_model(const fs::path& folder, CausalLMImpl& model) {
     theirs[mapping.theirs] = mapping.is_transposed ? joined.t().contiguous() : joined;
   }
   const auto& o = model.options;
+  json generation{{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}};
+  // Decoding here never chooses the start of a text.
+  if (o.bos_id() != o.eos_id()) {
+    generation["bad_words_ids"] = json::array({json::array({o.bos_id()})});
+  }
   detail::write_folder(
-      folder,
-      {{"config.json", gpt2_config(o)},
-       {"generation_config.json", {{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}}}},
-      theirs);
+      folder, {{"config.json", gpt2_config(o)}, {"generation_config.json", generation}}, theirs);
 }
 
 CausalLM load_causal_lm(const fs::path& folder) {

@@ -5,6 +5,7 @@
 #include "attend/functional/dropout.h"
 #include "attend/functional/linear.h"
 #include "detail/check.h"
+#include "models/vocabulary_ids.h"
 
 namespace attend {
 namespace {
@@ -99,7 +100,9 @@ CausalLMOutput CausalLMImpl::run(const torch::Tensor& ids, const AttentionMask& 
                                  const WeightsRequest& weights) {
   detail::check_ids(kCausalLM, "ids", ids);
   detail::check_shape(kCausalLM, "ids", ids, {-1, -1});
-  auto decoded = decoder(embed(ids, 0), AttentionMask::causal() & mask, weights);
+  const auto embedded = detail::look_up_ids(kCausalLM, "ids", ids, options.vocab_size(),
+                                            [&] { return embed(ids, 0); });
+  auto decoded = decoder(embedded, AttentionMask::causal() & mask, weights);
   return {project(decoded.output), std::move(decoded.weights)};
 }
 
@@ -114,6 +117,10 @@ std::unique_ptr<DecoderState> CausalLMImpl::start(const torch::Tensor& prompt,
   TORCH_CHECK(mask.is_none(), kCausalLM, ": expected a prompt without a mask, got a mask");
   TORCH_CHECK_VALUE(prompt.size(1) >= 1, kCausalLM,
                     ": expected a prompt of at least 1 token, got 0");
+  // Its last token is fed by the first step, which would not know that it is the prompt's.
+  if (prompt.is_cpu()) {
+    detail::check_vocabulary(kCausalLM, "prompt", prompt, options.vocab_size());
+  }
   const auto last = prompt.size(1) - 1;
   auto state = std::make_unique<CausalLMState>(static_cast<size_t>(options.num_layers()),
                                                prompt.select(1, last));
@@ -130,8 +137,10 @@ StepOutput CausalLMImpl::step(const torch::Tensor& tokens, DecoderState& state,
   detail::check_ids("CausalLM::step", "tokens", tokens);
   detail::check_rank("CausalLM::step", "tokens", tokens, 1, 1);
   auto request = WeightsRequest(want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
-  auto decoded =
-      decoder->step(embed(tokens.unsqueeze(1), own->position_), own->caches_, request.layers({-1}));
+  const auto embedded =
+      detail::look_up_ids("CausalLM::step", "tokens", tokens, options.vocab_size(),
+                          [&] { return embed(tokens.unsqueeze(1), own->position_); });
+  auto decoded = decoder->step(embedded, own->caches_, request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment) result.alignment = decoded.weights.back().squeeze(1);  // [N, S]

@@ -11,6 +11,7 @@
 #include "functional/products.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
+#include "models/vocabulary_ids.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -154,8 +155,9 @@ RecurrentSeq2SeqImpl::Memory RecurrentSeq2SeqImpl::encode(const torch::Tensor& s
   detail::check_shape(kRecurrent, "source", source, {-1, -1});
   const auto mask = detail::mask_or_padding(source_mask, source, options.pad_id());
   const auto& table = options.share_embeddings() ? shared->weight : embed_source->weight;
-  const auto x = detail::apply_dropout(torch::embedding(table, source), options.dropout(),
-                                       is_training());  // [B, S, E]
+  const auto embedded = detail::look_up_ids(kRecurrent, "source", source, options.src_vocab(),
+                                            [&] { return torch::embedding(table, source); });
+  const auto x = detail::apply_dropout(embedded, options.dropout(), is_training());  // [B, S, E]
 
   Memory memory;
   memory.mask = detail::memory_mask_row(kRecurrent, mask, x);
@@ -183,8 +185,10 @@ RecurrentSeq2SeqImpl::Decoded RecurrentSeq2SeqImpl::decode(const torch::Tensor& 
                                                            const Memory& memory,
                                                            const torch::Tensor& hidden,
                                                            const WeightsRequest& weights) {
-  const auto y = detail::apply_dropout(torch::embedding(target_table(), target), options.dropout(),
-                                       is_training());
+  const auto embedded = detail::look_up_ids(kRecurrent, "target", target, options.tgt_vocab(), [&] {
+    return torch::embedding(target_table(), target);
+  });
+  const auto y = detail::apply_dropout(embedded, options.dropout(), is_training());
   auto [states, last] = run(decoder, y, hidden);  // [N, T, E]
   // The rows of one sentence, the hypotheses of a beam, become queries of one row: [B, K * T, E].
   const auto sentences = memory.values.size(0);
@@ -255,8 +259,10 @@ StepOutput RecurrentSeq2SeqImpl::step(const torch::Tensor& tokens, DecoderState&
   detail::check_ids("RecurrentSeq2Seq::step", "tokens", tokens);
   detail::check_rank("RecurrentSeq2Seq::step", "tokens", tokens, 1, 1);
   const auto decoded =
-      decode(tokens.unsqueeze(1), {own->keys_, own->values_, {}, own->mask_}, own->hidden_,
-             want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
+      detail::look_up_ids("RecurrentSeq2Seq::step", "tokens", tokens, options.tgt_vocab(), [&] {
+        return decode(tokens.unsqueeze(1), {own->keys_, own->values_, {}, own->mask_}, own->hidden_,
+                      want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
+      });
   own->hidden_ = decoded.hidden;
   ++own->position_;
   StepOutput result{project(decoded.features.squeeze(1)), {}};

@@ -8,6 +8,7 @@
 #include "detail/check.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
+#include "models/vocabulary_ids.h"
 
 namespace attend {
 namespace {
@@ -186,7 +187,9 @@ torch::Tensor Seq2SeqImpl::embed(const torch::Tensor& ids, const torch::Tensor& 
 }
 
 torch::Tensor Seq2SeqImpl::embed_source(const torch::Tensor& source) {
-  return embed(source, source_table(), model->encoder->embed_positions, 0);
+  return detail::look_up_ids(kSeq2Seq, "source", source, options.src_vocab(), [&] {
+    return embed(source, source_table(), model->encoder->embed_positions, 0);
+  });
 }
 
 torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t offset) {
@@ -235,8 +238,9 @@ Seq2SeqOutput Seq2SeqImpl::hidden(const torch::Tensor& source, const torch::Tens
   auto memory = model->encoder->stack(embed_source(source), memory_mask, weights);
   // The target's padding is at its end, where causality already keeps the real tokens from seeing
   // it, and the rows of padding count for nothing: it needs no mask of its own.
-  auto decoded = model->decoder->stack(embed_target(target, 0), memory.output, target_mask,
-                                       memory_mask, weights);
+  const auto embedded = detail::look_up_ids(kSeq2Seq, "target", target, options.tgt_vocab(),
+                                            [&] { return embed_target(target, 0); });
+  auto decoded = model->decoder->stack(embedded, memory.output, target_mask, memory_mask, weights);
   return {std::move(decoded.output), std::move(memory.weights), std::move(decoded.self_weights),
           std::move(decoded.cross_weights)};
 }
@@ -265,9 +269,11 @@ StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
   auto request =
       WeightsRequest(want_alignment && options.decoder_layers() > 0 ? WeightsRequest::kMean
                                                                     : WeightsRequest::kNone);
-  auto decoded =
-      model->decoder->stack->step(embed_target(tokens.unsqueeze(1), own->position_), own->cache_,
-                                  AttentionMask(own->source_mask_), request.layers({-1}));
+  const auto embedded =
+      detail::look_up_ids("Seq2Seq::step", "tokens", tokens, options.tgt_vocab(),
+                          [&] { return embed_target(tokens.unsqueeze(1), own->position_); });
+  auto decoded = model->decoder->stack->step(
+      embedded, own->cache_, AttentionMask(own->source_mask_), request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment && !decoded.cross_weights.empty()) {

@@ -54,6 +54,21 @@ class Translate(ProgramTest):
             words = len(line[1].split())
             self.assertTrue(all(source < 5 and target < words for source, target in links), line)
 
+    def test_when_a_search_ends(self):
+        for name in ("true", "false", "never"):
+            status, out, errors = run("translate", "-m", self.model, "--early-stopping", name, text="a cat\n")
+            self.assertEqual((status, len(out.splitlines())), (0, 1), errors)
+        self.refused(run("translate", "-m", self.model, "--early-stopping", "soon"), 2, "--early-stopping", "soon")
+        # The folder says it where no flag does.
+        config = self.model / "generation_config.json"
+        saved = config.read_text()
+        try:
+            config.write_text(json.dumps(json.loads(saved) | {"early_stopping": "soon"}))
+            self.refused(run("translate", "-m", self.model, text="a cat\n"), 1, "generation_config.json",
+                         "early_stopping", "soon")
+        finally:
+            config.write_text(saved)
+
     def test_json_lines(self):
         status, out, _ = run("translate", "-m", self.model, "--json", "--alignment", "soft",
                              text="the cat sees the dog\n\n")

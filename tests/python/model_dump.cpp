@@ -2,19 +2,24 @@
 //
 //   model_dump make FOLDER marian|recurrent|prenorm|separate|restricted|gpt2|vit SEED
 //                                                                         a small random model
-//   model_dump run|run-gpt2|run-vit FOLDER < INPUT                            JSON Lines on stdout
+//   model_dump run|run-gpt2|run-vit|search|search-gpt2 FOLDER < INPUT         JSON Lines on stdout
 //
 // A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
 // "images": [numbers]}; a line of the result holds the logits, and for the first two the greedy
-// continuation of each row.
+// continuation of each row. For a search it is {"ids": [[ids]], "generation": {}}, what is to be
+// written as the folder's generation_config.json, or "ids" alone for what the folder says itself; the
+// result holds all hypotheses of each row.
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <fstream>
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
 
@@ -105,6 +110,27 @@ void run(const std::string& folder) {
   }
 }
 
+void search(const std::string& folder, attend::IncrementalModel& model) {
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto input = nlohmann::json::parse(line);
+    if (input.contains("generation")) {
+      std::ofstream(folder + "/generation_config.json") << input.at("generation");
+    }
+    auto options = attend::load_search_options(folder, model.special_tokens());
+    options.n_best = options.beam_size;
+    options.max_length_factor = std::numeric_limits<double>::infinity();
+    nlohmann::json result;
+    for (const auto& hypotheses : attend::beam_search(model, ids(input.at("ids")), options)) {
+      auto all = nlohmann::json::array();
+      for (const auto& one : hypotheses) {
+        all.push_back({{"tokens", one.tokens}, {"ended", one.ended}, {"score", one.score}});
+      }
+      result["found"].push_back(all);
+    }
+    fmt::print("{}\n", result.dump());
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -115,6 +141,11 @@ int main(int argc, char** argv) try {
     run(arguments[1]);
   } else if (arguments.size() == 2 && arguments[0] == "run-gpt2") {
     run_gpt2(arguments[1]);
+  } else if (arguments.size() == 2 && arguments[0] == "search") {
+    search(arguments[1], *attend::load_translation_model(arguments[1]));
+  } else if (arguments.size() == 2 && arguments[0] == "search-gpt2") {
+    auto model = attend::load_causal_lm(arguments[1]);
+    search(arguments[1], *model);
   } else if (arguments.size() == 2 && arguments[0] == "run-vit") {
     run_vit(arguments[1]);
   } else {

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <thread>
 
+#include "attend/checkpoint/model_folder.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
 #include "support/default_device.h"
+#include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
 
 namespace attend::translator_test {
@@ -130,6 +133,84 @@ TEST(Translator, ForcedAlignmentHasTheWordsOfBothTexts) {
   EXPECT_LT(forced.sum(1).max().item<float>(), 1.0F);  // the rest is at the end token
   EXPECT_THROW_MESSAGE(translator.align({"a"}, {}), c10::ValueError,
                        "Translator::align: expected as many targets as sources, got 0 and 1");
+}
+
+// The scores of the best translations.
+std::vector<double> scores_of(const Translator& translator) {
+  std::vector<double> scores;
+  for (const auto& translations : translator.translate(texts())) {
+    scores.push_back(translations.front().score);
+  }
+  return scores;
+}
+
+TEST(Translator, TheFolderSaysHowToSearchWhereTheCallerDoesNot) {
+  const testing_support::TemporaryFolder folder;
+  const auto made = random_translator({});
+  save_model(folder.path(), made.model());
+  made.tokenizer().save(folder.path());
+  const auto loaded = [&](const TranslatorOptions& options) {
+    return scores_of(Translator::load(folder.path(), options));
+  };
+  // attend's own folder says what attend does without one.
+  EXPECT_EQ(loaded({}), scores_of(made));
+
+  folder.write("generation_config.json",
+               R"({"num_beams": 2, "length_penalty": 0.0, "early_stopping": true,
+                   "forced_eos_token_id": 0, "eos_token_id": 0})");
+  const TranslatorOptions told{
+      .beam_size = 2, .length_penalty = 0.0, .early_stopping = EarlyStopping::kTrue};
+  EXPECT_EQ(loaded({}), scores_of(random_translator(told)));
+  EXPECT_NE(loaded({}), scores_of(made));
+  const TranslatorOptions other{
+      .beam_size = 4, .length_penalty = 0.5, .early_stopping = EarlyStopping::kNever};
+  EXPECT_EQ(loaded(other), scores_of(random_translator(other)));
+  // As many as asked for need as wide a beam.
+  EXPECT_EQ(Translator::load(folder.path(), {.n_best = 3}).translate(texts()).at(0).size(), 3U);
+
+  folder.write("generation_config.json", R"({"max_length": 3, "forced_eos_token_id": 0})");
+  for (const auto& subwords : Translator::load(folder.path()).translate(texts())) {
+    EXPECT_LE(split_words(subwords.front().text).size(), 1U);  // start, one token, end
+  }
+  folder.write("generation_config.json", R"({"num_beams": true})");
+  EXPECT_THROW(Translator::load(folder.path()), FileError);
+}
+
+TEST(Translator, ATranslationMayBeCutByTheLimitAndStillHaveAnAlignment) {
+  const testing_support::TemporaryFolder folder;
+  const auto made = random_translator({});
+  save_model(folder.path(), made.model());
+  made.tokenizer().save(folder.path());
+  folder.write("generation_config.json", R"({"max_new_tokens": 2})");
+  const auto translator = Translator::load(folder.path(), {.attention = true});
+  for (const auto& translations : translator.translate(texts())) {
+    const auto& one = translations.front();
+    if (!one.attention.defined()) continue;
+    EXPECT_EQ(one.attention.size(0), static_cast<int64_t>(split_words(one.text).size()));
+  }
+}
+
+TEST(Translator, OptionsOutOfTheirRangeAreRefusedBeforeAnyText) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW_MESSAGE(random_translator({.beam_size = 0}), c10::ValueError,
+                       "Translator: expected beam_size > 0, got 0");
+  EXPECT_THROW_MESSAGE(random_translator({.length_penalty = kNan}), c10::ValueError,
+                       "beam_search: expected a finite length_penalty, got nan");
+  EXPECT_THROW_MESSAGE(
+      random_translator({.max_length_factor = kNan}), c10::ValueError,
+      "beam_search: expected max_length_factor >= 0 and max_length_extra >= 1, got "
+      "nan and 10");
+}
+
+TEST(Translator, ALimitWithoutBoundIsTheModels) {
+  const auto text = [](double factor) {
+    return random_translator({.beam_size = 1, .max_length_factor = factor})
+        .translate("a dog sleeps on the mat")
+        .text;
+  };
+  EXPECT_NE(text(100), "");
+  EXPECT_EQ(text(std::numeric_limits<double>::infinity()), text(100));
+  EXPECT_EQ(text(1e19), text(100));
 }
 
 TEST(Translator, SplitsAtWhitespaceOfAnyLength) {
