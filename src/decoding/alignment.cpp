@@ -17,7 +17,8 @@ int64_t word_count(const std::vector<int64_t>& word_of) {
 
 // [words, subwords]: 1 where the subword is part of the word.
 torch::Tensor membership(const std::vector<int64_t>& word_of) {
-  auto result = torch::zeros({word_count(word_of), static_cast<int64_t>(word_of.size())});
+  auto result =
+      torch::zeros({word_count(word_of), static_cast<int64_t>(word_of.size())}, torch::kCPU);
   auto values = result.accessor<float, 2>();
   for (size_t i = 0; i < word_of.size(); ++i) {
     if (word_of[i] >= 0) values[word_of[i]][static_cast<int64_t>(i)] = 1.0F;

@@ -48,7 +48,7 @@ torch::Tensor fused_output(const AttentionInputs& in) {
     return fused_attention(query, key, value, mask, in.parameters.dropout_p, in.scale, grouped);
   };
   if (in.group() == 1) return run(in.query, in.key, in.value, false);
-  if (in.query.is_cuda()) return run(in.query, in.key, in.value, true);
+  if (!in.query.is_cpu()) return run(in.query, in.key, in.value, true);
   const bool rows_alike =
       !mask.is_causal &&
       (!mask.tensor.defined() || (mask.tensor.size(1) == 1 && mask.tensor.size(2) == 1));
@@ -128,7 +128,11 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
   detail::check_probability(who, "dropout_p", parameters.dropout_p);
   TORCH_CHECK_VALUE(parameters.soft_cap >= 0.0, who, ": expected soft_cap >= 0, got ",
                     parameters.soft_cap);
-  if (parameters.sinks.defined()) detail::check_shape(who, "sinks", parameters.sinks, {heads});
+  if (parameters.sinks.defined()) {
+    detail::check_shape(who, "sinks", parameters.sinks, {heads});
+    TORCH_CHECK(parameters.sinks.device() == query.device(), who, ": expected sinks on ",
+                query.device(), " like query, got ", parameters.sinks.device());
+  }
   check_floating_point(who, query);
   TORCH_CHECK_VALUE(parameters.open_keys >= 0 && parameters.open_keys <= k.size(2), who,
                     ": expected open_keys in [0, ", k.size(2), "], got ", parameters.open_keys);

@@ -53,7 +53,7 @@ torch::Tensor source_batch(const std::vector<Part>& parts, const std::vector<siz
   size_t longest = 0;
   for (size_t i = from; i < to; ++i) longest = std::max(longest, parts[order[i]].ids.size());
   auto source = torch::full({static_cast<int64_t>(to - from), static_cast<int64_t>(longest)},
-                            pad_id, torch::kLong);
+                            pad_id, torch::TensorOptions(torch::kCPU).dtype(torch::kLong));
   auto* out = source.mutable_data_ptr<int64_t>();
   for (size_t i = from; i < to; ++i) {
     std::ranges::copy(parts[order[i]].ids, out + (i - from) * longest);

@@ -445,6 +445,16 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
   EXPECT_EQ(explain(300, 300, {}, {.dropout_p = 0.1, .scale = {}}), "scores");
 }
 
+TEST(ScaledDotProduct, SinksOnAnotherDeviceAreRefused) {
+  const auto query = torch::randn({2, 3, 4, 5});
+  EXPECT_THROW_MESSAGE(
+      functional::scaled_dot_product_attention(query, query, query, {}, WeightsRequest::kNone,
+                                               {.sinks = torch::zeros({3}, torch::kMeta)}),
+      c10::Error,
+      "scaled_dot_product_attention: expected sinks on " + query.device().str() +
+          " like query, got meta");
+}
+
 TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {
   const auto query = torch::randn({kB, kH, kT, kD}), key = torch::randn({kB, kH, kS, kD});
   const auto attend = [](const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

@@ -18,6 +18,7 @@
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/translation/translator.h"
+#include "support/default_device.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
 #include "training/small_task.h"
@@ -27,6 +28,7 @@ namespace {
 
 using testing_support::reversed_digits;
 using testing_support::TemporaryFolder;
+using testing_support::test_device;
 using testing_support::tokenizer_for;
 
 Seq2SeqOptions model_options(const SubwordTokenizer& tokenizer) {
@@ -68,7 +70,8 @@ class TrainerTest : public testing::Test {
  protected:
   TrainingResult train(const TemporaryFolder& folder, const TrainerOptions& o,
                        const TrainerCallbacks& callbacks = {}) {
-    Trainer trainer(new_model(tokenizer_), tokenizer_, train_, valid_, folder.path(), o);
+    Trainer trainer(new_model(tokenizer_), tokenizer_, train_, valid_, folder.path(), o,
+                    test_device());
     return trainer.run(callbacks);
   }
 
@@ -199,9 +202,11 @@ TEST_F(TrainerTest, EachEpochDrawsItsSubwords) {
       if (is_file) {
         const auto encoded = corpus();
         ASSERT_GT(encoded.file.blocks(), 1U);
-        Trainer(model, tokenizer_, encoded, valid_, folder.path() / "m", o).run(callbacks);
+        Trainer(model, tokenizer_, encoded, valid_, folder.path() / "m", o, test_device())
+            .run(callbacks);
       } else {
-        Trainer(model, tokenizer_, words, valid_, folder.path() / "m", o).run(callbacks);
+        Trainer(model, tokenizer_, words, valid_, folder.path() / "m", o, test_device())
+            .run(callbacks);
       }
     });
     ASSERT_EQ(ends.size(), 1U);
@@ -209,7 +214,7 @@ TEST_F(TrainerTest, EachEpochDrawsItsSubwords) {
     std::array<std::multiset<std::vector<int64_t>>, 2> cuts;
     for (size_t i = 0; i < sources.size(); ++i) {
       const size_t of = i < static_cast<size_t>(ends[0]) ? 0 : 1;
-      for (const auto& row : sources[i].unbind()) {
+      for (const auto& row : sources[i].cpu().unbind()) {
         std::vector<int64_t> ids(row.const_data_ptr<int64_t>(),
                                  row.const_data_ptr<int64_t>() + row.numel());
         std::erase(ids, tokenizer_.pad_id());
@@ -288,7 +293,8 @@ TEST_F(TrainerTest, BatchSharesEndWithTheSameBitsAndWithTheWholeBatchsGradient) 
     double cost = 0;
     TrainerCallbacks costs;
     costs.report = [&](const TrainingReport& report) { cost = report.cost; };
-    Trainer(model.ptr(), tokenizer_, train_, valid_, one.path(), without_dropout).run(costs);
+    Trainer(model.ptr(), tokenizer_, train_, valid_, one.path(), without_dropout, test_device())
+        .run(costs);
     return std::pair(weights_in(one), cost);
   };
   const auto [whole, whole_cost] = exact(1);
@@ -412,7 +418,8 @@ TEST_F(TrainerTest, ACorpusOnTheDiskIsTrainedOnByPoolsAndResumedInTheMiddleOfOne
   o.valid_freq = {300, Duration::Unit::kUpdates};
   std::vector<int64_t> epochs;
   const auto train_from_disk = [&](const TrainerCallbacks& callbacks) {
-    Trainer trainer(new_model(tokenizer_), tokenizer_, corpus, valid_, folder.path(), o);
+    Trainer trainer(new_model(tokenizer_), tokenizer_, corpus, valid_, folder.path(), o,
+                    test_device());
     return trainer.run(callbacks);
   };
   TrainerCallbacks callbacks;
@@ -443,7 +450,7 @@ TEST_F(TrainerTest, ASmallCorpusOnTheDiskIsTrainedOnAsInMemory) {
   TokenFileWriter writer(corpus_folder.path() / "tokens");
   for (const auto& pair : encode_pairs(train_, tokenizer_, {}, counts)) writer.add(pair);
   Trainer trainer(new_model(tokenizer_), tokenizer_, EncodedCorpus{writer.commit(""), counts},
-                  valid_, on_disk.path(), options(12));
+                  valid_, on_disk.path(), options(12), test_device());
   trainer.run();
   expect_equal(weights_in(on_disk), weights_in(in_memory));
 }
@@ -474,7 +481,7 @@ std::shared_ptr<TranslationModel> faulty_model(const SubwordTokenizer& tokenizer
 TEST_F(TrainerTest, UpdatesThatAreNotFiniteAreLeftOutAndCounted) {
   const TemporaryFolder folder;
   Trainer trainer(faulty_model(tokenizer_, {2, 3, 9}), tokenizer_, train_, valid_, folder.path(),
-                  options(10));
+                  options(10), test_device());
   TrainerCallbacks callbacks;
   std::vector<int64_t> skipped;
   std::vector<double> costs;
@@ -497,7 +504,7 @@ TEST_F(TrainerTest, TooManyInARowEndTheRunWithTheBatch) {
   o.max_bad_updates = 3;
   // Two in a row are let through, three are not.
   Trainer trainer(faulty_model(tokenizer_, {11, 12, 14, 15, 16}), tokenizer_, train_, valid_,
-                  folder.path(), o);
+                  folder.path(), o, test_device());
   try {
     trainer.run();
     FAIL() << "expected an error";
@@ -589,11 +596,12 @@ TEST_F(TrainerTest, ProductsInBFloat16) {
           TrainerCallbacks stop;
           stop.stop_requested = [] { return true; };
           torch::manual_seed(7);
-          EXPECT_TRUE(
-              Trainer(make(), tokenizer_, train_, valid_, folder.path(), o).run(stop).interrupted);
+          EXPECT_TRUE(Trainer(make(), tokenizer_, train_, valid_, folder.path(), o, test_device())
+                          .run(stop)
+                          .interrupted);
         }
         torch::manual_seed(7);
-        Trainer(make(), tokenizer_, train_, valid_, folder.path(), o).run(callbacks);
+        Trainer(make(), tokenizer_, train_, valid_, folder.path(), o, test_device()).run(callbacks);
         weights.push_back(weights_in(folder));
       }
     }
