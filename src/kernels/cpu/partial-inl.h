@@ -15,7 +15,7 @@ HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
 
-// The `count` elements at `from`, then zeros. hn::MaskedLoad reads a whole, aligned vector where the instruction set cannot
+// The `count` elements at `from`, or as many as a vector has, then zeros. hn::MaskedLoad reads a whole, aligned vector where the instruction set cannot
 // mask a load: before AVX2, and on ARM.
 template <class D, typename T = hwy::HWY_NAMESPACE::TFromD<D>>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load_first(D d, const T* from, int64_t count) {
@@ -23,8 +23,9 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load_first(D d, const T* from, int64_t cou
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
   return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(count)), d, from);
 #else
-  HWY_ALIGN T elements[hn::MaxLanes(d)] = {};
-  for (int64_t i = 0; i < count; ++i) elements[i] = from[i];
+  constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(D()));
+  HWY_ALIGN T elements[kLanes] = {};
+  for (int64_t i = 0; i < count && i < kLanes; ++i) elements[i] = from[i];
   return hn::Load(d, elements);
 #endif
 }
