@@ -4,6 +4,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -156,7 +157,7 @@ class MeanWeights : public torch::autograd::Function<MeanWeights> {
                       ? gradients_of_formula(
                             inputs,
                             [&](const variable_list& x) -> variable_list {
-                              return {all_weights(inputs_of(x)).mean(1)};
+                              return {differentiable_weights(inputs_of(x)).mean(1)};
                             },
                             gradients)
                       : by_blocks(inputs, inputs_of, gradients[0]);
@@ -202,7 +203,21 @@ std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
 
 }  // namespace
 
-torch::Tensor softmax_or_zero(const torch::Tensor& scores) { return at::_safe_softmax(scores, -1); }
+torch::Tensor softmax_or_zero(const torch::Tensor& scores) {
+  return carries_tangent(scores) ? softmax_by_elements(scores) : at::_safe_softmax(scores, -1);
+}
+
+torch::Tensor softmax_by_elements(const torch::Tensor& scores) {
+  const auto shift = [&] {  // changes no result, so that nothing has to go through it
+    const torch::NoGradGuard no_gradient;
+    const c10::AutoFwGradMode no_tangent(false);
+    const auto greatest = scores.amax(-1, /*keepdim=*/true);
+    return greatest.masked_fill(greatest.eq(-std::numeric_limits<double>::infinity()), 0.0);
+  }();
+  const auto exponentials = (scores - shift).exp();
+  const auto total = exponentials.sum(-1, /*keepdim=*/true);
+  return exponentials / total.masked_fill(total.eq(0.0), 1.0);
+}
 
 torch::Tensor at_least_float32(const torch::Tensor& x) {
   const auto type = x.scalar_type();
@@ -220,7 +235,11 @@ torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y) {
   return torch::matmul(rows, y).view({x.size(0), x.size(1), x.size(2), y.size(3)});
 }
 
-torch::Tensor all_weights(const AttentionInputs& in) {
+namespace {
+
+// The softmax of the scores by `softmax`, in which sinks take part.
+template <typename Softmax>
+torch::Tensor weights_with(const AttentionInputs& in, const Softmax& softmax) {
   // Autocast would round the scores to 16 bits.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   // The smaller factor is scaled, as the fused kernel does, instead of the [T, S] scores.
@@ -230,11 +249,19 @@ torch::Tensor all_weights(const AttentionInputs& in) {
   if (cap > 0.0) scores = torch::tanh(scores / cap) * cap;
   scores = in.mask.apply(scores);
   const auto& sinks = in.parameters.sinks;
-  if (!sinks.defined()) return softmax_or_zero(scores);
+  if (!sinks.defined()) return softmax(scores);
   const auto [batch, heads, target, source] = in.shape();
   const auto column =
       sinks.to(scores.scalar_type()).view({1, heads, 1, 1}).expand({batch, heads, target, 1});
-  return softmax_or_zero(torch::cat({scores, column}, -1)).narrow(3, 0, source);
+  return softmax(torch::cat({scores, column}, -1)).narrow(3, 0, source);
+}
+
+}  // namespace
+
+torch::Tensor all_weights(const AttentionInputs& in) { return weights_with(in, softmax_or_zero); }
+
+torch::Tensor differentiable_weights(const AttentionInputs& in) {
+  return weights_with(in, softmax_by_elements);
 }
 
 AttentionOutput attention_formula(const torch::Tensor& query, const torch::Tensor& key,

@@ -201,7 +201,8 @@ torch::Tensor kernel_attention(const torch::Tensor& query, const torch::Tensor& 
 
 // As autocast casts the inputs of at::scaled_dot_product_attention, where it is on.
 torch::Tensor cast_like_autocast(const torch::Tensor& x) {
-  if (!x.defined() || x.scalar_type() == torch::kBool) return x;
+  const bool is_left_out = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutocastCPU);
+  if (is_left_out || !x.defined() || x.scalar_type() == torch::kBool) return x;
   const auto type = product_type(x);
   return type == x.scalar_type() ? x : at::autocast::cached_cast(type, x, x.device().type());
 }

@@ -142,7 +142,10 @@ TEST(NotANumber, GradientsOfAttentionShowWhatThoseOfTheFormulaShow) {
               leaves, {of_output});
           const auto wanted = torch::autograd::grad({formula({leaves[0], leaves[1], leaves[2]})},
                                                     leaves, {of_output});
-          for (size_t i = 0; i < 3; ++i) ASSERT_TRUE(same_kind(found[i], wanted[i])) << i;
+          // Sums in another order: an infinity in one may be NaN in the other.
+          for (size_t i = 0; i < 3; ++i) {
+            ASSERT_TRUE(torch::equal(found[i].isfinite(), wanted[i].isfinite())) << i;
+          }
         };
         for (const auto position : {int64_t{0}, length / 2, length - 1}) {
           SCOPED_TRACE(testing::Message() << type << " S " << length << " at " << position);

@@ -11,6 +11,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/partial-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
@@ -78,7 +80,7 @@ HWY_INLINE T exponentials(T* HWY_RESTRICT x, int64_t size, T most) {
   auto sum = hn::Add(sum0, sum1);
   for (; i < size; i += lanes) {
     const auto mask = hn::FirstN(d, static_cast<size_t>(size - i));
-    const auto rest = hn::Sub(hn::MaskedLoad(mask, d, x + i), shift);
+    const auto rest = hn::Sub(load_first(d, x + i, size - i), shift);
     const auto e = hn::Exp(d, rest);
     if (kStore) hn::BlendedStore(e, mask, d, x + i);
     sum = hn::Add(sum, hn::IfThenElseZero(mask, e));
