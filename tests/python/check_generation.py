@@ -101,7 +101,7 @@ def main():
         for make, command, seeds in ((fixtures.marian, "search", (0, 2, 3)),
                                      (fixtures.gpt2, "search-gpt2", (2, 3, 7))):
             for seed in seeds:
-                folder = str(Path(temporary) / f"{make.__name__}{seed}")
+                folder = str(Path(temporary) / f"{make.__name__}-{seed}")
                 fine &= compare(dump, command, folder, make(seed), generator)
         for seed in range(3):
             fine &= compare_own_folder(dump, str(Path(temporary) / f"attend{seed}"), seed)

@@ -78,7 +78,7 @@ void run_gpt2(const std::string& folder) {
     const auto input = ids(nlohmann::json::parse(line).at("ids"));
     auto result = described(model(input));
     for (const auto& hypotheses :
-         attend::beam_search(*model, input, {.max_length_factor = 0.0, .max_length_extra = 12})) {
+         attend::beam_search(*model, input, {.max_length_factor = 0.0, .max_length_extra = 11})) {
       result["greedy"].push_back(hypotheses.front().tokens);
     }
     fmt::print("{}\n", result.dump());
@@ -103,7 +103,8 @@ void run(const std::string& folder) {
     const auto input = nlohmann::json::parse(line);
     const auto source = ids(input.at("source"));
     auto result = described(model->forward(source, ids(input.at("target"))));
-    for (const auto& hypotheses : attend::beam_search(*model, source, {.max_length_extra = 20})) {
+    for (const auto& hypotheses :
+         attend::beam_search(*model, source, {.max_length_extra = 20, .forced_eos = true})) {
       result["greedy"].push_back(hypotheses.front().tokens);
     }
     fmt::print("{}\n", result.dump());

@@ -156,7 +156,7 @@ TEST(Translator, TheFolderSaysHowToSearchWhereTheCallerDoesNot) {
   EXPECT_EQ(loaded({}), scores_of(made));
 
   folder.write("generation_config.json",
-               R"({"num_beams": 2, "length_penalty": 0.0, "early_stopping": true,
+               R"({"num_beams": 2, "length_penalty": 0.0, "early_stopping": true, "max_length": 24,
                    "forced_eos_token_id": 0, "eos_token_id": 0})");
   const TranslatorOptions told{
       .beam_size = 2, .length_penalty = 0.0, .early_stopping = EarlyStopping::kTrue};
