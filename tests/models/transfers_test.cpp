@@ -139,7 +139,9 @@ TEST_F(TransfersTest, AStepOfBeamSearchIsOneSmallCopyEachWay) {
       EXPECT_LE(moved.to_device, steps + 1 + (attention ? 1 : 0)) << name;
       // 2K candidates of a row: a number and a token of 4 bytes each.
       const auto of_step = source.size(0) * kBeam * 2 * kBeam * 8;
-      if (!attention) EXPECT_LE(moved.bytes_to_host, steps * of_step + 64) << name;
+      if (!attention) {
+        EXPECT_LE(moved.bytes_to_host, steps * of_step + 64) << name;
+      }
     }
   }
 }
