@@ -78,9 +78,9 @@ class DeviceModels : public testing::TestWithParam<torch::DeviceType> {
     const auto got = work(GetParam());
     EXPECT_EQ(got.device().type(), GetParam()) << name;
     EXPECT_TENSOR_NEAR(got, expected, 1e-12) << name;
-    const auto there = gradients_of(module);
+    const auto found = gradients_of(module);
     for (size_t i = 0; i < gradients.size(); ++i) {
-      EXPECT_TENSOR_NEAR(there[i], gradients[i], 1e-12) << name << ", parameter " << i;
+      EXPECT_TENSOR_NEAR(found[i], gradients[i], 1e-12) << name << ", parameter " << i;
     }
     module.zero_grad();
     module.to(torch::kCPU);

@@ -137,9 +137,11 @@ TEST_F(TransfersTest, AStepOfBeamSearchIsOneSmallCopyEachWay) {
       // Beside the steps': which tokens are padding, and at the end the attention.
       EXPECT_LE(moved.to_host, steps + 1 + (attention ? 1 : 0)) << name;
       EXPECT_LE(moved.to_device, steps + 1 + (attention ? 1 : 0)) << name;
-      // 2K candidates of a row: a number and a token of 8 bytes each.
-      const auto of_step = source.size(0) * kBeam * 2 * kBeam * 16;
-      if (!attention) EXPECT_LE(moved.bytes_to_host, steps * of_step + 64) << name;
+      // 2K candidates of a row: a number and a token of 4 bytes each.
+      const auto of_step = source.size(0) * kBeam * 2 * kBeam * 8;
+      if (!attention) {
+        EXPECT_LE(moved.bytes_to_host, steps * of_step + 64) << name;
+      }
     }
   }
 }
@@ -158,7 +160,7 @@ TEST_F(TransfersTest, AStepOfSamplingIsOneSmallCopyToTheHost) {
     EXPECT_EQ(moved.reads, 0);
     EXPECT_LE(moved.to_host, steps + 1);
     EXPECT_LE(moved.to_device, prompt.size(0) + 1);  // the rows that go on, where one has ended
-    EXPECT_LE(moved.bytes_to_host, steps * prompt.size(0) * 16);
+    EXPECT_LE(moved.bytes_to_host, steps * prompt.size(0) * 8);
   }
 }
 

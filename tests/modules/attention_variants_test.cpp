@@ -319,7 +319,7 @@ TEST_P(AttentionVariantGradients, MatchDifferences) {
     return torch::randn(sizes, torch::kDouble).requires_grad_();
   };
   const auto query = leaf({kB, kT, kE}), key = leaf({kB, kS, kE}), value = leaf({kB, kS, kE});
-  const auto mask = masks(kT, kS, torch::kCPU).back().mask;
+  const auto mask = masks(kT, kS, query.device()).back().mask;
   auto leaves = parameters_of(*attention);
   leaves.insert(leaves.end(), {{"query", query}, {"key", key}, {"value", value}});
   expect_gradients_match_differences(
@@ -343,7 +343,7 @@ TEST(LongAttentionVariants, AgreeWithTheReference) {
       return torch::randn({kB, length, kE}, torch::kDouble) * 0.5;
     };
     const auto query = random(kLong), key = random(kLonger), value = random(kLonger);
-    const auto mask = masks(kLong, kLonger, torch::kCPU).back();
+    const auto mask = masks(kLong, kLonger, query.device()).back();
     const auto expected = oracle::variant_attention(
         query, key, value, oracle::weights_of(*attention), form_of(variant), mask.meaning);
     const auto got = attention(query, key, value, mask.mask, WeightsRequest::kMean);

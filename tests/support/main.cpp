@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
   attend::testing_support::register_pretend_device();
   const auto device = attend::testing_support::test_device();
   if (const auto* why = attend::testing_support::missing(device.type())) {
-    std::cout << why << "\n";
+    std::cout << "not run: " << why << "\n";
     return 0;
   }
   attend::testing_support::make_tensors_on(device);
