@@ -71,10 +71,12 @@ Search::Step Search::advance(const torch::Tensor& tokens, DecoderState& state) {
   auto output = model_.step(tokens, state, options_.attention);
   if (options_.attention) attention_.push_back(output.alignment.to(torch::kCPU, torch::kFloat));
   auto logits = output.logits.to(torch::kFloat);  // [N, V]
-  if (special_.pad_id >= 0) logits.select(1, special_.pad_id).fill_(kImpossible);
-  if (special_.start_id != special_.eos_id) {
-    logits.select(1, special_.start_id).fill_(kImpossible);
-  }
+  // An id beyond the logits is one that is read but never predicted.
+  const auto forbid = [&](int64_t id) {
+    if (id >= 0 && id < logits.size(1)) logits.select(1, id).fill_(kImpossible);
+  };
+  forbid(special_.pad_id);
+  if (special_.start_id != special_.eos_id) forbid(special_.start_id);
   const auto normaliser = logits.logsumexp(1, /*keepdim=*/true);  // [N, 1]
   // 2K are enough: at most K of them, one for each row of the beam, can be end tokens.
   const auto count = std::min(2 * options_.beam_size, logits.size(1));

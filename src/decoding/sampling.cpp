@@ -10,8 +10,9 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
+// An id beyond the logits is one that is read but never predicted.
 void forbid(torch::Tensor& logits, int64_t id) {
-  if (id >= 0) logits.select(-1, id).fill_(kMinusInfinity);
+  if (id >= 0 && id < logits.size(-1)) logits.select(-1, id).fill_(kMinusInfinity);
 }
 
 }  // namespace
