@@ -57,8 +57,8 @@ Snapshot read_snapshot(const std::filesystem::path& path, const json& identity) 
     if (!snapshot.identity.contains("model")) {
       snapshot.identity["model"] = identity.value("model", json::object());
     }
-    const auto theirs = snapshot.identity.flatten();
-    for (const auto& [key, value] : identity.flatten().items()) {
+    const auto ours = identity.flatten(), theirs = snapshot.identity.flatten();
+    for (const auto& [key, value] : ours.items()) {
       const auto found = theirs.find(key);
       if (found != theirs.end() && *found == value) continue;
       throw FileError(path, fmt::format("expected a run with the same {} ({}), got {}; train into "
