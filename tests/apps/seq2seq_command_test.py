@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import socket
 import subprocess
 import unittest
 from pathlib import Path
@@ -260,7 +261,7 @@ class Translate(ProgramTest):
                "--heads": "4", "--encoder-layers": "2", "--decoder-layers": "2", "--ffn-dim": "64",
                "--activation": "gelu", "--pre-norm": None}
     OF_SNAPSHOT = {"--batch-tokens": "128", "--exponential-smoothing": "0.1", "--optimizer": "muon", "--seed": "7",
-                   "--max-length": "3", "--max-length-ratio": "1", "--bpe-dropout": "0.1"}
+                   "--max-length": "12", "--max-length-ratio": "1.2", "--bpe-dropout": "0.1"}
     FREE = {"--after": "7u", "--valid-freq": "2u", "--disp-freq": "2u", "--dropout": "0.2",
             "--attention-dropout": "0.1", "--activation-dropout": "0.1", "--max-positions": "80",
             "--shuffle-pairs": "5000", "--label-smoothing": "0.2", "--clip-norm": "2", "--average-checkpoints": "2",
@@ -305,6 +306,23 @@ class Translate(ProgramTest):
         status, _, errors = self.go_on(model, self.FREE)
         self.assertEqual(status, 0, errors)
         self.assertEqual(json.loads((model / "config.json").read_text())["max_position_embeddings"], 80)
+
+    def test_processes_of_one_group_train_into_one_folder(self):
+        model = self.folder / "group"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [PROGRAM, "train", "-m", model, "-t", self.english, self.french, "--valid-sets", self.english,
+                   self.french, *SMALL, "--after", "3u", "--worker-timeout", "60"]
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        processes = [subprocess.Popen(list(map(str, command)), env={**os.environ, **group, "RANK": str(rank)},
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for rank in range(2)]
+        errors = [process.communicate(timeout=300)[1].decode() for process in processes]
+        if "built without" in errors[0]:
+            self.skipTest("one process only")
+        self.assertEqual([process.returncode for process in processes], [0, 0], errors)
+        self.assertIn("finished after 3 updates", errors[0])
+        self.assertFalse((model / ".attend-lock").exists())
 
     def test_flags_are_compared_with_the_configuration_of_an_older_folder(self):
         for flags in ([], ["--restrict-vocab"], ["--model", "recurrent"]):
