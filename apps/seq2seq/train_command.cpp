@@ -14,14 +14,17 @@
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
+#include "attend/training/folder_lock.h"
 #include "attend/training/trainer.h"
 #include "attend/training/worker_group.h"
+#include "begun_run.h"
 #include "commands.h"
 #include "common/choice.h"
 #include "common/console.h"
 #include "common/machine.h"
 #include "common/model_choice.h"
 #include "curves.h"
+#include "rereadable_texts.h"
 
 namespace attend::app {
 namespace {
@@ -30,10 +33,8 @@ struct TrainOptions {
   std::filesystem::path model_dir;
   std::vector<std::filesystem::path> train_sets, valid_sets;
   ModelChoice model;
-  SubwordTrainingOptions subwords;
+  SubwordChoice subwords;
   TrainerOptions trainer;
-  bool separate_vocabs = false, restrict_vocab = false;
-  int64_t subword_pairs = 100'000;
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
   bool quiet = false;
@@ -127,33 +128,28 @@ void share_machine(MachineOptions& machine, const WorkerGroup& workers) {
   if (machine.device == "cuda") machine.device = fmt::format("cuda:{}", workers.local_rank());
 }
 
-// The folder's own where the run goes on, or else a new one, which the first process makes.
-SubwordTokenizer make_tokenizer(const TrainOptions& o, bool resume, const WorkerGroup& workers,
-                                TrainingConsole& console) {
-  if (!resume && workers.is_first()) {
-    const auto sample = sample_parallel(o.train_sets.at(0), o.train_sets.at(1), o.subword_pairs);
-    console.line(fmt::format("training {} joint subwords on {} of {} pairs", o.subwords.vocab_size,
-                             sample.sentences.size() / 2, sample.pairs));
-    auto tokenizer = train_subwords(sample.sentences, o.subwords);
-    const std::span<const std::string> both(sample.sentences);
-    const auto source = both.first(both.size() / 2), target = both.last(both.size() / 2);
-    if (o.separate_vocabs) tokenizer = tokenizer.with_separate_vocabs(source, target);
-    if (o.restrict_vocab) tokenizer = tokenizer.with_restricted_vocab(source, target);
-    tokenizer.save(o.model_dir);
-  }
-  workers.barrier();
-  return SubwordTokenizer::load(o.model_dir);
+// Trains the subwords of a new run, and writes them with the flags that it keeps.
+void begin_run(const TrainOptions& o, const std::vector<std::filesystem::path>& texts,
+               TrainingConsole& console) {
+  const auto& subwords = o.subwords;
+  const auto sample = sample_parallel(texts.at(0), texts.at(1), subwords.pairs);
+  console.line(fmt::format("training {} joint subwords on {} of {} pairs",
+                           subwords.training.vocab_size, sample.sentences.size() / 2,
+                           sample.pairs));
+  auto tokenizer = train_subwords(sample.sentences, subwords.training);
+  const std::span<const std::string> both(sample.sentences);
+  const auto source = both.first(both.size() / 2), target = both.last(both.size() / 2);
+  if (subwords.separate_vocabs) tokenizer = tokenizer.with_separate_vocabs(source, target);
+  if (subwords.restrict_vocab) tokenizer = tokenizer.with_restricted_vocab(source, target);
+  tokenizer.save(o.model_dir);
+  write_lasting_flags(o.model_dir, lasting_flags(o.model, subwords));
 }
 
 // The corpus as token ids in the model folder; none where the user stopped it.
-std::optional<EncodedCorpus> make_corpus(const TrainOptions& o, const SubwordTokenizer& tokenizer,
-                                         const PairFilter& filter, const WorkerGroup& workers,
-                                         TrainingConsole& console) {
-  const auto path = o.model_dir / "training-tokens.bin";
-  if (!workers.is_first()) {
-    workers.barrier();
-    return EncodedCorpus{TokenFile(path), {}};
-  }
+std::optional<EncodedCorpus> make_corpus(const std::vector<std::filesystem::path>& texts,
+                                         const std::filesystem::path& path,
+                                         const SubwordTokenizer& tokenizer,
+                                         const PairFilter& filter, TrainingConsole& console) {
   constexpr int64_t kPairsBetweenLines = 1'000'000;
   int64_t told = 0;
   bool stopped = false;
@@ -165,10 +161,7 @@ std::optional<EncodedCorpus> make_corpus(const TrainOptions& o, const SubwordTok
     return !(stopped = console.is_stop_requested());
   };
   try {
-    auto corpus =
-        encode_corpus(o.train_sets.at(0), o.train_sets.at(1), tokenizer, path, filter, progress);
-    workers.barrier();
-    return corpus;
+    return encode_corpus(texts.at(0), texts.at(1), tokenizer, path, filter, progress);
   } catch (const c10::Error&) {
     if (stopped) return std::nullopt;
     throw;
@@ -192,25 +185,55 @@ int train(TrainOptions& o) {
     console.line(
         "--precision bf16: this processor has no products of bfloat16, fp32 is faster on it");
   }
-  const auto valid =
-      o.valid_sets.empty() ? ParallelText{} : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
+  o.trainer.validate();
+  // Only the first process reads texts, and writes.
+  const bool first = workers.is_first();
+  if (first) check_texts(o.train_sets);
+  const auto valid = o.valid_sets.empty() || !first
+                         ? ParallelText{}
+                         : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
+  std::optional<FolderLock> lock;
+  if (first) lock.emplace(o.model_dir);
 
   const bool resume = o.trainer.reload && has_snapshot(o.model_dir);
-  TORCH_CHECK_VALUE(resume || o.trainer.bpe_dropout == 0 || o.subwords.model == SubwordModel::kBpe,
-                    "--bpe-dropout: expected --subword-model bpe, got unigram");
+  TORCH_CHECK_VALUE(
+      resume || o.trainer.bpe_dropout == 0 || o.subwords.training.model == SubwordModel::kBpe,
+      "--bpe-dropout: expected --subword-model bpe, got unigram");
+  if (resume && first) check_lasting_flags(o.model_dir, lasting_flags(o.model, o.subwords));
   workers.barrier();  // nobody writes before all have looked
-  const auto tokenizer = make_tokenizer(o, resume, workers, console);
+
+  // A run that goes on reads its texts once.
+  std::optional<RereadableTexts> copies;
+  auto texts = o.train_sets;
+  if (!resume && first) {
+    copies.emplace(
+        texts, o.model_dir, [&](const std::string& text) { console.line(text); },
+        [&] { return console.is_stop_requested(); });
+    texts = copies->paths();
+  }
+  const auto stop = [&] {
+    console.line("interrupted before training: the same command starts again");
+    return EXIT_SUCCESS;
+  };
+  if (first && console.is_stop_requested()) return stop();  // a copy may have been cut short
+  if (!resume && first) begin_run(o, texts, console);
+  workers.barrier();
+  const auto tokenizer = SubwordTokenizer::load(o.model_dir);
   torch::manual_seed(o.trainer.seed);
   auto model = make_model(o.model, tokenizer);
   int64_t parameters = 0;
   for (const auto& parameter : model->module().parameters()) parameters += parameter.numel();
-  if (!resume && workers.is_first()) save_model(o.model_dir, *model);
+  if (!resume && first) save_model(o.model_dir, *model);
 
-  const auto corpus = make_corpus(o, tokenizer, filter_for(*model, o.trainer), workers, console);
-  if (!corpus) {
-    console.line("interrupted before training: the same command starts again");
-    return EXIT_SUCCESS;
+  const auto tokens = o.model_dir / "training-tokens.bin";
+  std::optional<EncodedCorpus> corpus;
+  if (first) {
+    corpus = make_corpus(texts, tokens, tokenizer, filter_for(*model, o.trainer), console);
+    if (!corpus) return stop();
   }
+  workers.barrier();
+  if (!first) corpus = EncodedCorpus{TokenFile(tokens), {}};
+  copies.reset();
   console.line(
       fmt::format("{} training pairs, {} validation pairs", corpus->file.size(), valid.size()));
   console.line(fmt::format(
@@ -242,22 +265,23 @@ Command add_train(CLI::App& app) {
       ->required();
   app.add_option("--valid-sets", o.valid_sets, "The same for validation")->expected(2);
   add_model_choice(app, o.model);
-  app.add_option("--vocab-size", o.subwords.vocab_size, "Joint subwords, special tokens counted")
+  app.add_option("--vocab-size", o.subwords.training.vocab_size,
+                 "Joint subwords, special tokens counted")
       ->capture_default_str();
   add_choice(
-      app, "--subword-model", o.subwords.model,
+      app, "--subword-model", o.subwords.training.model,
       Choices<SubwordModel>{{"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}},
       "How subwords are chosen");
-  app.add_flag("!--subword-mix-scripts", o.subwords.split_by_unicode_script,
+  app.add_flag("!--subword-mix-scripts", o.subwords.training.split_by_unicode_script,
                "Letters and marks in one piece, for text in words already (&apos;)");
   auto* separate = app.add_flag(
-      "--separate-vocabs", o.separate_vocabs,
+      "--separate-vocabs", o.subwords.separate_vocabs,
       "A vocabulary for each side, of the joint subwords in its text: a smaller output layer");
-  app.add_flag("--restrict-vocab", o.restrict_vocab,
+  app.add_flag("--restrict-vocab", o.subwords.restrict_vocab,
                "One vocabulary, of the joint subwords in the texts, and an output layer of the "
                "target's: smaller, with one table of embeddings for both sides")
       ->excludes(separate);
-  app.add_option("--subword-pairs", o.subword_pairs,
+  app.add_option("--subword-pairs", o.subwords.pairs,
                  "Pairs, spread over the corpus, that subwords are trained on")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

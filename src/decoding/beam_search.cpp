@@ -93,9 +93,6 @@ Search::Search(IncrementalModel& model, const torch::Tensor& source,
       special_(model.special_tokens()),
       source_(source),
       beam_(static_cast<size_t>(options.beam_size)) {
-  auto ids = detail::never_chosen(special_);
-  std::ranges::remove_copy(options.bad_words_ids, std::back_inserter(ids), special_.eos_id);
-  forbidden_ = torch::tensor(ids, torch::kLong).to(source.device());
 }
 
 // Real tokens of each source, where the limit depends on them.
@@ -143,10 +140,9 @@ detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& st
   auto logits = output.logits.to(torch::kFloat);  // [N, V]
   const auto vocab = logits.size(1);
   if (step_ == 0) {
-    for (const auto id : options_.bad_words_ids) {
-      TORCH_CHECK_VALUE(id >= 0 && id < vocab, kBeamSearch, ": expected bad_words_ids in [0, ",
-                        vocab, "), got ", id);
-    }
+    detail::check_bad_words(kBeamSearch, options_.bad_words_ids, vocab);
+    forbidden_ =
+        detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
   }
   if (options_.renormalize_logits) detail::forbid(logits, forbidden_);
   const auto normaliser = logits.logsumexp(1, /*keepdim=*/true);  // [N, 1]

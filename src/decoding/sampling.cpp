@@ -75,10 +75,14 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   if (!tokens.defined()) tokens = torch::full({batch}, special.start_id, prompt.options());
   std::vector<size_t> live(results.size());  // the result that each row belongs to
   for (size_t i = 0; i < live.size(); ++i) live[i] = i;
-  const auto forbidden =
-      torch::tensor(detail::never_chosen(special), torch::kLong).to(prompt.device());
+  torch::Tensor forbidden;
   for (int64_t step = 0; step < steps && !live.empty(); ++step) {
     auto logits = model.step(tokens, *state).logits.to(torch::kFloat);
+    if (!forbidden.defined()) {
+      const auto vocab = logits.size(1);
+      detail::check_bad_words("sample", options.bad_words_ids, vocab);
+      forbidden = detail::never_chosen(special, options.bad_words_ids, vocab, prompt.device());
+    }
     detail::forbid(logits, forbidden);
     // The greatest is 0, so that no temperature makes it infinite.
     const auto filtered = filtered_logits(logits - logits.amax(-1, /*keepdim=*/true), options);

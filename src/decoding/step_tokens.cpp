@@ -1,17 +1,29 @@
 #include "decoding/step_tokens.h"
 
+#include <algorithm>
 #include <bit>
+#include <iterator>
 #include <limits>
 
 namespace attend::detail {
 
-std::vector<int64_t> never_chosen(const SpecialTokenIds& special) {
-  std::vector<int64_t> ids;
-  if (special.pad_id >= 0) ids.push_back(special.pad_id);
-  if (special.start_id != special.eos_id && special.start_id != special.pad_id) {
-    ids.push_back(special.start_id);
+void check_bad_words(const char* who, const std::vector<int64_t>& ids, int64_t vocab) {
+  for (const auto id : ids) {
+    TORCH_CHECK_VALUE(id >= 0 && id < vocab, who, ": expected bad_words_ids in [0, ", vocab,
+                      "), got ", id);
   }
-  return ids;
+}
+
+torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int64_t>& others,
+                           int64_t vocab, torch::Device device) {
+  auto all = others;
+  all.push_back(special.pad_id);
+  all.push_back(special.start_id);
+  std::vector<int64_t> ids;
+  std::ranges::copy_if(all, std::back_inserter(ids), [&](int64_t id) {
+    return id >= 0 && id < vocab && id != special.eos_id;
+  });
+  return torch::tensor(ids, torch::kLong).to(device);
 }
 
 void forbid(torch::Tensor& logits, const torch::Tensor& ids) {

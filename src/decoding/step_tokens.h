@@ -8,8 +8,14 @@
 
 namespace attend::detail {
 
-/// The ids that no method of decoding chooses: pad, and start unless it also ends a sequence.
-std::vector<int64_t> never_chosen(const SpecialTokenIds& special);
+/// Throws c10::ValueError unless the option's ids are in [0, vocab).
+void check_bad_words(const char* who, const std::vector<int64_t>& ids, int64_t vocab);
+
+/// The ids that a method of decoding never chooses, as a tensor on `device`: pad, start unless it also ends a
+/// sequence, and `others`, but not the end token. Ids beyond the logits [N, vocab] are left out: a model may
+/// read tokens that it never predicts.
+torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int64_t>& others,
+                           int64_t vocab, torch::Device device);
 
 /// Sets the logits [N, V] of some ids to -infinity.
 void forbid(torch::Tensor& logits, const torch::Tensor& ids);

@@ -9,6 +9,7 @@
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "functional/products.h"
+#include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "models/vocabulary_ids.h"
@@ -104,20 +105,12 @@ void RecurrentSeq2SeqImpl::reset() {
   detail::check_probability(kRecurrent, "dropout", options.dropout());
   detail::check_shared_vocabulary(kRecurrent, options.share_embeddings(), options.src_vocab(),
                                   options.tgt_vocab());
-  const auto check_id = [&](const char* name, int64_t id, int64_t vocab) {
-    TORCH_CHECK_VALUE(id >= 0 && id < vocab, kRecurrent, ": expected ", name, " in [0, ", vocab,
-                      "), got ", id);
-  };
-  const auto common = std::min(options.src_vocab(), options.tgt_vocab());
-  check_id("eos_id", options.eos_id(), common);
-  check_id("pad_id", options.pad_id(), common);
-  check_id("start_id", options.start_id(), options.tgt_vocab());
+  detail::check_special_ids(kRecurrent, options);
   detail::check_positive(kRecurrent, "max_length", options.max_length());
   const auto e = options.embed_dim();
   const auto embedding = [&](int64_t vocab) {
-    torch::nn::Embedding layer(vocab, e);
-    torch::nn::init::normal_(layer->weight, 0.0, 0.05);
-    return layer;
+    constexpr double kDeviation = 0.05;
+    return detail::padded_embedding(vocab, e, options.pad_id(), kDeviation);
   };
   const auto gru = [&] { return torch::nn::GRU(torch::nn::GRUOptions(e, e).batch_first(true)); };
   if (options.share_embeddings()) {
@@ -145,13 +138,12 @@ void RecurrentSeq2SeqImpl::pretty_print(std::ostream& stream) const {
          << ", tgt_vocab=" << options.tgt_vocab() << ", embed_dim=" << options.embed_dim() << ")";
 }
 
-torch::Tensor RecurrentSeq2SeqImpl::target_table() const {
-  return options.share_embeddings() ? detail::first_rows(shared->weight, options.tgt_vocab())
-                                    : embed_target->weight;
+const torch::Tensor& RecurrentSeq2SeqImpl::target_table() const {
+  return options.share_embeddings() ? shared->weight : embed_target->weight;
 }
 
 torch::Tensor RecurrentSeq2SeqImpl::output_table() const {
-  return lm_head ? lm_head->weight : target_table();
+  return lm_head ? lm_head->weight : detail::first_rows(target_table(), options.tgt_vocab());
 }
 
 torch::Tensor RecurrentSeq2SeqImpl::project(const torch::Tensor& features) const {
@@ -194,6 +186,7 @@ RecurrentSeq2SeqImpl::Decoded RecurrentSeq2SeqImpl::decode(const torch::Tensor& 
                                                            const Memory& memory,
                                                            const torch::Tensor& hidden,
                                                            const WeightsRequest& weights) {
+  detail::check_target_ids(kRecurrent, options, target);
   const auto embedded = detail::look_up_ids(kRecurrent, "target", target, options.tgt_vocab(), [&] {
     return torch::embedding(target_table(), target);
   });

@@ -492,11 +492,12 @@ SubwordTokenizer SubwordTokenizer::with_restricted_vocab(
     std::span<const std::string> source, std::span<const std::string> target) const {
   auto impl = with_restricted_models(source, target);
   const auto& special = impl->special;
-  std::vector<std::string> pieces{special.eos, special.unk, special.pad};
+  std::vector<std::string> pieces{special.eos, special.unk};
   std::ranges::move(usable_pieces(*impl->target.processor, special), std::back_inserter(pieces));
   const std::set<std::string> of_target(pieces.begin(), pieces.end());
   std::ranges::copy_if(usable_pieces(*impl->source.processor, special), std::back_inserter(pieces),
                        [&](const std::string& piece) { return !of_target.contains(piece); });
+  pieces.push_back(special.pad);
   impl->files[kVocabularyFile] = dump_vocabulary(pieces);
   const auto vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), special);
   impl->source = {impl->source.processor, vocabulary};
@@ -561,13 +562,15 @@ bool SubwordTokenizer::separate_vocabs() const {
 
 int64_t SubwordTokenizer::target_vocab_size() const {
   const auto& vocabulary = target_vocabulary();
-  auto last = std::max({vocabulary.eos_id(), vocabulary.unk_id(), vocabulary.pad_id()});
+  auto last = std::max(vocabulary.eos_id(), vocabulary.unk_id());
   for (const auto& piece : usable_pieces(*impl_->target.processor, impl_->special)) {
     last = std::max(last, vocabulary.id(piece));
   }
   for (auto id = last + 1; id < vocabulary.size(); ++id) {
     if (vocabulary.contains(id) && language_code_length(vocabulary.piece(id)) > 0) last = id;
   }
+  // No text holds the padding: behind pieces of the source it is none of the target's.
+  if (vocabulary.pad_id() == last + 1) ++last;
   return last + 1;
 }
 

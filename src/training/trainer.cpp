@@ -17,6 +17,7 @@
 #include "training/batch_loader.h"
 #include "training/checkpoint_average.h"
 #include "training/metrics_log.h"
+#include "training/model_identity.h"
 #include "training/scorer.h"
 #include "training/snapshot.h"
 #include "training/weight_average.h"
@@ -433,7 +434,8 @@ json Trainer::Run::identity() const {
                 {"bpe_dropout", options_.bpe_dropout},
                 {"exponential_smoothing", options_.exponential_smoothing},
                 {"optimizer", options_.optimizer == OptimizerKind::kMuon ? "muon" : "adam"},
-                {"number of pools", loader_.pools().pools()}};
+                {"number of pools", loader_.pools().pools()},
+                {"model", detail::model_identity(*model_)}};
   // A side that dropout makes longer than that stays as it was.
   if (options_.bpe_dropout > 0) identity["max_length"] = filter_.max_length;
   return identity;

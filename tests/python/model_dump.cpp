@@ -57,7 +57,7 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
   options.activation(attend::Activation::kSwish).max_length(40);
   if (kind == "prenorm") options.norm_order(attend::NormOrder::kPre);
   if (kind == "separate") options.tgt_vocab(31).share_embeddings(false);
-  if (kind == "restricted") options.src_vocab(31);  // the shared table; pad and start stay 22
+  if (kind == "restricted") options.src_vocab(31).pad_id(30).start_id(30).share_embeddings(true);
   attend::Seq2Seq model(options);
   const torch::NoGradGuard no_grad;
   model->final_logits_bias.normal_();

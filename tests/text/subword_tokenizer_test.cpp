@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -370,17 +371,23 @@ TEST_P(SeparateVocabularies, AreMadeOnceOfOneModel) {
                c10::Error);
 }
 
-TEST_P(SeparateVocabularies, MayBeOneWithTheTargetsPiecesFirst) {
+TEST_P(SeparateVocabularies, MayBeOneWithTheTargetsPiecesFirstAndThePaddingLast) {
   const auto whole = joint(), separate = whole.with_separate_vocabs(side(0), side(1)),
              one = whole.with_restricted_vocab(side(0), side(1));
   EXPECT_EQ(whole.target_vocab_size(), whole.vocab_size());
   EXPECT_EQ(separate.target_vocab_size(), separate.target_vocabulary().size());
   EXPECT_FALSE(one.separate_vocabs());
-  EXPECT_EQ(one.target_vocab_size(), separate.target_vocabulary().size());
+  // All of a vocabulary of the target's own but its padding.
+  EXPECT_EQ(one.target_vocab_size(), separate.target_vocabulary().size() - 1);
   EXPECT_LT(one.target_vocab_size(), one.vocab_size());
   EXPECT_LE(one.vocab_size(), whole.vocab_size());
+  EXPECT_EQ(one.pad_id(), one.vocab_size() - 1);
+  std::vector<std::string> of_target;
+  for (int64_t id = 0; id < separate.target_vocabulary().size(); ++id) {
+    if (id != separate.pad_id()) of_target.push_back(separate.target_vocabulary().piece(id));
+  }
   for (int64_t id = 0; id < one.target_vocab_size(); ++id) {
-    EXPECT_EQ(one.target_vocabulary().piece(id), separate.target_vocabulary().piece(id));
+    EXPECT_EQ(one.target_vocabulary().piece(id), of_target[static_cast<size_t>(id)]);
   }
   const TemporaryFolder folder;
   one.save(folder.path());
@@ -393,12 +400,35 @@ TEST_P(SeparateVocabularies, MayBeOneWithTheTargetsPiecesFirst) {
   };
   for (const auto& text : corpus()) {
     EXPECT_EQ(pieces(one.source_subwords(text)), pieces(separate.source_subwords(text)));
-    EXPECT_EQ(one.encode_target(text), separate.encode_target(text));
+    EXPECT_EQ(pieces(one.target_subwords(text)), pieces(separate.target_subwords(text)));
     EXPECT_LT(std::ranges::max(one.encode_target(text)), one.target_vocab_size());
     EXPECT_EQ(std::ranges::count(one.encode_source(text), one.unk_id()), 0) << text;
     EXPECT_EQ(loaded.encode_source(text), one.encode_source(text));
     EXPECT_EQ(loaded.encode_target(text), one.encode_target(text));
     EXPECT_EQ(one.decode_target(one.encode_target(text)), text);
+  }
+}
+
+// As attend 0.1 wrote them: the padding before the pieces.
+TEST_P(SeparateVocabularies, AVocabularyWithThePaddingElsewhereIsReadAsItIs) {
+  const TemporaryFolder folder;
+  const auto tokenizer = joint().with_restricted_vocab(side(0), side(1));
+  tokenizer.save(folder.path());
+  std::vector<std::string> pieces{"</s>", "<unk>", "<pad>"};
+  for (int64_t id = 2; id < tokenizer.pad_id(); ++id) {
+    pieces.push_back(tokenizer.source_vocabulary().piece(id));
+  }
+  nlohmann::json vocabulary;
+  for (size_t id = 0; id < pieces.size(); ++id) vocabulary[pieces[id]] = id;
+  folder.write("vocab.json", vocabulary.dump());
+  const auto loaded = SubwordTokenizer::load(folder.path());
+  EXPECT_EQ(loaded.pad_id(), 2);
+  EXPECT_EQ(loaded.vocab_size(), tokenizer.vocab_size());
+  EXPECT_EQ(loaded.target_vocab_size(), tokenizer.target_vocab_size() + 1);
+  for (const auto& text : corpus()) {
+    auto ids = tokenizer.encode_target(text);
+    for (auto& id : ids) id += id >= 2 ? 1 : 0;
+    EXPECT_EQ(loaded.encode_target(text), ids);
   }
 }
 

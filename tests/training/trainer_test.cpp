@@ -252,6 +252,81 @@ TEST_F(TrainerTest, BpeDropoutWantsABpeModel) {
               testing::ThrowsMessage<c10::ValueError>(testing::HasSubstr("expected a BPE model")));
 }
 
+// Under each optimiser, with decay and averages, on one thread and on several.
+TEST_F(TrainerTest, ThePaddingRowStaysExactlyZero) {
+  for (const auto optimizer : {OptimizerKind::kAdam, OptimizerKind::kMuon}) {
+    for (const int64_t shares : {1, 2}) {
+      const TemporaryFolder folder;
+      auto o = options(12);
+      o.optimizer = optimizer;
+      o.adam.weight_decay = 0.01;
+      o.batch_shares = shares;
+      o.average_checkpoints = 2;
+      int64_t update = 0;
+      TrainerCallbacks callbacks;
+      callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
+      callbacks.stop_requested = [&] { return update == 7; };
+      EXPECT_TRUE(train(folder, o, callbacks).interrupted);
+      train(folder, o);
+      auto tensors = weights_in(folder);
+      tensors.merge(read_safetensors(folder.path() / "training.safetensors").tensors);
+      int tables = 0;
+      for (const auto& [name, tensor] : tensors) {
+        if (!name.ends_with("model.shared.weight") || tensor.dim() != 2) continue;
+        ++tables;
+        const auto row = tensor.select(0, tokenizer_.pad_id());
+        EXPECT_TENSOR_EQUAL(row, torch::zeros_like(row)) << name;
+        EXPECT_GT(tensor.select(0, 0).abs().max().item<double>(), 0.0) << name;
+      }
+      EXPECT_EQ(tables, 5);  // the model, its snapshot and average, and Adam's two means
+    }
+  }
+}
+
+// As those of attend 0.1.
+TEST_F(TrainerTest, ASnapshotWithAPaddingRowThatLearntGoesOnLearningIt) {
+  const TemporaryFolder folder;
+  auto o = options(5);
+  o.exponential_smoothing = 0;
+  train(folder, o);
+  const auto path = folder.path() / "training.safetensors";
+  auto snapshot = read_safetensors(path);
+  auto identity = nlohmann::json::parse(snapshot.metadata.at("identity"));
+  ASSERT_EQ(identity.erase("model"), 1U);  // which attend 0.1 did not say
+  snapshot.metadata["identity"] = identity.dump();
+  auto row = snapshot.tensors.at("weights.model.shared.weight").select(0, tokenizer_.pad_id());
+  row.fill_(0.5);
+  write_safetensors(path, snapshot);
+  o.after.amount = 8;
+  EXPECT_EQ(train(folder, o).updates, 8);
+  const auto learnt = weights_in(folder).at("model.shared.weight").select(0, tokenizer_.pad_id());
+  EXPECT_EQ(learnt.eq(0.5).sum().item<int64_t>(), 0);
+  EXPECT_TENSOR_NEAR(learnt, torch::full_like(learnt, 0.5), 0.05);
+}
+
+// The shapes of weights do not tell the number of heads.
+TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
+  const TemporaryFolder folder;
+  const auto train_another = [&](const Seq2SeqOptions& model) {
+    Trainer(Seq2Seq(model).ptr(), tokenizer_, train_, valid_, folder.path(), options(6)).run();
+  };
+  train(folder, options(3));
+  const auto expect_refused = [&](const Seq2SeqOptions& other, const std::string& what) {
+    EXPECT_THAT([&] { train_another(other); },
+                testing::ThrowsMessage<FileError>(testing::HasSubstr(
+                    "training.safetensors: expected a run with the same model: " + what)));
+  };
+  expect_refused(model_options(tokenizer_).encoder_heads(2), "encoder heads (2), got 4");
+  expect_refused(model_options(tokenizer_).decoder_heads(8), "decoder heads (8), got 4");
+  expect_refused(model_options(tokenizer_).activation(Activation::kGelu),
+                 "activation (\"gelu\"), got \"relu\"");
+  expect_refused(model_options(tokenizer_).scale_embedding(false),
+                 "scaled embeddings (false), got true");
+  expect_refused(model_options(tokenizer_).positions(PositionKind::kSinusoidal),
+                 "positions (\"sinusoidal\"), got \"sinusoidal-halves\"");
+  train_another(model_options(tokenizer_).dropout(0.2));  // what is no part of the model may change
+}
+
 TEST_F(TrainerTest, AnotherOptimizerIsRefused) {
   const TemporaryFolder folder;
   auto o = options(3);

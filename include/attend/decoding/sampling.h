@@ -17,6 +17,7 @@ struct SamplingOptions {
   double top_p = 1.0;        // only the fewest that hold this much probability, (0, 1]; after
                              // top_k. Holtzman et al., 2020, arXiv:1904.09751, section 3.1
   int64_t max_new_tokens = 100;  // the end token counted; fewer where the model's positions end
+  std::vector<int64_t> bad_words_ids = {};  // tokens never drawn, beside the pad and start tokens
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;

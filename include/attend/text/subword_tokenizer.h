@@ -73,9 +73,10 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   SubwordTokenizer with_separate_vocabs(std::span<const std::string> source,
                                         std::span<const std::string> target) const;
 
-  /// The same restriction with one vocabulary, in the order: `</s>`, `<unk>`, `<pad>`, the pieces of
-  /// the target, those that only the source has. One table of embeddings then serves both sides, and
-  /// the output layer is that of its first target_vocab_size() rows.
+  /// The same restriction with one vocabulary, in the order: `</s>`, `<unk>`, the pieces of the
+  /// target, those that only the source has, and `<pad>` (Marian's convention). One table of
+  /// embeddings then serves both sides, and the output layer is that of its first
+  /// target_vocab_size() rows.
   ///
   /// Throws: as with_separate_vocabs.
   SubwordTokenizer with_restricted_vocab(std::span<const std::string> source,
@@ -117,7 +118,7 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   bool separate_vocabs() const;
 
   /// Every id of an encoded target is smaller. After with_restricted_vocab() it may be less than the
-  /// size of the target's vocabulary.
+  /// size of the target's vocabulary, and pad_id() beyond it.
   int64_t target_vocab_size() const;
 
   /// The bytes of `source.spm` and `target.spm`.
