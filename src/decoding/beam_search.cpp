@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "decoding/suppressed_tokens.h"
 #include "detail/check.h"
 
 namespace attend {
@@ -61,6 +62,8 @@ class Search {
   const BeamSearchOptions& options_;
   const SpecialTokenIds special_;
   const torch::Tensor& source_;
+  const detail::SuppressedTokens suppressed_{kBeamSearch, options_.suppressed_tokens,
+                                             source_.device()};
   std::vector<Node> nodes_;
   std::vector<torch::Tensor> attention_;  // of each step: [N, S] on the CPU
   size_t step_ = 0;
@@ -75,6 +78,7 @@ Search::Step Search::advance(const torch::Tensor& tokens, DecoderState& state) {
   if (special_.start_id != special_.eos_id) {
     logits.select(1, special_.start_id).fill_(kImpossible);
   }
+  suppressed_.apply(logits);
   const auto normaliser = logits.logsumexp(1, /*keepdim=*/true);  // [N, 1]
   // 2K are enough: at most K of them, one for each row of the beam, can be end tokens.
   const auto count = std::min(2 * options_.beam_size, logits.size(1));
@@ -100,6 +104,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
       continue;
     }
     for (int64_t c = 0; c < values.size(1); ++c) {
+      if (values[row][c] == kImpossible && tokens[row][c] != special_.eos_id) continue;
       all.push_back({k, tokens[row][c], so_far + values[row][c]});
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "decoding/suppressed_tokens.h"
 #include "detail/check.h"
 
 namespace attend {
@@ -61,6 +62,7 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   TORCH_CHECK_VALUE(room >= 1, "sample: expected a prompt that leaves room for tokens, got ",
                     prompt.size(1), " tokens of at most ", model.max_target_length());
   const auto steps = std::min(options.max_new_tokens, room);
+  const detail::SuppressedTokens suppressed("sample", options.suppressed_tokens, prompt.device());
 
   auto tokens = state->first_tokens();
   if (!tokens.defined()) tokens = torch::full({batch}, special.start_id, prompt.options());
@@ -70,6 +72,7 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
     auto logits = model.step(tokens, *state).logits.to(torch::kFloat);
     forbid(logits, special.pad_id);
     if (special.start_id != special.eos_id) forbid(logits, special.start_id);
+    suppressed.apply(logits);
     const auto drawn =
         torch::softmax(filtered_logits(logits, options), -1).multinomial(1, false, generator);
     const auto probability = torch::log_softmax(logits, -1).gather(-1, drawn);

@@ -225,6 +225,18 @@ TEST(BeamSearch, EveryStepIsToldAndSpellsTheResults) {
   }
 }
 
+TEST(BeamSearch, SuppressedTokensAreNeverChosenNorLookedAt) {
+  TableModel model(greedy_trap);
+  BeamSearchOptions options{.beam_size = 2, .suppressed_tokens = {1}};
+  options.on_step = [](const BeamStep& step) {
+    for (const auto& candidate : step.candidates) EXPECT_NE(candidate.token, 1);
+  };
+  const auto found = beam_search(model, one_source(), options).at(0).at(0);
+  EXPECT_EQ(found.tokens, (std::vector<int64_t>{2}));
+  // Of what is left of the probability.
+  EXPECT_NEAR(found.log_probability, std::log(0.4 / 0.45 * 0.9 / 0.95), 1e-6);
+}
+
 TEST(BeamSearch, AnEmptyBatchHasNoResults) {
   TableModel model(greedy_trap);
   EXPECT_TRUE(beam_search(model, torch::zeros({0, 3}, torch::kLong)).empty());
@@ -236,6 +248,11 @@ TEST(BeamSearch, ErrorsNameTheOption) {
                        "beam_search: expected beam_size > 0, got 0");
   EXPECT_THROW_MESSAGE(beam_search(model, one_source(), {.beam_size = 2, .n_best = 3}),
                        c10::ValueError, "beam_search: expected 1 <= n_best <= beam_size 2, got 3");
+  EXPECT_THROW_MESSAGE(beam_search(model, one_source(), {.suppressed_tokens = {1, -1}}),
+                       c10::ValueError, "beam_search: expected suppressed_tokens >= 0, got -1");
+  EXPECT_THROW_MESSAGE(
+      beam_search(model, one_source(), {.suppressed_tokens = {1, 4}}), c10::ValueError,
+      "beam_search: expected suppressed_tokens below the 4 tokens of the model, got 4");
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ struct BeamSearchOptions {
   double max_length_factor = 3.0;  // tokens allowed for each source token...
   int64_t max_length_extra = 10;   // ...and beyond that
   bool attention = false;          // record the attention to the source
+  std::vector<int64_t> suppressed_tokens = {};  // ids in [0, V) that are never chosen
   std::function<void(const BeamStep&)> on_step =
       {};  // told of every step, for who wants to look on
 };
@@ -56,7 +57,7 @@ struct BeamSearchOptions {
 ///
 /// Every step keeps the beam_size best unfinished continuations; a sentence is done when beam_size
 /// hypotheses have ended, and leaves the batch. At the length limit the end token is forced. The
-/// pad and start tokens are never chosen. With beam_size 1 this is greedy search.
+/// pad and start tokens, and those in `suppressed_tokens`, are never chosen. With beam_size 1 this is greedy search.
 ///
 /// Source: Graves, 2012, arXiv:1211.3711; the length penalty divides by length^alpha, the end token
 ///         counted, as in Marian and fairseq.

@@ -17,6 +17,7 @@ struct SamplingOptions {
   double top_p = 1.0;            // only the fewest that hold this much probability, (0, 1]; after
                                  // top_k. Holtzman et al., 2020, arXiv:1904.09751, section 3.1
   int64_t max_new_tokens = 100;  // the end token counted; fewer where the model's positions end
+  std::vector<int64_t> suppressed_tokens = {};  // ids in [0, V) that are never drawn
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;
@@ -35,8 +36,8 @@ struct SampledSequence {
 ATTEND_API torch::Tensor filtered_logits(const torch::Tensor& logits,
                                          const SamplingOptions& options);
 
-/// Draws a continuation of each prompt, token by token. The pad and start tokens are never drawn,
-/// unless the start token also ends a text. A sequence that has ended leaves the batch.
+/// Draws a continuation of each prompt, token by token. The pad and start tokens, unless the start
+/// token also ends a text, and those in `suppressed_tokens` are never drawn. A sequence that has ended leaves the batch.
 ///
 /// Shapes: prompt [B, P] ids -> B sequences. For several of one prompt, repeat its row.
 /// Throws: c10::ValueError for options, and where the prompt leaves no room; c10::Error for shapes.
