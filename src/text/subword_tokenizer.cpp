@@ -17,6 +17,7 @@
 #include "attend/checkpoint/file_error.h"
 #include "detail/atomic_file.h"
 #include "detail/read_file.h"
+#include "text/model_bytes.h"
 
 namespace attend {
 namespace {
@@ -154,6 +155,9 @@ void read_config(const std::filesystem::path& path, const std::string& bytes, Co
 std::optional<std::string> load_model(Processor& processor, const std::string& bytes) {
   // SentencePiece takes an empty file for an empty model.
   if (bytes.empty()) return "expected a SentencePiece model, got an empty file";
+  if (const auto unsafe = detail::unsafe_part(bytes)) {
+    return "expected a SentencePiece model, got " + *unsafe;
+  }
   const auto status = processor.LoadFromSerializedProto(bytes);
   if (!status.ok()) return "expected a SentencePiece model, got: " + status.ToString();
   if (processor.GetPieceSize() == 0)
