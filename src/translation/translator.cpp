@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
+#include "attend/translation/tokenizer_fit.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
 
@@ -94,16 +97,16 @@ std::vector<TextBatch> plan(const std::vector<Part>& parts, const std::vector<si
   return batches;
 }
 
-// A translation of a part, put behind those of the parts before it.
-void append(Translation& whole, Translation part) {
-  if (whole.text.empty() && !whole.attention.defined()) {
-    whole = std::move(part);
-    return;
-  }
+// A translation of a part, put behind those of the parts before it. It may be empty and count all
+// the same.
+void append(Translation& whole, const Translation& part) {
   whole.text += (whole.text.empty() || part.text.empty() ? "" : " ") + part.text;
   whole.log_probability += part.log_probability;
   whole.score += part.score;
-  if (part.attention.defined()) {
+  if (!whole.attention.defined()) {
+    whole.attention = part.attention;
+    whole.alignment = part.alignment;
+  } else if (part.attention.defined()) {
     const auto columns = std::max(whole.attention.size(1), part.attention.size(1));
     whole.attention = torch::cat({grown_to(whole.attention, whole.attention.size(0), columns),
                                   grown_to(part.attention, part.attention.size(0), columns)});
@@ -126,13 +129,23 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
                     "Translator: expected 1 <= n_best <= beam_size ", options.beam_size, ", got ",
                     options.n_best);
   detail::check_positive("Translator", "batch_tokens", options.batch_tokens);
+  TORCH_CHECK_VALUE(std::isfinite(options.length_penalty),
+                    "Translator: expected a finite length_penalty, got ", options.length_penalty);
+  TORCH_CHECK_VALUE(std::isfinite(options.max_length_factor) && options.max_length_factor >= 0,
+                    "Translator: expected a finite max_length_factor >= 0, got ",
+                    options.max_length_factor);
+  const auto mismatch = tokenizer_mismatch(*model_, tokenizer_);
+  TORCH_CHECK_VALUE(!mismatch, "Translator: ", mismatch.value_or(""));
+  spare_tokens_ = spare_tokens(*model_, tokenizer_);
   model_->module().to(device_);
   model_->module().eval();
 }
 
 Translator Translator::load(const std::filesystem::path& folder, const TranslatorOptions& options,
                             torch::Device device) {
-  return {load_translation_model(folder), SubwordTokenizer::load(folder), options, device};
+  auto model = load_translation_model(folder);
+  auto tokenizer = load_tokenizer_of(*model, folder);
+  return {std::move(model), std::move(tokenizer), options, device};
 }
 
 // The threads of a translator; whoever holds `busy` may use them.
@@ -161,7 +174,8 @@ std::vector<std::vector<Translation>> Translator::translate(
                                  .n_best = options_.n_best,
                                  .length_penalty = options_.length_penalty,
                                  .max_length_factor = options_.max_length_factor,
-                                 .attention = options_.attention};
+                                 .attention = options_.attention,
+                                 .suppressed_tokens = spare_tokens_};
   const auto pad_id = model_->special_tokens().pad_id;
   std::vector<std::vector<Translation>> of_part(parts.size());
   const auto translate_batch = [&](const TextBatch& batch) {

@@ -43,14 +43,18 @@ struct Translation {
 /// from the first layer to the last word. Any number of threads may call `translate` at a time; one
 /// of them has the use of the others.
 ///
-/// Throws: c10::ValueError for options.
+/// A model that knows more ids than the tokenizer never chooses them.
+///
+/// Throws: c10::ValueError for options, and for a tokenizer that is not the model's
+///         (`tokenizer_mismatch`).
 class ATTEND_TOOLKIT_API Translator {
  public:
   /// Puts the model into evaluation mode.
   Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
              const TranslatorOptions& options = {}, torch::Device device = torch::kCPU);
 
-  /// Reads a model folder, attend's own or a MarianMT one. Throws FileError.
+  /// Reads a model folder, attend's own or a MarianMT one. Throws FileError, also where the
+  /// folder's tokenizer is not its model's.
   static Translator load(const std::filesystem::path& folder, const TranslatorOptions& options = {},
                          torch::Device device = torch::kCPU);
 
@@ -78,6 +82,7 @@ class ATTEND_TOOLKIT_API Translator {
   SubwordTokenizer tokenizer_;
   TranslatorOptions options_;
   torch::Device device_;
+  std::vector<int64_t> spare_tokens_;
   std::shared_ptr<Threads> threads_;
 };
 
