@@ -126,15 +126,16 @@ class Translate(ProgramTest):
         self.refused(run("translate", "-m", broken, text="x\n"), 1, "broken/model.safetensors", "tensor")
 
     def test_a_tokenizer_of_another_model_is_refused_at_once_with_both_numbers(self):
-        other, mixed = self.folder / "larger", self.folder / "mixed"
-        status, _, errors = self.train(other, "--vocab-size", "75", "--after", "1u", "--valid-freq", "1u")
+        smaller, mixed = self.folder / "smaller", self.folder / "mixed"
+        status, _, errors = run("train", "-m", smaller, "-t", self.english, self.french, "--vocab-size", "30",
+                                *SMALL[2:], "--after", "1u")
         self.assertEqual(status, 0, errors)
         mixed.mkdir()
-        for source, names in ((self.model, ("config.json", "model.safetensors")),
-                              (other, ("vocab.json", "tokenizer_config.json", "source.spm", "target.spm"))):
+        for source, names in ((smaller, ("config.json", "model.safetensors")),
+                              (self.model, ("vocab.json", "tokenizer_config.json", "source.spm", "target.spm"))):
             for name in names:
                 (mixed / name).write_bytes((source / name).read_bytes())
-        sizes = [len(json.loads((folder / "vocab.json").read_text())) for folder in (self.model, other)]
+        sizes = [len(json.loads((folder / "vocab.json").read_text())) for folder in (smaller, self.model)]
         self.assertLess(*sizes)
         message = f"mixed: expected a model of at least the tokenizer's {sizes[1]} source tokens, got one of {sizes[0]}"
         self.refused(run("translate", "-m", mixed, text="the cat\n"), 1, message)
@@ -211,7 +212,8 @@ class Translate(ProgramTest):
         status, _, errors = self.train(model, *muon, "--after", "9u")
         self.assertEqual(status, 0, errors)
         self.assertIn("resumed after update 6", errors)
-        self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 1, "expected scale > 0, got 0")
+        self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 2,
+                     "--muon-scale: expected a number in (0, 1000000000], got 0")
         self.refused(self.train(model, "--optimizer", "sgd"), 2, "sgd")
 
     def test_subwords_may_be_drawn_anew_in_each_epoch(self):

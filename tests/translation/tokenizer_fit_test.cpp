@@ -122,8 +122,8 @@ TEST(TokenizerFit, ARestrictedVocabularyNeedsOnlyItsTargetsIds) {
   const auto tokenizer = joint().with_restricted_vocab(both.first(2), both.last(2));
   ASSERT_LT(tokenizer.target_vocab_size(), tokenizer.vocab_size());
   const auto pad = tokenizer.pad_id();
-  const auto with_target = [&](int64_t size) {
-    return Seq2Seq(Seq2SeqOptions(tokenizer.vocab_size(), size, 8, 2, 1)
+  const auto with_target = [&](int64_t target) {
+    return Seq2Seq(Seq2SeqOptions(tokenizer.vocab_size(), target, 8, 2, 1)
                        .share_embeddings(true)
                        .pad_id(pad)
                        .start_id(pad));
