@@ -17,6 +17,7 @@
 #include "attend/checkpoint/file_error.h"
 #include "detail/atomic_file.h"
 #include "detail/read_file.h"
+#include "detail/utf8.h"
 #include "text/model_bytes.h"
 
 namespace attend {
@@ -422,7 +423,11 @@ SubwordTokenizer SubwordTokenizer::from_joint_model(std::string model,
 
   auto impl = std::make_shared<Impl>();
   std::vector<std::string> pieces;
-  for (int id = 0; id < processor->GetPieceSize(); ++id) pieces.push_back(processor->IdToPiece(id));
+  for (int id = 0; id < processor->GetPieceSize(); ++id) {
+    const auto& piece = pieces.emplace_back(processor->IdToPiece(id));
+    TORCH_CHECK_VALUE(!detail::find_invalid_utf8(piece),
+                      "SubwordTokenizer: expected pieces in UTF-8, got other bytes in piece ", id);
+  }
   pieces.push_back(impl->special.pad);
   auto vocabulary = dump_vocabulary(pieces);
 

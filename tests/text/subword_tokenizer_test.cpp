@@ -620,6 +620,10 @@ TEST(SubwordTokenizer, AModelWithPiecesThatBreakSentencePieceIsRefused) {
             "SubwordTokenizer: expected a SentencePiece model, got a piece of 200000 bytes");
   EXPECT_EQ(refusal(with_piece("foo\0bar"s)),
             "SubwordTokenizer: expected a SentencePiece model, got a piece with a NUL");
+  const auto last = make_tokenizer().vocab_size() - 1;
+  EXPECT_EQ(refusal(with_piece("\xFF")),
+            "SubwordTokenizer: expected pieces in UTF-8, got other bytes in piece " +
+                std::to_string(last));
 }
 
 TEST(SubwordTokenizer, ADamagedModelIsReadOrRefused) {
