@@ -71,7 +71,7 @@ def run_all(calls):
 
 def contains(text, number):
     """Whether a range, as the programs write it, holds a number."""
-    zero, opening, least, most, closing = re.fullmatch(r"(0 or )?a .*number in ([[(])(.*), (.*)([])])", text).groups()
+    zero, opening, least, most, closing = re.fullmatch(r"(0 or )?a .*number in ([\[(])(.*), (.*)([\])])", text).groups()
     above = number >= float(least) if opening == "[" else number > float(least)
     below = number <= float(most) if closing == "]" else number < float(most)
     return (bool(zero) and number == 0) or (above and below)
@@ -119,7 +119,7 @@ class NumberFlags(unittest.TestCase):
         calls = []
         for command in ("translate", "evaluate", "visualize"):
             for flag, text in RANGES[command].items():
-                least, most = re.search(r"[[(](.*), (.*)[])]", text).groups()
+                least, most = re.search(r"[\[(](.*), (.*)[\])]", text).groups()
                 if flag != "--threads":  # so many would be started
                     calls += [(command, *NEEDED[command], flag, value) for value in (least, most)]
         calls += [("visualize", *NEEDED["visualize"], "--head", "mean"),
