@@ -7,6 +7,7 @@
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
 #include "attend/text/subword_tokenizer.h"
+#include "attend/translation/tokenizer_fit.h"
 
 namespace attend::app {
 namespace {
@@ -65,9 +66,16 @@ std::vector<std::vector<BeamHypothesis>> spelled(const std::vector<BeamStep>& st
   return result;
 }
 
+// The start token may be one that the tokenizer does not know.
+std::string start_piece(const TranslationModel& model, const SubwordTokenizer& tokenizer) {
+  const auto id = model.special_tokens().start_id;
+  const auto& vocabulary = tokenizer.target_vocabulary();
+  return vocabulary.contains(id) ? vocabulary.piece(id) : "<start>";
+}
+
 AttentionPage of_translator(const AttentionRequest& request, AttentionPage page) {
   const auto model = load_translation_model(request.model_dir);
-  const auto tokenizer = SubwordTokenizer::load(request.model_dir);
+  const auto tokenizer = load_tokenizer_of(*model, request.model_dir);
   model->module().to(request.device);
   const auto source = tokenizer.source_subwords(request.text);
   check_length("text", source.size(), model->max_target_length());
@@ -78,7 +86,8 @@ AttentionPage of_translator(const AttentionRequest& request, AttentionPage page)
     target = tokenizer.target_subwords(*request.target);
   } else {
     std::vector<BeamStep> steps;
-    BeamSearchOptions options{.beam_size = request.beam_size};
+    BeamSearchOptions options{.beam_size = request.beam_size,
+                              .bad_words_ids = spare_tokens(*model, tokenizer)};
     options.on_step = [&](const BeamStep& step) { steps.push_back(step); };
     auto best = beam_search(*model, source_row, options).front().front();
     if (best.ended) best.tokens.push_back(model->special_tokens().eos_id);
@@ -89,9 +98,10 @@ AttentionPage of_translator(const AttentionRequest& request, AttentionPage page)
   auto read = ids(target);
   read.insert(read.begin(), model->special_tokens().start_id);
   read.pop_back();
-  page.tokens = {{kSource, pieces(source)},
-                 {kTarget, pieces(target)},
-                 {kRead, pieces(tokenizer.decoded_subwords(read))}};
+  auto read_pieces = pieces(target);
+  read_pieces.insert(read_pieces.begin(), start_piece(*model, tokenizer));
+  read_pieces.pop_back();
+  page.tokens = {{kSource, pieces(source)}, {kTarget, pieces(target)}, {kRead, read_pieces}};
 
   const auto read_row = row_of(read, request.device);
   if (auto* recurrent = dynamic_cast<RecurrentSeq2SeqImpl*>(model.get())) {
@@ -120,7 +130,7 @@ AttentionPage of_causal_model(const AttentionRequest& request, AttentionPage pag
                     "expected a target for a translator alone, got one for a "
                     "causal language model");
   auto model = load_causal_lm(request.model_dir);
-  const auto tokenizer = SubwordTokenizer::load(request.model_dir);
+  const auto tokenizer = load_tokenizer_of(*model, request.model_dir);
   model->to(request.device);
   auto subwords = tokenizer.target_subwords(request.text);
   subwords.pop_back();  // the end token: nothing has been read after it

@@ -23,6 +23,7 @@
 #include "common/console.h"
 #include "common/machine.h"
 #include "common/model_choice.h"
+#include "common/number_flag.h"
 #include "curves.h"
 #include "rereadable_texts.h"
 
@@ -44,11 +45,15 @@ void add_duration(CLI::App& app, const std::string& flag, Duration& duration,
                   const std::string& help) {
   app.add_option_function<std::string>(
          flag,
-         [&duration](const std::string& text) {
+         [&duration, flag](const std::string& text) {
            try {
              duration = Duration::parse(text);
-           } catch (const c10::Error& error) {
-             throw CLI::ValidationError(error.what_without_backtrace());
+           } catch (const c10::Error&) {
+             throw CLI::ValidationError(
+                 flag,
+                 "expected a number > 0 and e (epochs), u (updates) or m (minutes), such as "
+                 "20e, got " +
+                     shown(text));
            }
          },
          help + " (e epochs, u updates, m minutes)")
@@ -61,27 +66,37 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   add_duration(app, "--after", o.after, "Stop after");
   add_duration(app, "--valid-freq", o.valid_freq, "Validate and save every");
   add_duration(app, "--disp-freq", o.disp_freq, "Report every");
-  const auto add = [&](const std::string& flag, auto& value, const std::string& help) {
-    return app.add_option(flag, value, help)->capture_default_str()->group(kGroup);
+  const auto number = [&](const std::string& flag, auto& value, const auto& range,
+                          const std::string& help) {
+    add_number(app, flag, value, range, help)->group(kGroup);
   };
-  add("--batch-tokens", o.batch_tokens, "Tokens of a batch on its longer side, padding counted");
-  add("--max-length", o.filter.max_length, "Leave out pairs with a longer side, in tokens");
-  add("--max-length-ratio", o.filter.max_ratio,
-      "Leave out pairs with a side so many times as long as the other; 0: none");
-  add("--shuffle-pairs", o.shuffle_pairs,
-      "Pairs in memory at a time, which batches are made of; fewer than the corpus: in random "
-      "blocks");
-  add("--bpe-dropout", o.bpe_dropout,
-      "Probability that a merge of BPE is left out, drawn anew in each epoch, [0, 1); needs "
-      "--subword-model bpe");
-  add("--label-smoothing", o.label_smoothing, "Label smoothing, [0, 1)");
-  add("--clip-norm", o.clip_norm, "Largest norm of a gradient; 0: no limit");
-  add("--exponential-smoothing", o.exponential_smoothing,
-      "Average the weights, each update with this part; 0: no average");
-  add("--average-checkpoints", o.average_checkpoints,
-      "The model at the end: the mean of the last so many validated ones; 0: the last one");
-  add("--max-bad-updates", o.max_bad_updates,
-      "Stop after so many updates in a row without a finite loss and gradient");
+  constexpr double kMany = 1e9;
+  constexpr NumberRange<int64_t> kCounts{.least = 1, .most = 1'000'000'000};
+  constexpr NumberRange<int64_t> kCountsOrNone{.least = 0, .most = 1'000'000'000};
+  constexpr NumberRange<int64_t> kPairs{.least = 1, .most = 1'000'000'000'000};
+  constexpr NumberRange<double> kPositive{.least = 0, .most = kMany, .without_least = true};
+  constexpr NumberRange<double> kPositiveOrNone{.least = 0, .most = kMany};
+  number("--batch-tokens", o.batch_tokens, kCounts,
+         "Tokens of a batch on its longer side, padding counted");
+  number("--max-length", o.filter.max_length, kCounts,
+         "Leave out pairs with a longer side, in tokens");
+  number("--max-length-ratio", o.filter.max_ratio,
+         NumberRange<double>{.least = 1, .most = kMany, .or_zero = true},
+         "Leave out pairs with a side so many times as long as the other; 0: none");
+  number("--shuffle-pairs", o.shuffle_pairs, kPairs,
+         "Pairs in memory at a time, which batches are made of; fewer than the corpus: in random "
+         "blocks");
+  number("--bpe-dropout", o.bpe_dropout, kProbability,
+         "Probability that a merge of BPE is left out, drawn anew in each epoch, [0, 1); needs "
+         "--subword-model bpe");
+  number("--label-smoothing", o.label_smoothing, kProbability, "Label smoothing, [0, 1)");
+  number("--clip-norm", o.clip_norm, kPositiveOrNone, "Largest norm of a gradient; 0: no limit");
+  number("--exponential-smoothing", o.exponential_smoothing, kProbability,
+         "Average the weights, each update with this part; 0: no average");
+  number("--average-checkpoints", o.average_checkpoints, kCountsOrNone,
+         "The model at the end: the mean of the last so many validated ones; 0: the last one");
+  number("--max-bad-updates", o.max_bad_updates, kCounts,
+         "Stop after so many updates in a row without a finite loss and gradient");
   const auto choose = [&](const std::string& flag, auto& value, const auto& choices,
                           const std::string& help) {
     add_choice(app, flag, value, choices, help)->group(kGroup);
@@ -89,33 +104,41 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   choose("--precision", o.precision,
          Choices<Precision>{{"fp32", Precision::kOfModel}, {"bf16", Precision::kBFloat16}},
          "Of matrix products; bf16 where the processor is fast at it");
-  add("--learn-rate", o.schedule.peak, "Highest learning rate");
-  add("--lr-warmup", o.schedule.warmup, "Updates of linear warm-up");
+  number("--learn-rate", o.schedule.peak, kPositive, "Highest learning rate");
+  number("--lr-warmup", o.schedule.warmup, kCountsOrNone, "Updates of linear warm-up");
   choose("--lr-decay", o.schedule.decay,
          Choices<Decay>{{"inverse-sqrt", Decay::kInverseSquareRoot},
                         {"linear", Decay::kLinear},
                         {"none", Decay::kNone}},
          "After the warm-up");
-  add("--cooldown", o.schedule.cooldown, "Last part of the run with a falling rate, [0, 1]");
-  add("--cooldown-floor", o.schedule.cooldown_floor, "Where it falls to, as a part of itself");
+  number("--cooldown", o.schedule.cooldown, kPart,
+         "Last part of the run with a falling rate, [0, 1]");
+  number("--cooldown-floor", o.schedule.cooldown_floor, kPart,
+         "Where it falls to, as a part of itself");
   choose("--optimizer", o.optimizer,
          Choices<OptimizerKind>{{"adam", OptimizerKind::kAdam}, {"muon", OptimizerKind::kMuon}},
          "adam, or muon: matrices by their orthogonal part, all else by Adam");
-  add("--muon-momentum", o.muon.momentum, "Muon: decay of the mean of gradients");
-  add("--muon-scale", o.muon.scale,
-      "Muon: root mean square of an update, as a part of the learning rate");
-  add("--muon-iterations", o.muon.iterations, "Muon: of Newton and Schulz");
-  add("--adam-beta1", o.adam.beta1, "Adam: decay of the mean of gradients");
-  add("--adam-beta2", o.adam.beta2, "Adam: decay of the mean of squared gradients");
-  add("--adam-eps", o.adam.epsilon, "Adam: added to the root");
-  add("--weight-decay", o.adam.weight_decay, "Decoupled weight decay");
-  add("--early-stopping", o.early_stopping,
-      "Stop after so many validations without a better last metric; 0: never");
-  add("--valid-metrics", o.valid_metrics,
-      "Of cross-entropy, perplexity, word-cross-entropy, word-perplexity, bleu, chrf and chrf++");
-  add("--valid-beam-size", o.valid_beam_size, "Beam size of the metrics that translate");
+  number("--muon-momentum", o.muon.momentum, kProbability, "Muon: decay of the mean of gradients");
+  number("--muon-scale", o.muon.scale, kPositive,
+         "Muon: root mean square of an update, as a part of the learning rate");
+  number("--muon-iterations", o.muon.iterations, NumberRange<int64_t>{.least = 1, .most = 1000},
+         "Muon: of Newton and Schulz");
+  number("--adam-beta1", o.adam.beta1, kProbability, "Adam: decay of the mean of gradients");
+  number("--adam-beta2", o.adam.beta2, kProbability,
+         "Adam: decay of the mean of squared gradients");
+  number("--adam-eps", o.adam.epsilon, kPositive, "Adam: added to the root");
+  number("--weight-decay", o.adam.weight_decay, kPositiveOrNone, "Decoupled weight decay");
+  number("--early-stopping", o.early_stopping, kCountsOrNone,
+         "Stop after so many validations without a better last metric; 0: never");
+  app.add_option(
+         "--valid-metrics", o.valid_metrics,
+         "Of cross-entropy, perplexity, word-cross-entropy, word-perplexity, bleu, chrf and chrf++")
+      ->capture_default_str()
+      ->group(kGroup);
+  number("--valid-beam-size", o.valid_beam_size, kBeamSizes,
+         "Beam size of the metrics that translate");
   choose("--valid-tokenize", o.bleu_tokenizer, bleu_tokenizers(), "BLEU tokenizer");
-  add("--seed", o.seed, "Of initial weights, order and dropout");
+  number("--seed", o.seed, kSeeds, "Of initial weights, order and dropout");
 }
 
 // A machine's cores are shared by its processes, and so are its GPUs.
@@ -265,9 +288,9 @@ Command add_train(CLI::App& app) {
       ->required();
   app.add_option("--valid-sets", o.valid_sets, "The same for validation")->expected(2);
   add_model_choice(app, o.model);
-  app.add_option("--vocab-size", o.subwords.training.vocab_size,
-                 "Joint subwords, special tokens counted")
-      ->capture_default_str();
+  // The fewest are </s>, <unk>, <pad> and one character.
+  add_number(app, "--vocab-size", o.subwords.training.vocab_size, {.least = 4, .most = 10'000'000},
+             "Joint subwords, special tokens counted");
   add_choice(
       app, "--subword-model", o.subwords.training.model,
       Choices<SubwordModel>{{"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}},
@@ -281,15 +304,11 @@ Command add_train(CLI::App& app) {
                "One vocabulary, of the joint subwords in the texts, and an output layer of the "
                "target's: smaller, with one table of embeddings for both sides")
       ->excludes(separate);
-  app.add_option("--subword-pairs", o.subwords.pairs,
-                 "Pairs, spread over the corpus, that subwords are trained on")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_number(app, "--subword-pairs", o.subwords.pairs, {.least = 1, .most = 1'000'000'000},
+             "Pairs, spread over the corpus, that subwords are trained on");
   add_trainer_options(app, o.trainer);
-  app.add_option("--worker-timeout", o.worker_timeout,
-                 "Seconds that processes started by torchrun wait for each other")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_number(app, "--worker-timeout", o.worker_timeout, {.least = 1, .most = 1'000'000'000},
+             "Seconds that processes started by torchrun wait for each other");
   app.add_flag("!--no-reload", o.trainer.reload, "Start again even if the folder has a snapshot");
   add_machine_options(app, o.machine);
   app.add_flag("-q,--quiet", o.quiet, "No log on standard error");

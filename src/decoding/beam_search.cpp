@@ -92,8 +92,7 @@ Search::Search(IncrementalModel& model, const torch::Tensor& source,
       options_(options),
       special_(model.special_tokens()),
       source_(source),
-      beam_(static_cast<size_t>(options.beam_size)) {
-}
+      beam_(static_cast<size_t>(options.beam_size)) {}
 
 // Real tokens of each source, where the limit depends on them.
 std::vector<double> Search::source_lengths() const {
@@ -141,8 +140,7 @@ detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& st
   const auto vocab = logits.size(1);
   if (step_ == 0) {
     detail::check_bad_words(kBeamSearch, options_.bad_words_ids, vocab);
-    forbidden_ =
-        detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
+    forbidden_ = detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
   }
   if (options_.renormalize_logits) detail::forbid(logits, forbidden_);
   const auto normaliser = logits.logsumexp(1, /*keepdim=*/true);  // [N, 1]

@@ -20,9 +20,8 @@ torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int
   all.push_back(special.pad_id);
   all.push_back(special.start_id);
   std::vector<int64_t> ids;
-  std::ranges::copy_if(all, std::back_inserter(ids), [&](int64_t id) {
-    return id >= 0 && id < vocab && id != special.eos_id;
-  });
+  std::ranges::copy_if(all, std::back_inserter(ids),
+                       [&](int64_t id) { return id >= 0 && id < vocab && id != special.eos_id; });
   return torch::tensor(ids, torch::kLong).to(device);
 }
 

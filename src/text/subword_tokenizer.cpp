@@ -18,6 +18,8 @@
 #include "detail/atomic_file.h"
 #include "detail/excerpt.h"
 #include "detail/read_file.h"
+#include "detail/utf8.h"
+#include "text/model_bytes.h"
 
 namespace attend {
 namespace {
@@ -156,6 +158,9 @@ void read_config(const std::filesystem::path& path, const std::string& bytes, Co
 std::optional<std::string> load_model(Processor& processor, const std::string& bytes) {
   // SentencePiece takes an empty file for an empty model.
   if (bytes.empty()) return "expected a SentencePiece model, got an empty file";
+  if (const auto unsafe = detail::unsafe_part(bytes)) {
+    return "expected a SentencePiece model, got " + *unsafe;
+  }
   const auto status = processor.LoadFromSerializedProto(bytes);
   if (!status.ok()) return "expected a SentencePiece model, got: " + status.ToString();
   if (processor.GetPieceSize() == 0)
@@ -420,7 +425,11 @@ SubwordTokenizer SubwordTokenizer::from_joint_model(std::string model,
 
   auto impl = std::make_shared<Impl>();
   std::vector<std::string> pieces;
-  for (int id = 0; id < processor->GetPieceSize(); ++id) pieces.push_back(processor->IdToPiece(id));
+  for (int id = 0; id < processor->GetPieceSize(); ++id) {
+    const auto& piece = pieces.emplace_back(processor->IdToPiece(id));
+    TORCH_CHECK_VALUE(!detail::find_invalid_utf8(piece),
+                      "SubwordTokenizer: expected pieces in UTF-8, got other bytes in piece ", id);
+  }
   pieces.push_back(impl->special.pad);
   auto vocabulary = dump_vocabulary(pieces);
 

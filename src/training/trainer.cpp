@@ -11,6 +11,7 @@
 #include "attend/checkpoint/model_folder.h"
 #include "attend/functional/dropout.h"
 #include "attend/training/batch_threads.h"
+#include "attend/translation/tokenizer_fit.h"
 #include "detail/atomic_file.h"
 #include "detail/check.h"
 #include "training/autocast_scope.h"
@@ -57,6 +58,12 @@ std::optional<detail::PairCutter> make_cutter(const SubwordTokenizer& tokenizer,
                                               const TrainerOptions& options) {
   if (options.bpe_dropout == 0) return std::nullopt;
   return detail::PairCutter{BpeDropout(tokenizer, options.bpe_dropout), filter.max_length};
+}
+
+void check_pair(const TranslationModel* model, const SubwordTokenizer& tokenizer) {
+  TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
+  const auto mismatch = tokenizer_mismatch(*model, tokenizer);
+  TORCH_CHECK_VALUE(!mismatch, kTrainer, ": ", mismatch.value_or(""));
 }
 
 // One seed for each update of each process or thread, so that nothing else decides its random numbers.
@@ -568,7 +575,7 @@ TrainingResult Trainer::Run::run(const TrainerCallbacks& all_callbacks) {
 Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
                  const ParallelText& train, const ParallelText& valid, std::filesystem::path folder,
                  const TrainerOptions& options, torch::Device device, const WorkerGroup& workers) {
-  TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
+  check_pair(model.get(), tokenizer);
   options.validate();
   FilterCounts counts;
   const auto filter = filter_for(*model, options);
@@ -582,7 +589,7 @@ Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer token
                  const EncodedCorpus& train, const ParallelText& valid,
                  std::filesystem::path folder, const TrainerOptions& options, torch::Device device,
                  const WorkerGroup& workers) {
-  TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
+  check_pair(model.get(), tokenizer);
   options.validate();
   detail::PairPools pools(train.file, options.shuffle_pairs,
                           make_cutter(tokenizer, filter_for(*model, options), options));

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
+#include "attend/translation/tokenizer_fit.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
 
@@ -94,16 +97,16 @@ std::vector<TextBatch> plan(const std::vector<Part>& parts, const std::vector<si
   return batches;
 }
 
-// A translation of a part, put behind those of the parts before it.
-void append(Translation& whole, Translation part) {
-  if (whole.text.empty() && !whole.attention.defined()) {
-    whole = std::move(part);
-    return;
-  }
+// A translation of a part, put behind those of the parts before it. It may be empty and count all
+// the same.
+void append(Translation& whole, const Translation& part) {
   whole.text += (whole.text.empty() || part.text.empty() ? "" : " ") + part.text;
   whole.log_probability += part.log_probability;
   whole.score += part.score;
-  if (part.attention.defined()) {
+  if (!whole.attention.defined()) {
+    whole.attention = part.attention;
+    whole.alignment = part.alignment;
+  } else if (part.attention.defined()) {
     const auto columns = std::max(whole.attention.size(1), part.attention.size(1));
     whole.attention = torch::cat({grown_to(whole.attention, whole.attention.size(0), columns),
                                   grown_to(part.attention, part.attention.size(0), columns)});
@@ -157,6 +160,10 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
                     options.n_best);
   detail::check_positive("Translator", "batch_tokens", options.batch_tokens);
   search_.validate();
+  const auto mismatch = tokenizer_mismatch(*model_, tokenizer_);
+  TORCH_CHECK_VALUE(!mismatch, "Translator: ", mismatch.value_or(""));
+  const auto spare = spare_tokens(*model_, tokenizer_);
+  search_.bad_words_ids.insert(search_.bad_words_ids.end(), spare.begin(), spare.end());
   model_->module().to(device_);
   model_->module().eval();
 }
@@ -164,9 +171,10 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
 Translator Translator::load(const std::filesystem::path& folder, const TranslatorOptions& options,
                             torch::Device device) {
   auto model = load_translation_model(folder);
+  auto tokenizer = load_tokenizer_of(*model, folder);
   const auto search =
       load_search_options(folder, model->special_tokens(), {.beam_size = kBeamSize});
-  return {std::move(model), SubwordTokenizer::load(folder), options, device, search};
+  return {std::move(model), std::move(tokenizer), options, device, search};
 }
 
 // The threads of a translator; whoever holds `busy` may use them.

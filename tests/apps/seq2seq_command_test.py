@@ -90,6 +90,27 @@ class Translate(ProgramTest):
         self.assertRegex(out, r"BLEU\|nrefs:1\|.*tok:13a.* = \d")
         self.assertRegex(out, r"chrF2\|nrefs:1\|.* = \d")
 
+    def test_evaluate_counts_as_sacrebleu_where_there_is_no_text(self):
+        # sacreBLEU 2.6.0 of a hypothesis of h tokens and references without any, and the reverse.
+        empty, full = self.folder / "empty.txt", self.folder / "full.txt"
+        empty.write_text("\n" * 8)
+        full.write_text("".join(f"{line}\n" for line in ENGLISH))
+        status, out, errors = run("evaluate", "-m", self.model, "-t", full, empty)
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r"= 0\.00 0\.0/0\.0/0\.0/0\.0 "
+                              r"\(BP = 1\.000 ratio = 0\.000 hyp_len = [1-9]\d* ref_len = 0\)\n")
+        self.assertTrue(out.endswith(" = 0.00\n"), out)
+        status, out, errors = run("evaluate", "-m", self.model, "-t", empty, full)
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r"= 0\.00 .*\(BP = 0\.000 ratio = 0\.000 hyp_len = 0 ref_len = \d+\)\n")
+        status, out, errors = run("evaluate", "-m", self.model, "-t", empty, empty)
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r"= 0\.00 .*\(BP = 1\.000 ratio = 0\.000 hyp_len = 0 ref_len = 0\)\n")
+        nothing = self.folder / "nothing.txt"
+        nothing.write_text("")
+        self.refused(run("evaluate", "-m", self.model, "-t", nothing, nothing), 1,
+                     "nothing.txt: expected at least one line, got none")
+
     def refused(self, result, status, *phrases):
         self.assertEqual(result[0], status, result)
         for phrase in phrases:
@@ -120,6 +141,22 @@ class Translate(ProgramTest):
         weights = (self.model / "model.safetensors").read_bytes()
         (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
         self.refused(run("translate", "-m", broken, text="x\n"), 1, "broken/model.safetensors", "tensor")
+
+    def test_a_tokenizer_of_another_model_is_refused_at_once_with_both_numbers(self):
+        smaller, mixed = self.folder / "smaller", self.folder / "mixed"
+        status, _, errors = run("train", "-m", smaller, "-t", self.english, self.french, "--vocab-size", "30",
+                                *SMALL[2:], "--after", "1u")
+        self.assertEqual(status, 0, errors)
+        mixed.mkdir()
+        for source, names in ((smaller, ("config.json", "model.safetensors")),
+                              (self.model, ("vocab.json", "tokenizer_config.json", "source.spm", "target.spm"))):
+            for name in names:
+                (mixed / name).write_bytes((source / name).read_bytes())
+        sizes = [len(json.loads((folder / "vocab.json").read_text())) for folder in (smaller, self.model)]
+        self.assertLess(*sizes)
+        message = f"mixed: expected a model of at least the tokenizer's {sizes[1]} source tokens, got one of {sizes[0]}"
+        self.refused(run("translate", "-m", mixed, text="the cat\n"), 1, message)
+        self.refused(run("evaluate", "-m", mixed, "-t", self.english, self.french), 1, message)
 
     def test_subwords_of_text_in_words_may_mix_letters_and_marks(self):
         english, french = self.folder / "words.en", self.folder / "words.fr"
@@ -194,7 +231,8 @@ class Translate(ProgramTest):
         status, _, errors = self.train(model, *muon, "--after", "9u")
         self.assertEqual(status, 0, errors)
         self.assertIn("resumed after update 6", errors)
-        self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 1, "expected scale > 0, got 0")
+        self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 2,
+                     "--muon-scale: expected a number in (0, 1000000000], got 0")
         self.refused(self.train(model, "--optimizer", "sgd"), 2, "sgd")
 
     def test_subwords_may_be_drawn_anew_in_each_epoch(self):
@@ -211,8 +249,8 @@ class Translate(ProgramTest):
         self.refused(self.train(new, "--bpe-dropout", "0.2"), 1,
                      "--bpe-dropout: expected --subword-model bpe, got unigram")
         self.assertFalse(new.exists())
-        self.refused(self.train(new, "--subword-model", "bpe", "--bpe-dropout", "1"), 1,
-                     "expected 0 <= bpe_dropout < 1, got 1")
+        self.refused(self.train(new, "--subword-model", "bpe", "--bpe-dropout", "1"), 2,
+                     "--bpe-dropout: expected a number in [0, 1), got 1")
 
     def from_bash(self, command, **options):
         """Runs a command in which $PROGRAM, $SMALL, $EN, $FR and $FOLDER stand for themselves."""
@@ -372,6 +410,11 @@ class Translate(ProgramTest):
             status, out, errors = run(*command, "--help")
             self.assertEqual((status, errors), (0, ""), command)
             self.assertIn("--help", out)
+
+    def test_it_tells_its_version(self):
+        status, out, errors = run("--version")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertRegex(out, r"^attend-seq2seq \d+\.\d+\.\d+, with LibTorch \d+\.\d+\.\d+\S*\n$")
 
     def test_a_full_device_is_an_error(self):
         self.refused(run("translate", "-m", self.model, "-o", "/dev/full", text="a\n"), 1, "/dev/full")

@@ -396,6 +396,21 @@ TEST(BeamSearch, EveryStepIsToldAndSpellsTheResults) {
   }
 }
 
+TEST(BeamSearch, BadWordsAreNeverChosenNorLookedAt) {
+  TableModel model(greedy_trap);
+  for (const bool renormalised : {false, true}) {
+    BeamSearchOptions options{
+        .beam_size = 2, .bad_words_ids = {1}, .renormalize_logits = renormalised};
+    options.on_step = [](const BeamStep& step) {
+      for (const auto& candidate : step.candidates) EXPECT_NE(candidate.token, 1);
+    };
+    const auto found = beam_search(model, one_source(), options).at(0).at(0);
+    EXPECT_EQ(found.tokens, (std::vector<int64_t>{2}));
+    EXPECT_NEAR(found.log_probability,
+                renormalised ? std::log(0.4 / 0.45 * 0.9 / 0.95) : std::log(0.4 * 0.9), 1e-6);
+  }
+}
+
 TEST(BeamSearch, AnEmptyBatchHasNoResults) {
   TableModel model(greedy_trap);
   EXPECT_TRUE(beam_search(model, torch::zeros({0, 3}, torch::kLong)).empty());

@@ -94,6 +94,15 @@ TEST(Sample, DrawsEachTokenAsOftenAsItsProbabilitySays) {
   EXPECT_NEAR(static_cast<double>(third) / static_cast<double>(third + fourth), 0.375, 0.02);
 }
 
+TEST(Sample, BadWordsAreNeverDrawn) {
+  torch::manual_seed(2);
+  Dice dice(torch::tensor({0.3, 0.1, 0.3, 0.15, 0.25}));
+  const SamplingOptions options{.bad_words_ids = {3}};
+  for (const auto& sequence : sample(dice, torch::zeros({200, 1}, torch::kLong), options)) {
+    for (const auto token : sequence.tokens) EXPECT_EQ(token, 4);
+  }
+}
+
 TEST(Sample, TheLimitEndsWhatHasNotEnded) {
   Dice dice(torch::tensor({0.1, 1e-30, 0.1, 0.4, 0.4}), 7);
   const auto by_option = sample(dice, torch::zeros({2, 1}, torch::kLong), {.max_new_tokens = 5});
@@ -190,6 +199,8 @@ TEST(Sample, ErrorsNameWhatWasExpectedAndGot) {
                        "SamplingOptions: expected 0 < top_p <= 1, got 0");
   EXPECT_THROW_MESSAGE(sample(dice, prompt, {.max_new_tokens = 0}), c10::ValueError,
                        "SamplingOptions: expected max_new_tokens > 0, got 0");
+  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.bad_words_ids = {5}}), c10::ValueError,
+                       "sample: expected bad_words_ids in [0, 5), got 5");
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -592,6 +593,118 @@ TEST(SubwordTokenizer, ThreadsMayShareIt) {
   }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(std::count(ok.begin(), ok.end(), 1), 4);
+}
+
+// ---- Models that would lead SentencePiece astray ------------------------------------------------
+
+std::string refusal(const std::string& model) {
+  try {
+    const auto tokenizer = SubwordTokenizer::from_joint_model(model);
+    for (const auto* text : {"The cat sits", "\uFDFA Ａ ½ x"}) {
+      tokenizer.decode_target(tokenizer.encode_source(text));
+      tokenizer.source_subwords(text);
+    }
+  } catch (const c10::Error& e) {
+    return e.what_without_backtrace();
+  }
+  return {};
+}
+
+// Where the normaliser's table lies in a model: the size of its trie, the trie, its texts.
+struct Table {
+  size_t begin, trie_size, size;
+};
+
+uint32_t number_at(const std::string& bytes, size_t at) {
+  uint32_t value = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    value |= uint32_t{static_cast<unsigned char>(bytes[at + i])} << (8U * i);
+  }
+  return value;
+}
+
+void set_number(std::string& bytes, size_t at, uint32_t value) {
+  for (size_t i = 0; i < 4; ++i) bytes[at + i] = static_cast<char>(value >> (8U * i) & 0xFFU);
+}
+
+Table table_of(const std::string& model) {
+  const std::string before = "nmt_nfkc\x12";  // its name, and the tag of the table
+  auto at = model.find(before);
+  EXPECT_NE(at, std::string::npos);
+  at += before.size();
+  size_t size = 0;
+  for (unsigned shift = 0;; shift += 7) {
+    const auto byte = static_cast<unsigned char>(model[at++]);
+    size |= size_t{byte & 0x7FU} << shift;
+    if (byte < 0x80) break;
+  }
+  return {at, number_at(model, at), size};
+}
+
+TEST(SubwordTokenizer, AModelWhoseNormaliserPointsOutsideOfItsTablesIsRefused) {
+  const auto good = make_tokenizer().source_model();
+  const auto table = table_of(good);
+  ASSERT_EQ(table.trie_size % 1024, 0U);
+  ASSERT_LT(table.trie_size, table.size);
+  EXPECT_EQ(refusal(good), "");
+  const auto root = table.begin + 4;
+  const auto changed = [&](size_t at, uint32_t value) {
+    auto model = good;
+    set_number(model, at, value);
+    return refusal(model);
+  };
+  const std::string expected =
+      "SubwordTokenizer: expected a SentencePiece model, got a normaliser whose tables do not fit "
+      "together";
+  EXPECT_EQ(changed(root, 0x7FFFFE00), expected);      // leads far beyond the trie
+  EXPECT_EQ(changed(table.begin, 0), expected);        // no trie
+  EXPECT_EQ(changed(table.begin, 1 << 20), expected);  // a trie larger than the table
+  EXPECT_EQ(changed(table.begin, 1025), expected);     // of no whole blocks
+  auto model = good;
+  model[table.begin + table.size - 1] = 'x';  // the last text has no end
+  EXPECT_EQ(refusal(model), expected);
+  model = good;
+  for (auto at = root; at < root + table.trie_size; at += 4) {
+    if (number_at(model, at) >> 31U != 0) set_number(model, at, 0xFFFFFFFF);
+  }
+  EXPECT_EQ(refusal(model), expected);  // texts far behind the last
+}
+
+// A message of a field that holds bytes.
+std::string field(char tag, const std::string& bytes) {
+  std::string result(1, tag);
+  auto size = bytes.size();
+  for (; size >= 0x80; size >>= 7U) result += static_cast<char>(0x80U | (size & 0x7FU));
+  return result + static_cast<char>(size) + bytes;
+}
+
+TEST(SubwordTokenizer, AModelWithPiecesThatBreakSentencePieceIsRefused) {
+  const auto with_piece = [](const std::string& piece) {
+    return make_tokenizer().source_model() + field('\x0A', field('\x0A', piece));
+  };
+  EXPECT_EQ(refusal(with_piece("cat2")), "");
+  EXPECT_EQ(refusal(with_piece(std::string(200'000, 'a'))),
+            "SubwordTokenizer: expected a SentencePiece model, got a piece of 200000 bytes");
+  EXPECT_EQ(refusal(with_piece("foo\0bar"s)),
+            "SubwordTokenizer: expected a SentencePiece model, got a piece with a NUL");
+  const auto last = make_tokenizer().vocab_size() - 1;
+  EXPECT_EQ(refusal(with_piece("\xFF")),
+            "SubwordTokenizer: expected pieces in UTF-8, got other bytes in piece " +
+                std::to_string(last));
+}
+
+TEST(SubwordTokenizer, ADamagedModelIsReadOrRefused) {
+  const auto good = make_tokenizer().source_model();
+  std::mt19937 random(1);
+  for (int i = 0; i < 200; ++i) {
+    auto model = good;
+    if (i % 4 == 0) model.resize(random() % model.size());
+    for (int change = 0; change < (i % 4 == 1 ? 1 : 20); ++change) {
+      const auto range = random() % 2 == 0 ? model.size() : std::min<size_t>(model.size(), 3000);
+      if (range > 0) model[random() % range] = static_cast<char>(random() & 0xFFU);
+    }
+    refusal(model);  // returns
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <thread>
 
@@ -113,6 +114,67 @@ TEST(Translator, ATextLongerThanTheModelIsTranslatedInParts) {
             static_cast<int64_t>(split_words(translation.text).size()));
   EXPECT_LE(translation.attention.size(1), 120);
   EXPECT_GT(translation.attention.size(1), 100);
+}
+
+// A model that ends every translation at once.
+Translator silent_translator(const TranslatorOptions& options) {
+  const auto subwords = tokenizer();
+  Seq2Seq model(Seq2SeqOptions(subwords.vocab_size(), subwords.vocab_size(), 16, 2, 1)
+                    .max_length(8)
+                    .dropout(0.0));
+  const torch::NoGradGuard no_grad;
+  for (auto& parameter : model->parameters()) parameter.zero_();
+  model->final_logits_bias[0][subwords.eos_id()] = 6.0;
+  return {model.ptr(), subwords, options};
+}
+
+TEST(Translator, PartsWithAnEmptyTranslationCountInTheSums) {
+  for (const bool attention : {false, true}) {
+    const auto translator = silent_translator({.beam_size = 1, .attention = attention});
+    const auto one = translator.translate("the");
+    EXPECT_EQ(one.text, "");
+    EXPECT_LT(one.log_probability, -0.01);
+    std::string text;
+    while (translator.tokenizer().encode_source(text).size() <= 2 * 7) text += "the cat ";
+    const auto three = translator.translate(text);  // of at most 7 subwords and the end each
+    EXPECT_EQ(three.text, "");
+    EXPECT_NEAR(three.log_probability, 3 * one.log_probability, 1e-5);
+    EXPECT_NEAR(three.score, 3 * one.score, 1e-5);
+  }
+}
+
+TEST(Translator, AModelWithSpareIdsNeverWritesThem) {
+  const auto subwords = tokenizer();
+  const auto size = subwords.vocab_size();
+  torch::manual_seed(3);
+  Seq2Seq model(Seq2SeqOptions(size + 7, size + 7, 16, 2, 1)
+                    .max_length(24)
+                    .pad_id(subwords.pad_id())
+                    .start_id(subwords.pad_id()));
+  {
+    const torch::NoGradGuard no_grad;
+    model->final_logits_bias.narrow(1, size, 7).fill_(50.0);  // by far the likeliest
+  }
+  for (const int64_t beam_size : {1, 3}) {
+    const Translator translator(model.ptr(), subwords,
+                                {.beam_size = beam_size, .n_best = beam_size, .attention = true});
+    for (const auto& translations : translator.translate(texts())) {
+      for (const auto& translation : translations) {
+        // Of the ids that are left, which share all of the probability.
+        EXPECT_GE(translation.log_probability, -100.0);
+      }
+    }
+    EXPECT_FALSE(translator.translate("the cat").text.empty());
+  }
+}
+
+TEST(Translator, OptionsThatAreNoNumbersAreRefused) {
+  EXPECT_THROW_MESSAGE(random_translator({.length_penalty = NAN}), c10::ValueError,
+                       "Translator: expected a finite length_penalty, got nan");
+  EXPECT_THROW_MESSAGE(random_translator({.max_length_factor = INFINITY}), c10::ValueError,
+                       "Translator: expected a finite max_length_factor >= 0, got inf");
+  EXPECT_THROW_MESSAGE(random_translator({.max_length_factor = -1.0}), c10::ValueError,
+                       "Translator: expected a finite max_length_factor >= 0, got -1");
 }
 
 TEST(Translator, AlignmentCountsTheWordsOfBothTexts) {

@@ -36,8 +36,8 @@ struct SampledSequence {
 ATTEND_API torch::Tensor filtered_logits(const torch::Tensor& logits,
                                          const SamplingOptions& options);
 
-/// Draws a continuation of each prompt, token by token. The pad and start tokens are never drawn,
-/// unless the start token also ends a text. A sequence that has ended leaves the batch.
+/// Draws a continuation of each prompt, token by token. The pad and start tokens, unless the start
+/// token also ends a text, and those in `bad_words_ids` are never drawn. A sequence that has ended leaves the batch.
 ///
 /// Shapes: prompt [B, P] ids -> B sequences. For several of one prompt, repeat its row.
 /// Throws: c10::ValueError for options, and where the prompt leaves no room; c10::Error for shapes and

@@ -64,6 +64,9 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
                                   const AttentionMask& source_mask = {});
 
   SpecialTokenIds special_tokens() const override;
+  VocabularySizes vocabulary_sizes() const override {
+    return {options.src_vocab(), options.tgt_vocab()};
+  }
   int64_t max_target_length() const override { return options.max_length(); }
   torch::nn::Module& module() override { return *this; }
   std::unique_ptr<DecoderState> start(const torch::Tensor& source,

@@ -111,6 +111,9 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
                     const WeightsRequest& weights = WeightsRequest::kNone);
 
   SpecialTokenIds special_tokens() const override;
+  VocabularySizes vocabulary_sizes() const override {
+    return {options.src_vocab(), options.tgt_vocab()};
+  }
   int64_t max_target_length() const override { return options.max_length(); }
   torch::nn::Module& module() override { return *this; }
 

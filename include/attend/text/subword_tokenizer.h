@@ -57,7 +57,8 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   /// A tokenizer whose two sides share one SentencePiece model, given as the bytes of its file.
   /// The ids are those of the model, with `<pad>` after the last one (Marian's convention).
   ///
-  /// Throws: c10::ValueError where the bytes are no SentencePiece model with `</s>` and `<unk>`.
+  /// Throws: c10::ValueError where the bytes are no SentencePiece model with `</s>` and `<unk>`, or
+  ///         its pieces are not UTF-8.
   static SubwordTokenizer from_joint_model(std::string model,
                                            const SubwordTokenizerOptions& options = {});
 

@@ -50,7 +50,10 @@ struct Translation {
 /// from the first layer to the last word. Any number of threads may call `translate` at a time; one
 /// of them has the use of the others.
 ///
-/// Throws: c10::ValueError for options.
+/// A model that knows more ids than the tokenizer never chooses them.
+///
+/// Throws: c10::ValueError for options, and for a tokenizer that is not the model's
+///         (`tokenizer_mismatch`).
 class ATTEND_TOOLKIT_API Translator {
  public:
   /// Puts the model into evaluation mode.
@@ -58,7 +61,7 @@ class ATTEND_TOOLKIT_API Translator {
              const TranslatorOptions& options = {}, torch::Device device = torch::kCPU);
 
   /// Reads a model folder, attend's own or a MarianMT one, and how it says to search
-  /// (load_search_options). Throws FileError.
+  /// (load_search_options). Throws FileError, also where the folder's tokenizer is not its model's.
   static Translator load(const std::filesystem::path& folder, const TranslatorOptions& options = {},
                          torch::Device device = torch::kCPU);
 
