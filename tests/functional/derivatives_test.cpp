@@ -263,29 +263,26 @@ TEST_P(AttentionDerivativesOf, TangentsOfTheGradientOfTheOutputAreNotLost) {
 
 TEST_P(AttentionDerivativesOf, InputsMayBeOneTensorOrMadeOfEachOther) {
   const auto& c = GetParam();
-  if (c.grouped || c.target != c.source) {
-    Case square = c;
-    square.grouped = false;
-    square.target = square.source = std::max(c.target, c.source);
-    if (c.masked == Masked::kWindow) return;  // another path; others have it square
-    const Attention attention(square);
-    const auto x = torch::randn({kB, kH, square.source, kD}, torch::kDouble) * 0.5;
-    auto inputs = variable_list(attention.inputs.begin() + 2, attention.inputs.end());
-    inputs[0] = x;
-    const auto spread = [](const variable_list& given, const torch::Tensor& key) {
-      variable_list result{given[0], key, given[0]};
-      result.insert(result.end(), given.begin() + 1, given.end());
-      return result;
-    };
-    for (const bool scaled : {false, true}) {
-      const auto key = [&](const variable_list& y) { return scaled ? y[0] * 0.5 : y[0]; };
-      expect_all_near(
-          first_and_second(
-              [&](const auto& y) { return attention.attend(spread(y, key(y))).output; }, inputs),
-          first_and_second(
-              [&](const auto& y) { return attention.formula(spread(y, key(y))).output; }, inputs),
-          1e-10);
-    }
+  Case square = c;
+  square.grouped = false;
+  square.target = square.source = std::max(c.target, c.source);
+  const Attention attention(square);
+  const auto x = torch::randn({kB, kH, square.source, kD}, torch::kDouble) * 0.5;
+  auto inputs = variable_list(attention.inputs.begin() + 2, attention.inputs.end());
+  inputs[0] = x;
+  const auto spread = [](const variable_list& given, const torch::Tensor& key) {
+    variable_list result{given[0], key, given[0]};
+    result.insert(result.end(), given.begin() + 1, given.end());
+    return result;
+  };
+  for (const bool scaled : {false, true}) {
+    const auto key = [&](const variable_list& y) { return scaled ? y[0] * 0.5 : y[0]; };
+    expect_all_near(
+        first_and_second([&](const auto& y) { return attention.attend(spread(y, key(y))).output; },
+                         inputs),
+        first_and_second([&](const auto& y) { return attention.formula(spread(y, key(y))).output; },
+                         inputs),
+        1e-10);
   }
 }
 
