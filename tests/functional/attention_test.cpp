@@ -447,7 +447,7 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
 
 // Sentence by sentence, or with a mask where the keys of a sentence are no neighbours: the same.
 TEST(ScaledDotProduct, APaddedCausalBatchIsWhatItsDenseMaskSays) {
-  constexpr int64_t kSentences = 4, kLength = 515;
+  constexpr int64_t kSentences = 5, kLength = 515;  // the last two have the same keys
   const auto make = [](int64_t heads) {
     return doubles({kSentences, heads, kLength, kD}).requires_grad_();
   };
