@@ -267,7 +267,7 @@ torch::Tensor differentiable_weights(const AttentionInputs& in) {
 AttentionOutput attention_formula(const torch::Tensor& query, const torch::Tensor& key,
                                   const torch::Tensor& value, const LoweredMask& mask,
                                   double scale) {
-  const auto weights = all_weights(
+  const auto weights = differentiable_weights(
       {.query = query, .key = key, .value = value, .mask = mask, .scale = scale, .parameters = {}});
   return {grouped_matmul(weights.to(value.scalar_type()), value), weights};
 }

@@ -60,13 +60,19 @@ struct KernelAttention {
       return {{0, query.size(0), 0, target, 0, key.size(2), is_causal}};
     }
     std::vector<KernelCall> result;
-    for (size_t i = 0; i < sentences.size(); ++i) {
+    // Neighbours with the same keys go together.
+    for (size_t i = 0, next = 0; i < sentences.size(); i = next) {
       const auto [begin, end] = sentences[i];
-      const auto batch = static_cast<int64_t>(i), length = end - begin;
+      while (next < sentences.size() && sentences[next].begin == begin &&
+             sentences[next].end == end) {
+        ++next;
+      }
+      const auto batch = static_cast<int64_t>(i), batches = static_cast<int64_t>(next - i);
+      const auto length = end - begin;
       if (length == 0) continue;
-      result.push_back({batch, 1, begin, length, begin, length, /*is_causal=*/true});
+      result.push_back({batch, batches, begin, length, begin, length, /*is_causal=*/true});
       if (end < target) {
-        result.push_back({batch, 1, end, target - end, begin, length, /*is_causal=*/false});
+        result.push_back({batch, batches, end, target - end, begin, length, /*is_causal=*/false});
       }
     }
     return result;

@@ -145,14 +145,18 @@ HWY_INLINE void softmax(T* scores, int64_t count) {
     most = hn::Max(most,
                    hn::IfThenElse(tail, load_first(d, scores + whole, count - whole), forbidden));
   }
-  const T largest = hn::GetLane(hn::MaxOfLanes(d, most));
-  if (largest == kMinusInfinity<T>) {  // nothing to attend to, or what Max hides
+  T largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  if (largest <= std::numeric_limits<T>::lowest()) {  // from where the portable MaxOfLanes starts
+    largest = kMinusInfinity<T>;
     T filling{0};
     for (int64_t s = 0; s < count; ++s) {
+      if (scores[s] > largest) largest = scores[s];
       if (scores[s] != kMinusInfinity<T>) filling = scores[s];
     }
-    for (int64_t s = 0; s < count; ++s) scores[s] = filling;
-    return;
+    if (largest == kMinusInfinity<T>) {  // nothing to attend to, or NaN, which Max hides
+      for (int64_t s = 0; s < count; ++s) scores[s] = filling;
+      return;
+    }
   }
   const auto shift = hn::Set(d, largest);
   auto sums = hn::Zero(d), differences = hn::Zero(d);
