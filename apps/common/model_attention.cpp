@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "attend/checkpoint/file_error.h"
+#include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
 #include "attend/text/subword_tokenizer.h"
@@ -86,8 +87,10 @@ AttentionPage of_translator(const AttentionRequest& request, AttentionPage page)
     target = tokenizer.target_subwords(*request.target);
   } else {
     std::vector<BeamStep> steps;
-    BeamSearchOptions options{.beam_size = request.beam_size,
-                              .bad_words_ids = spare_tokens(*model, tokenizer)};
+    auto options = load_search_options(request.model_dir, model->special_tokens());
+    options.beam_size = request.beam_size;
+    const auto spare = spare_tokens(*model, tokenizer);
+    options.bad_words_ids.insert(options.bad_words_ids.end(), spare.begin(), spare.end());
     options.on_step = [&](const BeamStep& step) { steps.push_back(step); };
     auto best = beam_search(*model, source_row, options).front().front();
     if (best.ended) best.tokens.push_back(model->special_tokens().eos_id);
