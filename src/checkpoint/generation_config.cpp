@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/json_file.h"
+#include "detail/excerpt.h"
 
 namespace attend {
 namespace {
@@ -33,7 +34,7 @@ EarlyStopping early_stopping_of(const detail::JsonFile& file) {
   if (value == "never") return EarlyStopping::kNever;
   if (!value.is_boolean()) {
     throw FileError(file.path(), fmt::format("expected {} to be true, false or \"never\", got {}",
-                                             kEarlyStopping, value.dump()));
+                                             kEarlyStopping, detail::brief(value)));
   }
   return value.get<bool>() ? EarlyStopping::kTrue : EarlyStopping::kFalse;
 }
@@ -44,7 +45,7 @@ bool names_the_end(const detail::JsonFile& file, const char* key, int64_t eos_id
   const auto& value = file.value().at(key);
   if (value != json(eos_id) && value != json::array({eos_id})) {
     throw FileError(file.path(), fmt::format("expected {} to be the model's end token, {}, got {}",
-                                             key, eos_id, value.dump()));
+                                             key, eos_id, detail::brief(value)));
   }
   return true;
 }
@@ -62,7 +63,7 @@ std::vector<int64_t> bad_tokens_of(const detail::JsonFile& file) {
   };
   if (!words.is_array() || !std::ranges::all_of(words, is_word)) {
     throw FileError(file.path(), fmt::format("expected {} to be a list of lists of ids, got {}",
-                                             kKey, words.dump()));
+                                             kKey, detail::brief(words)));
   }
   for (const auto& word : words) {
     if (word.size() == 1) tokens.push_back(word.front().get<int64_t>());

@@ -139,7 +139,6 @@ detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& st
   auto logits = output.logits.to(torch::kFloat);  // [N, V]
   const auto vocab = logits.size(1);
   if (step_ == 0) {
-    detail::check_bad_words(kBeamSearch, options_.bad_words_ids, vocab);
     forbidden_ = detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
   }
   if (options_.renormalize_logits) detail::forbid(logits, forbidden_);
@@ -370,6 +369,7 @@ void BeamSearchOptions::validate() const {
   TORCH_CHECK_VALUE(max_length_factor >= 0 && max_length_extra >= 1, kBeamSearch,
                     ": expected max_length_factor >= 0 and max_length_extra >= 1, got ",
                     max_length_factor, " and ", max_length_extra);
+  detail::check_bad_words(kBeamSearch, bad_words_ids);
   detail::check_positive(kBeamSearch, "max_length", max_length.value_or(1));
   detail::check_positive(kBeamSearch, "max_new_tokens", max_new_tokens.value_or(1));
 }

@@ -29,6 +29,7 @@ void SamplingOptions::validate() const {
   TORCH_CHECK_VALUE(top_k >= 0, kName, ": expected top_k >= 0, got ", top_k);
   TORCH_CHECK_VALUE(top_p > 0.0 && top_p <= 1.0, kName, ": expected 0 < top_p <= 1, got ", top_p);
   detail::check_positive(kName, "max_new_tokens", max_new_tokens);
+  detail::check_bad_words(kName, bad_words_ids);
 }
 
 torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions& options) {
@@ -79,9 +80,8 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   for (int64_t step = 0; step < steps && !live.empty(); ++step) {
     auto logits = model.step(tokens, *state).logits.to(torch::kFloat);
     if (!forbidden.defined()) {
-      const auto vocab = logits.size(1);
-      detail::check_bad_words("sample", options.bad_words_ids, vocab);
-      forbidden = detail::never_chosen(special, options.bad_words_ids, vocab, prompt.device());
+      forbidden =
+          detail::never_chosen(special, options.bad_words_ids, logits.size(1), prompt.device());
     }
     detail::forbid(logits, forbidden);
     // The greatest is 0, so that no temperature makes it infinite.

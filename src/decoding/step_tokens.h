@@ -8,8 +8,8 @@
 
 namespace attend::detail {
 
-/// Throws c10::ValueError unless the option's ids are in [0, vocab).
-void check_bad_words(const char* who, const std::vector<int64_t>& ids, int64_t vocab);
+/// Throws c10::ValueError for a negative id.
+void check_bad_words(const char* who, const std::vector<int64_t>& ids);
 
 /// The ids that a method of decoding never chooses, as a tensor on `device`: pad, start unless it also ends a
 /// sequence, and `others`, but not the end token. Ids beyond the logits [N, vocab] are left out: a model may

@@ -183,7 +183,6 @@ torch::Tensor Seq2SeqImpl::embed_source(const torch::Tensor& source) {
 }
 
 torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t offset) {
-  detail::check_target_ids(kSeq2Seq, options, target);
   return embed(target, target_table(), model->decoder->embed_positions, offset);
 }
 
@@ -229,6 +228,7 @@ Seq2SeqOutput Seq2SeqImpl::hidden(const torch::Tensor& source, const torch::Tens
   auto memory = model->encoder->stack(embed_source(source), memory_mask, weights);
   // The target's padding is at its end, where causality already keeps the real tokens from seeing
   // it, and the rows of padding count for nothing: it needs no mask of its own.
+  detail::check_target_ids(kSeq2Seq, options, target);
   const auto embedded = detail::look_up_ids(kSeq2Seq, "target", target, options.tgt_vocab(),
                                             [&] { return embed_target(target, 0); });
   auto decoded = model->decoder->stack(embedded, memory.output, target_mask, memory_mask, weights);
@@ -261,8 +261,10 @@ StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
       WeightsRequest(want_alignment && options.decoder_layers() > 0 ? WeightsRequest::kMean
                                                                     : WeightsRequest::kNone);
   const auto embedded =
-      detail::look_up_ids("Seq2Seq::step", "tokens", tokens, options.tgt_vocab(),
-                          [&] { return embed_target(tokens.unsqueeze(1), own->position_); });
+      detail::look_up_ids("Seq2Seq::step", "tokens", tokens, options.tgt_vocab(), [&] {
+        detail::check_target_ids("Seq2Seq::step", options, tokens);
+        return embed_target(tokens.unsqueeze(1), own->position_);
+      });
   auto decoded = model->decoder->stack->step(
       embedded, own->cache_, AttentionMask(own->source_mask_), request.layers({-1}));
   ++own->position_;

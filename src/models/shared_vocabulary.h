@@ -34,17 +34,20 @@ void check_special_ids(const char* name, const Options& options) {
 }
 
 /// Of a shared table the decoder reads the target's rows, start and padding. Not looked at on a GPU, which it would wait
-/// for.
+/// for. Throws c10::IndexError.
 template <typename Options>
 void check_target_ids(const char* name, const Options& options, const torch::Tensor& target) {
-  if (!target.is_cpu() || options.tgt_vocab() == options.src_vocab()) return;
+  if (!target.is_cpu() || !options.share_embeddings() ||
+      options.tgt_vocab() == options.src_vocab()) {
+    return;
+  }
   const auto ids = target.to(torch::kLong).contiguous();
   const auto* data = ids.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < ids.numel(); ++i) {
-    TORCH_CHECK(data[i] < options.tgt_vocab() || data[i] == options.pad_id() ||
-                    data[i] == options.start_id(),
-                name, ": expected target ids below ", options.tgt_vocab(),
-                ", start_id or pad_id, got ", data[i]);
+    TORCH_CHECK_INDEX(data[i] < options.tgt_vocab() || data[i] == options.pad_id() ||
+                          data[i] == options.start_id(),
+                      name, ": expected target in [0, ", options.tgt_vocab(),
+                      "), the vocabulary, or start_id or pad_id, got ", data[i]);
   }
 }
 

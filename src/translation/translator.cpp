@@ -164,6 +164,8 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
   TORCH_CHECK_VALUE(!mismatch, "Translator: ", mismatch.value_or(""));
   const auto spare = spare_tokens(*model_, tokenizer_);
   search_.bad_words_ids.insert(search_.bad_words_ids.end(), spare.begin(), spare.end());
+  // Ids without a text are no outcomes.
+  search_.renormalize_logits |= !spare.empty();
   model_->module().to(device_);
   model_->module().eval();
 }

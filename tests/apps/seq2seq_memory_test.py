@@ -1,5 +1,6 @@
 """Training and translating where memory runs out: one line that says so, and exit 1."""
 
+import json
 import resource
 import unittest
 
@@ -30,8 +31,10 @@ class Memory(ProgramTest):
         model = self.folder / "small"
         status, _, errors = self.train(model, "--after", "2u")
         self.assertEqual(status, 0, errors)
-        self.assert_refused(run("translate", "-m", model, "-b", "10000000", text="a cat sleeps\n",
-                                preexec_fn=limit_memory))
+        path = model / "generation_config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps({**config, "num_beams": 10_000_000}))
+        self.assert_refused(run("translate", "-m", model, text="a cat sleeps\n", preexec_fn=limit_memory))
 
 
 if __name__ == "__main__":

@@ -293,9 +293,12 @@ TEST(BeamSearch, BadWordsAreNeverChosenAndTheEndIsNone) {
   BeamSearchOptions options{.bad_words_ids = {1, 0}};
   EXPECT_EQ(beam_search(model, one_source(), options).at(0).at(0).tokens,
             (std::vector<int64_t>{2}));
-  options.bad_words_ids = {4};
+  options.bad_words_ids = {1, 4};  // a token that the model only reads, beyond its logits
+  EXPECT_EQ(beam_search(model, one_source(), options).at(0).at(0).tokens,
+            (std::vector<int64_t>{2}));
+  options.bad_words_ids = {1, -1};
   EXPECT_THROW_MESSAGE(beam_search(model, one_source(), options), c10::ValueError,
-                       "beam_search: expected bad_words_ids in [0, 4), got 4");
+                       "beam_search: expected bad_words_ids >= 0, got -1");
 }
 
 TEST(BeamSearch, ProbabilitiesAreOfAllTokensUnlessRenormalised) {

@@ -199,8 +199,8 @@ TEST(Sample, ErrorsNameWhatWasExpectedAndGot) {
                        "SamplingOptions: expected 0 < top_p <= 1, got 0");
   EXPECT_THROW_MESSAGE(sample(dice, prompt, {.max_new_tokens = 0}), c10::ValueError,
                        "SamplingOptions: expected max_new_tokens > 0, got 0");
-  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.bad_words_ids = {5}}), c10::ValueError,
-                       "sample: expected bad_words_ids in [0, 5), got 5");
+  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.bad_words_ids = {1, -1}}), c10::ValueError,
+                       "SamplingOptions: expected bad_words_ids >= 0, got -1");
 }
 
 }  // namespace

@@ -231,15 +231,17 @@ TEST_F(PaddingLast, IsNeverChosenThoughTheLogitsDoNotReachIt) {
 }
 
 TEST_F(PaddingLast, AndTheStartAreTheOnlyOthersThatADecoderReads) {
-  EXPECT_THROW_MESSAGE(last_(sources(), torch::full({2, 4}, kTarget, torch::kLong)), c10::Error,
-                       "Seq2Seq: expected target ids below 10, start_id or pad_id, got 10");
+  EXPECT_THROW_MESSAGE(
+      last_(sources(), torch::full({2, 4}, kTarget, torch::kLong)), c10::IndexError,
+      "Seq2Seq: expected target in [0, 10), the vocabulary, or start_id or pad_id, got 10");
   RecurrentSeq2Seq recurrent(RecurrentSeq2SeqOptions(kSource, kTarget, 6)
                                  .share_embeddings(true)
                                  .pad_id(kPad)
                                  .start_id(13));
-  EXPECT_THROW_MESSAGE(
-      recurrent(sources(), torch::full({2, 4}, kTarget, torch::kLong)), c10::Error,
-      "RecurrentSeq2Seq: expected target ids below 10, start_id or pad_id, got 10");
+  EXPECT_THROW_MESSAGE(recurrent(sources(), torch::full({2, 4}, kTarget, torch::kLong)),
+                       c10::IndexError,
+                       "RecurrentSeq2Seq: expected target in [0, 10), the vocabulary, or start_id "
+                       "or pad_id, got 10");
   recurrent(sources(), torch::full({2, 4}, 13, torch::kLong));
 }
 

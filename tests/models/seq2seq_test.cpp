@@ -257,16 +257,19 @@ TEST(TranslationModel, IdsOutsideTheVocabularyNameTheInputAndBothNumbers) {
   auto source = sources(), target = targets();
   source[0][1] = 15;
   target[1][2] = kVocab;
-  for (const auto& named : both) {
-    const auto& name = named.first;
-    const auto& model = named.second;
+  for (size_t i = 0; i < both.size(); ++i) {
+    const auto& name = both[i].first;
+    const auto& model = both[i].second;
+    const bool is_shared = i == 1;
     const auto of_source =
         name + ": expected source in [0, 15), the vocabulary, got ids from 0 to 15";
     EXPECT_THROW_MESSAGE(model->forward(source, targets()), c10::IndexError, of_source);
     EXPECT_THROW_MESSAGE(model->start(source), c10::IndexError, of_source);
     EXPECT_THROW_MESSAGE(model->loss_sum(source, targets(), targets()), c10::IndexError, of_source);
     const auto of_target =
-        name + ": expected target in [0, 11), the vocabulary, got ids from 2 to 11";
+        name + (is_shared
+                    ? ": expected target in [0, 11), the vocabulary, or start_id or pad_id, got 11"
+                    : ": expected target in [0, 11), the vocabulary, got ids from 2 to 11");
     EXPECT_THROW_MESSAGE(model->forward(sources(), target), c10::IndexError, of_target);
     EXPECT_THROW_MESSAGE(model->loss_sum(sources(), target, targets()), c10::IndexError, of_target);
     const auto state = model->start(sources());

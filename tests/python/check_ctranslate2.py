@@ -55,6 +55,13 @@ def train(program, folder, texts, *flags):
         "--learn-rate", 0.004, "--lr-warmup", 40, "--after", "140u", "--valid-freq", "140u", "--seed", SEED, *flags)
 
 
+def search_as_ctranslate2(folder):
+    """It ends with the first K finished, and shares the probability of what is never chosen among the rest."""
+    path = folder / "generation_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "early_stopping": True, "renormalize_logits": True}))
+
+
 def attend_translations(program, folder, beam, lines):
     out = run(program, "translate", "-m", folder, "-b", beam, "--json", text="".join(f"{line}\n" for line in lines))
     best = [json.loads(line)["translations"][0] for line in out.splitlines()]
@@ -84,6 +91,7 @@ def main():
         for name, flags in {"joint": [], "restricted": ["--restrict-vocab"]}.items():
             folder, converted = Path(temporary) / name, Path(temporary) / f"{name}-converted"
             train(program, folder, texts, *flags)
+            search_as_ctranslate2(folder)
             run(sys.executable, "-c", CONVERTER, "--model", folder, "--output_dir", converted)
             for beam in (1, 5):
                 ours, theirs = (attend_translations(program, folder, beam, lines),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,9 +20,15 @@ torch::Device& chosen() {
 }
 
 // The tensor that torch::tensor is filling, on the CPU whatever device it is for.
-const void*& being_filled() {
-  static thread_local const void* tensor = nullptr;
+// Weak, so that no later tensor has its address.
+using WeakTensor = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+std::optional<WeakTensor>& being_filled() {
+  static thread_local std::optional<WeakTensor> tensor;
   return tensor;
+}
+
+bool is_being_filled(const torch::Tensor& tensor) {
+  return being_filled() && being_filled()->_unsafe_get_target() == tensor.unsafeGetTensorImpl();
 }
 
 bool inside_torch_tensor() {
@@ -49,15 +56,14 @@ void with_default_device(const c10::OperatorHandle& op, torch::jit::Stack* stack
       device = chosen();
     } else if (makes) {
       fills = name == "aten::empty" && inside_torch_tensor();
-    } else if (name == "aten::to" &&
-               (*stack)[begin].toTensor().unsafeGetTensorImpl() == being_filled()) {
+    } else if (name == "aten::to" && is_being_filled((*stack)[begin].toTensor())) {
       device = chosen();
-      being_filled() = nullptr;
+      being_filled().reset();
     }
   }
   const c10::impl::ExcludeDispatchKeyGuard once(kEveryOperation);
   op.callBoxed(stack);
-  if (fills) being_filled() = stack->back().toTensor().unsafeGetTensorImpl();
+  if (fills) being_filled() = WeakTensor(stack->back().toTensor().getIntrusivePtr());
 }
 
 }  // namespace

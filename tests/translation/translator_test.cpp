@@ -154,6 +154,8 @@ TEST(Translator, AModelWithSpareIdsNeverWritesThem) {
   {
     const torch::NoGradGuard no_grad;
     model->final_logits_bias.narrow(1, size, 7).fill_(50.0);  // by far the likeliest
+    const auto word = subwords.encode_target("cat").front();
+    model->final_logits_bias.select(1, word).fill_(20.0);  // the likeliest of those with a text
   }
   for (const int64_t beam_size : {1, 3}) {
     const Translator translator(model.ptr(), subwords,
@@ -166,15 +168,6 @@ TEST(Translator, AModelWithSpareIdsNeverWritesThem) {
     }
     EXPECT_FALSE(translator.translate("the cat").text.empty());
   }
-}
-
-TEST(Translator, OptionsThatAreNoNumbersAreRefused) {
-  EXPECT_THROW_MESSAGE(random_translator({.length_penalty = NAN}), c10::ValueError,
-                       "Translator: expected a finite length_penalty, got nan");
-  EXPECT_THROW_MESSAGE(random_translator({.max_length_factor = INFINITY}), c10::ValueError,
-                       "Translator: expected a finite max_length_factor >= 0, got inf");
-  EXPECT_THROW_MESSAGE(random_translator({.max_length_factor = -1.0}), c10::ValueError,
-                       "Translator: expected a finite max_length_factor >= 0, got -1");
 }
 
 TEST(Translator, AlignmentCountsTheWordsOfBothTexts) {
