@@ -47,7 +47,7 @@ json gpt2_config(const CausalLMOptions& o) {
           {"bos_token_id", o.bos_id()},
           {"embd_pdrop", o.dropout()},
           {"eos_token_id", o.eos_id()},
-          {"layer_norm_epsilon", o.layer_norm_eps()},
+          {"layer_norm_epsilon", o.norm_eps()},
           {"model_type", kGpt2},
           {"n_embd", o.embed_dim()},
           {"n_head", o.num_heads()},
@@ -73,7 +73,7 @@ CausalLMOptions gpt2_options(const detail::JsonFile& config) {
       .dropout(config.get_or<double>("resid_pdrop", 0.1))
       .attention_dropout(config.get_or<double>("attn_pdrop", 0.1))
       .activation(activation_of(config))
-      .layer_norm_eps(config.get_or<double>("layer_norm_epsilon", 1e-5))
+      .norm_eps(config.get_or<double>("layer_norm_epsilon", 1e-5))
       .bos_id(config.get_or<int64_t>("bos_token_id", vocab - 1))
       .eos_id(config.get_or<int64_t>("eos_token_id", vocab - 1));
 }

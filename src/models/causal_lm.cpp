@@ -36,7 +36,7 @@ TransformerLayerOptions causal_lm_layer(const CausalLMOptions& o) {
       .attention_dropout(o.attention_dropout())
       .activation(o.activation())
       .norm_order(NormOrder::kPre)
-      .layer_norm_eps(o.layer_norm_eps());
+      .norm_eps(o.norm_eps());
 }
 
 }  // namespace

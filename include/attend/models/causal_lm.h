@@ -25,9 +25,9 @@ struct ATTEND_API CausalLMOptions {
   TORCH_ARG(double, dropout) = 0.1;            // on embeddings and sublayer outputs; [0, 1)
   TORCH_ARG(double, attention_dropout) = 0.1;  // on attention weights; [0, 1)
   TORCH_ARG(Activation, activation) = Activation::kGeluTanh;
-  TORCH_ARG(double, layer_norm_eps) = 1e-5;  // added to the variance
-  TORCH_ARG(int64_t, bos_id);                // begins a text; default: the last id
-  TORCH_ARG(int64_t, eos_id);                // ends it; default: the last id
+  TORCH_ARG(double, norm_eps) = 1e-5;  // added to the variance
+  TORCH_ARG(int64_t, bos_id);          // begins a text; default: the last id
+  TORCH_ARG(int64_t, eos_id);          // ends it; default: the last id
 };
 
 /// What `CausalLM::run` returns.
