@@ -41,20 +41,20 @@ Activation activation_of(const detail::JsonFile& config) {
 }
 
 json gpt2_config(const CausalLMOptions& o) {
-  return {{"activation_function", activation_name(o.activation())},
+  return {{"activation_function", activation_name(o.layer().activation())},
           {"architectures", json::array({"GPT2LMHeadModel"})},
-          {"attn_pdrop", o.attention_dropout()},
+          {"attn_pdrop", o.layer().attention_dropout()},
           {"bos_token_id", o.bos_id()},
-          {"embd_pdrop", o.dropout()},
+          {"embd_pdrop", o.embedding_dropout()},
           {"eos_token_id", o.eos_id()},
-          {"layer_norm_epsilon", o.norm_eps()},
+          {"layer_norm_epsilon", o.layer().norm_eps()},
           {"model_type", kGpt2},
           {"n_embd", o.embed_dim()},
           {"n_head", o.num_heads()},
           {"n_inner", o.feed_forward_dim()},
           {"n_layer", o.num_layers()},
           {"n_positions", o.max_length()},
-          {"resid_pdrop", o.dropout()},
+          {"resid_pdrop", o.layer().dropout()},
           {"tie_word_embeddings", true},
           {"torch_dtype", "float32"},
           {"vocab_size", o.vocab_size()}};

@@ -58,11 +58,12 @@ AttentionOutput TransformerEncoderLayerImpl::forward(const torch::Tensor& x,
 }
 
 AttentionOutput TransformerEncoderLayerImpl::step(const torch::Tensor& x, KeyValueCache& cache,
+                                                  const AttentionMask& mask,
                                                   const WeightsRequest& weights) {
   const auto before = cache.length();
   try {
     return run(x, [&](const torch::Tensor& y) {
-      return self_attn->step(y, cache, AttentionMask::causal(), weights);
+      return self_attn->step(y, cache, AttentionMask::causal() & mask, weights);
     });
   } catch (...) {
     cache.truncate(before);
@@ -119,11 +120,12 @@ EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const Atte
 
 EncoderOutput TransformerEncoderImpl::step(const torch::Tensor& x,
                                            std::vector<KeyValueCache>& caches,
+                                           const AttentionMask& mask,
                                            const WeightsRequest& weights) {
   TORCH_CHECK(caches.size() == layers->size(), "TransformerEncoder::step: expected ",
               layers->size(), " caches, one for each layer, got ", caches.size());
   return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
-    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], of_layer);
+    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], mask, of_layer);
   });
 }
 

@@ -28,8 +28,8 @@ class ATTEND_API TransformerEncoderLayerImpl
                           const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// The new positions x [B, T, E] attend causally to each other and to the cached ones; they join
-  /// the cache. An error leaves the cache as it was.
-  AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache,
+  /// the cache. `mask` comes on top of causality. An error leaves the cache as it was.
+  AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
                        const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerLayerOptions options;
@@ -82,6 +82,7 @@ class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<Transforme
   /// A causal stack's new positions x [B, T, E], with a cache for each layer, which they join.
   /// Throws: c10::Error unless there are as many caches as layers.
   EncoderOutput step(const torch::Tensor& x, std::vector<KeyValueCache>& caches,
+                     const AttentionMask& mask = {},
                      const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerEncoderOptions options;
