@@ -1,8 +1,13 @@
 // GPT-2's form of a causal language model: its configuration's words, and weights that are packed
 // and transposed ([in, out], as its Conv1D keeps them).
 #include "attend/checkpoint/model_folder.h"
-#include "attend/checkpoint/safetensors.h"
+
+#include <algorithm>
+#include <optional>
+
 #include "checkpoint/folder.h"
+#include "checkpoint/layout.h"
+#include "detail/excerpt.h"
 
 namespace attend {
 namespace {
@@ -11,6 +16,7 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr auto kGpt2 = "gpt2";
+const std::string kGpt2Prefix = "transformer.", kGpt2Head = "lm_head.weight";
 
 std::string activation_name(Activation activation) {
   switch (activation) {
@@ -37,7 +43,7 @@ Activation activation_of(const detail::JsonFile& config) {
   throw FileError(config.path(),
                   fmt::format("expected activation_function to be one of relu, gelu, "
                               "gelu_new and silu, got {}",
-                              name));
+                              detail::in_quotes(name)));
 }
 
 json gpt2_config(const CausalLMOptions& o) {
@@ -65,11 +71,10 @@ CausalLMOptions gpt2_options(const detail::JsonFile& config) {
   config.expect("scale_attn_weights", true);
   config.expect("scale_attn_by_inverse_layer_idx", false);
   config.expect("add_cross_attention", false);
-  const auto vocab = config.get<int64_t>("vocab_size"), embed = config.get<int64_t>("n_embd");
-  return CausalLMOptions(vocab, embed, config.get<int64_t>("n_head"),
-                         config.get<int64_t>("n_layer"))
-      .feed_forward_dim(config.get_or<int64_t>("n_inner", 4 * embed))
-      .max_length(config.get<int64_t>("n_positions"))
+  const auto vocab = config.size("vocab_size"), embed = config.size("n_embd");
+  return CausalLMOptions(vocab, embed, config.size("n_head"), config.size("n_layer"))
+      .feed_forward_dim(config.size_or("n_inner", 4 * embed))
+      .max_length(config.size("n_positions"))
       .dropout(config.get_or<double>("resid_pdrop", 0.1))
       .attention_dropout(config.get_or<double>("attn_pdrop", 0.1))
       .activation(activation_of(config))
@@ -114,6 +119,27 @@ std::vector<Mapping> gpt2_mappings(int64_t layers) {
   return all;
 }
 
+// GPT-2's tensors for a model of these options.
+detail::NamedShapes gpt2_layout(const CausalLMOptions& options,
+                                const std::vector<Mapping>& mappings) {
+  const auto ours = detail::layout_of(options);
+  detail::NamedShapes theirs;
+  for (const auto& mapping : mappings) {
+    auto shape = ours.at(mapping.ours.front());
+    shape[0] *= static_cast<int64_t>(mapping.ours.size());
+    if (mapping.is_transposed) std::ranges::reverse(shape);
+    theirs[mapping.theirs] = std::move(shape);
+  }
+  return theirs;
+}
+
+// The name of GPT2LMHeadModel: folders of the bare model have no prefix, old ones hold each layer's
+// causal mask.
+std::optional<std::string> gpt2_name(const std::string& name) {
+  if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")) return std::nullopt;
+  return name.starts_with(kGpt2Prefix) || name == kGpt2Head ? name : kGpt2Prefix + name;
+}
+
 }  // namespace
 
 void save_model(const fs::path& folder, CausalLMImpl& model) {
@@ -137,36 +163,24 @@ CausalLM load_causal_lm(const fs::path& folder) {
   const detail::JsonFile config(folder / "config.json");
   if (config.get<std::string>("model_type") != kGpt2) detail::refuse_model_type(config, kGpt2);
   const auto options = gpt2_options(config);
+  const detail::WeightsFile file(folder, gpt2_name);
+  detail::check_layer_count(config, "n_layer", options.num_layers(), file, kGpt2Prefix + "h.");
+  const auto mappings = gpt2_mappings(options.num_layers());
+  const detail::WeightsPlan plan{.wanted = gpt2_layout(options, mappings),
+                                 .tied = {{kGpt2Prefix + "wte.weight", kGpt2Head}},
+                                 .derived = {},
+                                 .may_exclude = {}};
+  detail::check_header(file, plan);
   auto model = detail::build<CausalLM>(config.path(), options);
-
-  const auto path = folder / "model.safetensors";
-  auto file = read_safetensors(path).tensors;
-  // Folders of the bare model have no prefix; old ones hold each layer's causal mask.
-  detail::NamedTensors theirs;
-  const std::string prefix = "transformer.";
-  for (const auto& [name, tensor] : file) {
-    const bool is_mask = name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
-    if (is_mask) continue;
-    theirs[name.starts_with(prefix) || name == "lm_head.weight" ? name : prefix + name] = tensor;
-  }
+  const auto theirs = detail::read_weights(file, plan);
   detail::NamedTensors ours;
-  for (const auto& mapping : gpt2_mappings(options.num_layers())) {
-    const auto found = theirs.find(mapping.theirs);
-    if (found == theirs.end()) continue;  // what is missing is said below, by our names
-    auto tensor =
-        mapping.is_transposed && found->second.dim() == 2 ? found->second.t() : found->second;
-    const auto parts = static_cast<int64_t>(mapping.ours.size());
-    if (tensor.dim() == 0 || tensor.size(0) % parts != 0) {
-      throw FileError(
-          path, fmt::format("expected {} to hold {} parts of one size, got {}", mapping.theirs,
-                            parts, tensor.dim() == 0 ? 1 : tensor.size(0)));
-    }
-    const auto pieces = tensor.chunk(parts, 0);
-    for (size_t i = 0; i < mapping.ours.size(); ++i) ours[mapping.ours[i]] = pieces[i].contiguous();
-    theirs.erase(found);
+  for (const auto& mapping : mappings) {
+    const auto& tensor = theirs.at(mapping.theirs);
+    const auto pieces = (mapping.is_transposed ? tensor.t() : tensor)
+                            .chunk(static_cast<int64_t>(mapping.ours.size()), 0);
+    for (size_t i = 0; i < pieces.size(); ++i) ours[mapping.ours[i]] = pieces[i];
   }
-  ours.insert(theirs.begin(), theirs.end());  // unused ones, by their own names, and lm_head
-  detail::load_weights(path, ours, *model, {{"embed_tokens.weight", "lm_head.weight"}}, {});
+  detail::fill(*model, ours);
   model->eval();
   return model;
 }

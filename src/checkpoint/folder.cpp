@@ -2,6 +2,7 @@
 
 #include "attend/checkpoint/safetensors.h"
 #include "detail/atomic_file.h"
+#include "detail/excerpt.h"
 
 namespace attend::detail {
 
@@ -22,7 +23,7 @@ void write_folder(const std::filesystem::path& folder,
 
 void refuse_model_type(const JsonFile& config, const std::string& known) {
   throw FileError(config.path(), fmt::format("expected model_type {}, got {}", known,
-                                             config.get<std::string>("model_type")));
+                                             in_quotes(config.get<std::string>("model_type"))));
 }
 
 }  // namespace attend::detail

@@ -18,15 +18,20 @@ void write_folder(const std::filesystem::path& folder,
 /// Says that a folder holds another architecture than one of those that are `known`.
 [[noreturn]] void refuse_model_type(const JsonFile& config, const std::string& known);
 
-/// A module made from options that come from a file: what its constructor says about them is that
-/// file's fault.
-template <typename Holder, typename Options>
-Holder build(const std::filesystem::path& config, const Options& options) {
+/// What `check` says about options that come from a file is that file's fault.
+template <typename Check>
+auto check_options(const std::filesystem::path& config, const Check& check) {
   try {
-    return Holder(options);
+    return check();
   } catch (const c10::Error& error) {
     throw FileError(config, error.what_without_backtrace());
   }
+}
+
+/// A module made from options that come from a file.
+template <typename Holder, typename Options>
+Holder build(const std::filesystem::path& config, const Options& options) {
+  return check_options(config, [&] { return Holder(options); });
 }
 
 }  // namespace attend::detail

@@ -2,12 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <filesystem>
-#include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
+#include <utility>
 
 #include "attend/checkpoint/file_error.h"
+#include "detail/excerpt.h"
+#include "detail/read_file.h"
 
 namespace attend::detail {
 
@@ -15,12 +20,20 @@ namespace attend::detail {
 class JsonFile {
  public:
   explicit JsonFile(std::filesystem::path path) : path_(std::move(path)) {
-    std::ifstream stream(path_, std::ios::binary);
-    if (!stream) throw FileError(path_, "cannot open: expected a model folder's JSON file");
+    std::error_code ignored;
+    const auto status = std::filesystem::status(path_, ignored);
+    if (!std::filesystem::exists(status)) {
+      throw FileError(path_, "cannot open: expected a model folder's JSON file");
+    }
+    // A pipe without a writer would be waited for. What may not be looked at is not known yet.
+    if (!std::filesystem::is_regular_file(status) &&
+        status.type() != std::filesystem::file_type::unknown) {
+      throw FileError(path_, "expected a regular file, got a folder or a special file");
+    }
     try {
-      value_ = nlohmann::json::parse(stream);
+      value_ = nlohmann::json::parse(read_file(path_));
     } catch (const nlohmann::json::exception& error) {
-      throw FileError(path_, fmt::format("expected JSON, got {}", error.what()));
+      throw FileError(path_, "expected JSON, got " + excerpt(error.what()));
     }
     if (!value_.is_object()) {
       throw FileError(path_, fmt::format("expected a JSON object, got {}", value_.type_name()));
@@ -45,6 +58,14 @@ class JsonFile {
     return found == value_.end() || found->is_null() ? otherwise : convert<T>(key, *found);
   }
 
+  /// A size: an integer from `least` to 2^31 - 1, so that products of two sizes do not overflow.
+  int64_t size(const char* key, int64_t least = 1) const {
+    return check_size(key, get<int64_t>(key), least);
+  }
+  int64_t size_or(const char* key, int64_t otherwise) const {
+    return check_size(key, get_or<int64_t>(key, otherwise), 1);
+  }
+
   /// A switch that must have one value, if it is there.
   void expect(const char* key, bool wanted) const {
     if (get_or<bool>(key, wanted) != wanted) {
@@ -53,11 +74,23 @@ class JsonFile {
   }
 
  private:
+  int64_t check_size(const char* key, int64_t value, int64_t least) const {
+    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+    if (value < least || value > kMost) {
+      throw FileError(path_,
+                      fmt::format("expected {} in [{}, {}], got {}", key, least, kMost, value));
+    }
+    return value;
+  }
+
   template <typename T>
   T convert(const char* key, const nlohmann::json& value) const {
-    // nlohmann would convert 1.5 to an integer and true to 1.
-    const bool fits = std::is_same_v<T, bool>          ? value.is_boolean()
-                      : std::is_integral_v<T>          ? value.is_number_integer()
+    // nlohmann would convert 1.5 to an integer, true to 1, and 2^63 to a negative number.
+    constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+    const bool fits = std::is_same_v<T, bool> ? value.is_boolean()
+                      : std::is_integral_v<T>
+                          ? value.is_number_integer() &&
+                                !(value.is_number_unsigned() && value.get<uint64_t>() > kMost)
                       : std::is_floating_point_v<T>    ? value.is_number()
                       : std::is_same_v<T, std::string> ? value.is_string()
                                                        : true;
@@ -67,7 +100,7 @@ class JsonFile {
                                          : std::is_integral_v<T>       ? "an integer"
                                          : std::is_floating_point_v<T> ? "a number"
                                                                        : "a string",
-                                         value.dump()));
+                                         brief(value)));
     }
     return value.get<T>();
   }

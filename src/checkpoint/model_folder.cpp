@@ -6,7 +6,10 @@
 
 #include "attend/checkpoint/safetensors.h"
 #include "checkpoint/folder.h"
+#include "checkpoint/layout.h"
 #include "checkpoint/weights.h"
+#include "detail/excerpt.h"
+#include "models/shared_vocabulary.h"
 
 namespace attend {
 namespace {
@@ -23,6 +26,10 @@ constexpr auto kAttendRecurrent = "attend_recurrent_seq2seq";
 constexpr auto kTargetVocab = "attend_target_vocab_size";
 constexpr auto kLogitsBias = "final_logits_bias";
 constexpr double kNeverPredicted = -1e9, kNeverInHalf = -6e4, kHardlyEver = -1e4;
+
+// Sinusoids are worked out, so a file says nothing of how many a model has. A table of up to this
+// many elements is taken at the configuration's word; a larger one if the file is as large.
+constexpr int64_t kUnprovenTable = int64_t{1} << 24;
 
 const std::vector<std::pair<std::string, Activation>>& activation_names() {
   static const std::vector<std::pair<std::string, Activation>> names{
@@ -59,8 +66,8 @@ Enum value_of(const detail::JsonFile& config, const char* key,
   }
   std::string known;
   for (const auto& [name, value] : names) known += (known.empty() ? "" : ", ") + name;
-  throw FileError(config.path(),
-                  fmt::format("expected {} to be one of {}, got {}", key, known, wanted));
+  throw FileError(config.path(), fmt::format("expected {} to be one of {}, got {}", key, known,
+                                             detail::in_quotes(wanted)));
 }
 
 bool is_marian(const Seq2SeqOptions& options) {
@@ -145,7 +152,7 @@ json config_of(const Seq2SeqOptions& o) {
 
 Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
   const bool marian = config.get<std::string>("model_type") == kMarian;
-  const auto vocab = config.get<int64_t>("vocab_size");
+  const auto vocab = config.size("vocab_size");
   // Every Marian model adds its sinusoids and normalises after; its other switches must agree.
   if (marian) {
     config.expect("static_position_embeddings", true);
@@ -158,24 +165,26 @@ Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
   // transformers ignores the decoder's vocabulary where embeddings are shared.
   const auto* target_key = marian && shares ? kTargetVocab : "decoder_vocab_size";
   auto options =
-      Seq2SeqOptions(vocab, config.get_or<int64_t>(target_key, vocab),
-                     config.get<int64_t>("d_model"), config.get<int64_t>("encoder_attention_heads"),
-                     config.get<int64_t>("encoder_layers"))
-          .decoder_heads(config.get<int64_t>("decoder_attention_heads"))
-          .decoder_layers(config.get<int64_t>("decoder_layers"))
-          .encoder_feed_forward_dim(config.get<int64_t>("encoder_ffn_dim"))
-          .decoder_feed_forward_dim(config.get<int64_t>("decoder_ffn_dim"))
+      Seq2SeqOptions(vocab, config.size_or(target_key, vocab), config.size("d_model"),
+                     config.size("encoder_attention_heads"), config.size("encoder_layers", 0))
+          .decoder_heads(config.size("decoder_attention_heads"))
+          .decoder_layers(config.size("decoder_layers", 0))
+          .encoder_feed_forward_dim(config.size("encoder_ffn_dim"))
+          .decoder_feed_forward_dim(config.size("decoder_ffn_dim"))
           .dropout(config.get_or<double>("dropout", 0.1))
           .attention_dropout(config.get_or<double>("attention_dropout", 0.0))
           .activation_dropout(config.get_or<double>("activation_dropout", 0.0))
           .activation(value_of(config, "activation_function", activation_names()))
-          .max_length(config.get_or<int64_t>("max_position_embeddings", 512))
+          .max_length(config.size_or("max_position_embeddings", 512))
           .share_embeddings(shares)
           .tie_output(config.get_or<bool>("tie_word_embeddings", true))
           .scale_embedding(config.get_or<bool>("scale_embedding", false))
           .eos_id(eos)
           .pad_id(pad)
           .start_id(config.get_or<int64_t>("decoder_start_token_id", pad));
+  detail::check_options(config.path(), [&] {
+    detail::check_shared_vocabulary("Seq2Seq", shares, options.src_vocab(), options.tgt_vocab());
+  });
   if (!marian) {
     options.norm_order(config.get<bool>("normalize_before") ? NormOrder::kPre : NormOrder::kPost)
         .positions(value_of(config, "position_embedding_type", position_names()));
@@ -202,12 +211,11 @@ json config_of(const RecurrentSeq2SeqOptions& o) {
 }
 
 RecurrentSeq2SeqOptions recurrent_options(const detail::JsonFile& config) {
-  return RecurrentSeq2SeqOptions(config.get<int64_t>("vocab_size"),
-                                 config.get<int64_t>("decoder_vocab_size"),
-                                 config.get<int64_t>("d_model"))
-      .attention_dim(config.get<int64_t>("attention_dim"))
+  return RecurrentSeq2SeqOptions(config.size("vocab_size"), config.size("decoder_vocab_size"),
+                                 config.size("d_model"))
+      .attention_dim(config.size("attention_dim"))
       .dropout(config.get<double>("dropout"))
-      .max_length(config.get<int64_t>("max_position_embeddings"))
+      .max_length(config.size("max_position_embeddings"))
       .share_embeddings(config.get<bool>("share_encoder_decoder_embeddings"))
       .tie_output(config.get<bool>("tie_word_embeddings"))
       .eos_id(config.get<int64_t>("eos_token_id"))
@@ -224,10 +232,10 @@ void save(const fs::path& folder, const json& config, const SpecialTokenIds& tok
                        weights);
 }
 
-detail::TiedNames tied_names(const Seq2SeqOptions& options) {
+std::vector<std::vector<std::string>> tied_names(const Seq2SeqOptions& options) {
   const std::string encoder = "model.encoder.embed_tokens.weight",
                     decoder = "model.decoder.embed_tokens.weight", head = "lm_head.weight";
-  detail::TiedNames tied;
+  std::vector<std::vector<std::string>> tied;
   if (options.share_embeddings()) {
     tied.push_back({"model.shared.weight", encoder, decoder});
     if (options.tie_output()) tied.back().push_back(head);
@@ -237,32 +245,74 @@ detail::TiedNames tied_names(const Seq2SeqOptions& options) {
   return tied;
 }
 
+// The tables of positions that a file may hold although they are worked out.
+detail::NamedTensors derived_positions(const Seq2SeqImpl& model) {
+  if (model.options.positions() == PositionKind::kLearned) return {};
+  return {{"model.encoder.embed_positions.weight", model.model->encoder->embed_positions->weight},
+          {"model.decoder.embed_positions.weight", model.model->decoder->embed_positions->weight}};
+}
+
+detail::WeightsPlan plan_of(const Seq2SeqOptions& options, const detail::WeightsFile& file) {
+  detail::WeightsPlan plan{.wanted = detail::layout_of(options),
+                           .tied = tied_names(options),
+                           .derived = {},
+                           .may_exclude = {kLogitsBias}};
+  if (options.positions() != PositionKind::kLearned) {
+    for (const auto* side : {"encoder", "decoder"}) {
+      plan.derived[fmt::format("model.{}.embed_positions.weight", side)] = {options.max_length(),
+                                                                            options.embed_dim()};
+    }
+  }
+  if (const auto bias = file.tensors().find(kLogitsBias);
+      has_padded_output(options) && bias != file.tensors().end() &&
+      bias->second.shape == std::vector<int64_t>{1, options.src_vocab()}) {
+    plan.wanted[kLogitsBias] = bias->second.shape;
+  }
+  return plan;
+}
+
+void check_positions(const detail::JsonFile& config, const Seq2SeqOptions& options,
+                     const detail::WeightsFile& file) {
+  if (options.positions() == PositionKind::kLearned) return;
+  const auto most = std::max(kUnprovenTable, file.numel()) / options.embed_dim();
+  if (options.max_length() > most) {
+    throw FileError(config.path(),
+                    fmt::format("expected max_position_embeddings of at most {} for a model of "
+                                "this size, got {}",
+                                most, options.max_length()));
+  }
+}
+
 Seq2Seq read_seq2seq(const fs::path& folder, const detail::JsonFile& config) {
   const auto options = seq2seq_options(config);
+  const detail::WeightsFile file(folder);
+  detail::check_layer_count(config, "encoder_layers", options.encoder_layers(), file,
+                            "model.encoder.layers.");
+  detail::check_layer_count(config, "decoder_layers", options.decoder_layers(), file,
+                            "model.decoder.layers.");
+  const auto plan = plan_of(options, file);
+  detail::check_header(file, plan);
+  check_positions(config, options, file);
   auto model = detail::build<Seq2Seq>(config.path(), options);
-  detail::NamedTensors derived;
-  if (options.positions() != PositionKind::kLearned) {
-    derived["model.encoder.embed_positions.weight"] =
-        model->model->encoder->embed_positions->weight;
-    derived["model.decoder.embed_positions.weight"] =
-        model->model->decoder->embed_positions->weight;
+  auto weights = detail::read_weights(file, plan, derived_positions(*model));
+  if (auto& bias = weights.at(kLogitsBias); bias.size(1) != options.tgt_vocab()) {
+    bias = without_padding(file.path(), bias, options.tgt_vocab());
   }
-  const auto weights = folder / "model.safetensors";
-  auto tensors = read_safetensors(weights).tensors;
-  if (const auto bias = tensors.find(kLogitsBias);
-      has_padded_output(options) && bias != tensors.end() &&
-      bias->second.sizes() == at::IntArrayRef{1, options.src_vocab()}) {
-    bias->second = without_padding(weights, bias->second, options.tgt_vocab());
-  }
-  detail::load_weights(weights, tensors, *model, tied_names(options), derived);
+  detail::fill(*model, weights);
   model->eval();
   return model;
 }
 
 RecurrentSeq2Seq read_recurrent(const fs::path& folder, const detail::JsonFile& config) {
-  auto model = detail::build<RecurrentSeq2Seq>(config.path(), recurrent_options(config));
-  const auto weights = folder / "model.safetensors";
-  detail::load_weights(weights, read_safetensors(weights).tensors, *model, {}, {});
+  const auto options = recurrent_options(config);
+  const detail::WeightsFile file(folder);
+  const detail::WeightsPlan plan{.wanted = detail::layout_of(options),
+                                 .tied = {},
+                                 .derived = {},
+                                 .may_exclude = {kLogitsBias}};
+  detail::check_header(file, plan);
+  auto model = detail::build<RecurrentSeq2Seq>(config.path(), options);
+  detail::fill(*model, detail::read_weights(file, plan));
   model->eval();
   return model;
 }
@@ -288,6 +338,9 @@ void save_model(const fs::path& folder, Seq2SeqImpl& model) {
   if (has_padded_output(options)) {
     auto& bias = weights.at(kLogitsBias);
     bias = padded_bias(bias, options.src_vocab());
+  }
+  if (options.max_length() > kUnprovenTable / options.embed_dim()) {
+    weights.merge(derived_positions(model));
   }
   save(folder, config_of(options), model.special_tokens(), model.max_target_length(), weights);
 }

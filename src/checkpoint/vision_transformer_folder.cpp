@@ -1,7 +1,8 @@
 // The form of Hugging Face's ViTForImageClassification.
 #include "attend/checkpoint/model_folder.h"
-#include "attend/checkpoint/safetensors.h"
 #include "checkpoint/folder.h"
+#include "checkpoint/layout.h"
+#include "detail/excerpt.h"
 
 namespace attend {
 namespace {
@@ -36,20 +37,28 @@ json vit_config(const VisionTransformerOptions& o) {
           {"torch_dtype", "float32"}};
 }
 
+int64_t vit_classes(const detail::JsonFile& config) {
+  const auto labels = config.value().find("id2label");
+  if (labels == config.value().end() || labels->is_null()) return config.size_or("num_labels", 2);
+  if (!labels->is_object()) {
+    throw FileError(config.path(), fmt::format("expected id2label to be an object, got {}",
+                                               detail::brief(*labels)));
+  }
+  return static_cast<int64_t>(labels->size());
+}
+
 VisionTransformerOptions vit_options(const detail::JsonFile& config) {
   config.expect("qkv_bias", true);
   if (const auto name = config.get_or<std::string>("hidden_act", "gelu"); name != "gelu") {
-    throw FileError(config.path(), fmt::format("expected hidden_act to be gelu, got {}", name));
+    throw FileError(config.path(),
+                    fmt::format("expected hidden_act to be gelu, got {}", detail::in_quotes(name)));
   }
-  const auto labels = config.value().find("id2label");
-  const auto classes = labels == config.value().end() ? config.get_or<int64_t>("num_labels", 2)
-                                                      : static_cast<int64_t>(labels->size());
-  return VisionTransformerOptions(
-             config.get<int64_t>("image_size"), config.get<int64_t>("patch_size"), classes,
-             config.get<int64_t>("hidden_size"), config.get<int64_t>("num_attention_heads"),
-             config.get<int64_t>("num_hidden_layers"))
-      .feed_forward_dim(config.get<int64_t>("intermediate_size"))
-      .num_channels(config.get_or<int64_t>("num_channels", 3))
+  return VisionTransformerOptions(config.size("image_size"), config.size("patch_size"),
+                                  vit_classes(config), config.size("hidden_size"),
+                                  config.size("num_attention_heads"),
+                                  config.size("num_hidden_layers", 0))
+      .feed_forward_dim(config.size("intermediate_size"))
+      .num_channels(config.size_or("num_channels", 3))
       .dropout(config.get_or<double>("hidden_dropout_prob", 0.0))
       .attention_dropout(config.get_or<double>("attention_probs_dropout_prob", 0.0))
       .norm_eps(config.get_or<double>("layer_norm_eps", 1e-12));
@@ -95,15 +104,19 @@ VisionTransformer load_vision_transformer(const fs::path& folder) {
   const detail::JsonFile config(folder / "config.json");
   if (config.get<std::string>("model_type") != kVit) detail::refuse_model_type(config, kVit);
   const auto options = vit_options(config);
+  const detail::WeightsFile file(folder);
+  detail::check_layer_count(config, "num_hidden_layers", options.num_layers(), file,
+                            "vit.encoder.layer.");
+  const auto names = vit_names(options.num_layers());
+  const auto layout = detail::layout_of(options);
+  detail::WeightsPlan plan;
+  for (const auto& [own, name] : names) plan.wanted[name] = layout.at(own);
+  detail::check_header(file, plan);
   auto model = detail::build<VisionTransformer>(config.path(), options);
-  const auto path = folder / "model.safetensors";
-  auto theirs = read_safetensors(path).tensors;
+  auto theirs = detail::read_weights(file, plan);
   detail::NamedTensors ours;
-  for (const auto& [own, name] : vit_names(options.num_layers())) {
-    if (auto found = theirs.extract(name)) ours[own] = found.mapped();
-  }
-  ours.insert(theirs.begin(), theirs.end());  // unused ones, by their own names
-  detail::load_weights(path, ours, *model, {}, {});
+  for (const auto& [own, name] : names) ours[own] = theirs.at(name);
+  detail::fill(*model, ours);
   model->eval();
   return model;
 }

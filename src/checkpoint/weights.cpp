@@ -1,14 +1,77 @@
 #include "checkpoint/weights.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <set>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string_view>
 
 #include "attend/checkpoint/file_error.h"
 #include "detail/check.h"
+#include "detail/excerpt.h"
 
 namespace attend::detail {
+namespace {
+
+// The name in `plan.wanted` for each other name of the same tensor.
+std::map<std::string, std::string> own_names(const WeightsPlan& plan) {
+  std::map<std::string, std::string> own;
+  for (const auto& names : plan.tied) {
+    for (const auto& name : names) own[name] = names.front();
+  }
+  return own;
+}
+
+const std::string& own_name(const std::map<std::string, std::string>& own,
+                            const std::string& name) {
+  const auto found = own.find(name);
+  return found == own.end() ? name : found->second;
+}
+
+// The relative precision of a type of floating point.
+double precision(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kHalf:
+      return std::numeric_limits<c10::Half>::epsilon();
+    case at::kBFloat16:
+      return std::numeric_limits<c10::BFloat16>::epsilon();
+    case at::kFloat8_e4m3fn:
+      return std::numeric_limits<c10::Float8_e4m3fn>::epsilon();
+    case at::kFloat8_e5m2:
+      return std::numeric_limits<c10::Float8_e5m2>::epsilon();
+    default:
+      return 0.0;
+  }
+}
+
+// Whether a tensor of a file is `expected`, which was rounded to the file's type as the tensor was;
+// what lies between two numbers of that type may have gone to either.
+bool is_derived(const torch::Tensor& tensor, const torch::Tensor& expected) {
+  constexpr double kTolerance = 1e-5;
+  const auto stored = tensor.scalar_type();
+  return torch::allclose(tensor.to(at::kDouble), expected.to(stored).to(at::kDouble),
+                         std::max(kTolerance, precision(stored)), kTolerance);
+}
+
+// Whether two tensors of one shape hold the same numbers.
+bool same_numbers(const torch::Tensor& a, const torch::Tensor& b) {
+  if (a.scalar_type() == b.scalar_type() && a.element_size() > 1) return torch::equal(a, b);
+  return torch::equal(a.to(at::kDouble), b.to(at::kDouble));
+}
+
+// A value of a tensor that no weight may have, as text; empty where there is none.
+std::string broken_value(const torch::Tensor& tensor, bool may_exclude) {
+  if (tensor.numel() == 0) return {};
+  // In float32, as the model will hold it. The least and the largest are NaN where any value is.
+  const auto [least, largest] = torch::aminmax(tensor.to(at::kFloat));
+  const auto low = least.item<double>(), high = largest.item<double>();
+  if (std::isnan(low) || std::isnan(high)) return "NaN";
+  if (std::isinf(high)) return high > 0.0 ? "infinity" : "-infinity alone";
+  return std::isinf(low) && !may_exclude ? "-infinity" : "";
+}
+
+}  // namespace
 
 NamedTensors named_weights(const torch::nn::Module& module) {
   NamedTensors weights;
@@ -17,51 +80,93 @@ NamedTensors named_weights(const torch::nn::Module& module) {
   return weights;
 }
 
-void load_weights(const std::filesystem::path& path, const NamedTensors& file,
-                  torch::nn::Module& module, const TiedNames& tied, const NamedTensors& derived) {
-  std::map<std::string, std::string> own_name;  // of each alias
-  for (const auto& names : tied) {
-    for (const auto& name : names) own_name[name] = names.front();
+void check_layer_count(const JsonFile& config, const char* key, int64_t count,
+                       const WeightsFile& file, const std::string& prefix) {
+  std::set<std::string_view> layers;
+  for (const auto& [name, info] : file.tensors()) {
+    if (!name.starts_with(prefix)) continue;
+    const auto rest = std::string_view(name).substr(prefix.size());
+    if (const auto dot = rest.find('.'); dot != std::string_view::npos) {
+      layers.insert(rest.substr(0, dot));
+    }
   }
-  const auto wanted = named_weights(module);
-  NamedTensors found;
-  std::vector<std::string> problems;
-  for (const auto& [name, tensor] : file) {
+  const auto held = static_cast<int64_t>(layers.size());
+  const auto all = static_cast<int64_t>(file.tensors().size());
+  // A file without such names is another model's: its tensors say more than their count.
+  if (count > (held > 0 ? held : all)) {
+    throw FileError(config.path(),
+                    fmt::format("expected {} of at most {}, the layers in {}, got {}", key, held,
+                                file.path().filename().string(), count));
+  }
+}
+
+void check_header(const WeightsFile& file, const WeightsPlan& plan) {
+  const auto own = own_names(plan);
+  std::set<std::string> seen;
+  Problems problems;
+  for (const auto& [name, info] : file.tensors()) {
+    const auto known = plan.derived.find(name);
+    const bool is_derived_one = known != plan.derived.end();
+    const auto wanted = is_derived_one ? known : plan.wanted.find(own_name(own, name));
+    if (!is_derived_one && wanted == plan.wanted.end()) {
+      problems.add(in_quotes(name) + " is not used by the model");
+      continue;
+    }
+    seen.insert(wanted->first);
+    if (info.shape != wanted->second) {
+      problems.add(fmt::format("{} expected shape {}, got {}", in_quotes(name),
+                               shape_string(wanted->second), shape_string(info.shape)));
+    } else if (!c10::isFloatingType(info.dtype)) {
+      problems.add(fmt::format("{} expected numbers of floating point, got {}", in_quotes(name),
+                               c10::toString(info.dtype)));
+    }
+  }
+  for (const auto& [name, shape] : plan.wanted) {
+    if (!seen.contains(name)) problems.add(in_quotes(name) + " is missing");
+  }
+  if (!problems.empty()) throw FileError(file.path(), problems.text());
+}
+
+NamedTensors read_weights(const WeightsFile& file, const WeightsPlan& plan,
+                          const NamedTensors& derived) {
+  const auto own = own_names(plan);
+  NamedTensors weights;
+  Problems problems;
+  for (const auto& [name, info] : file.tensors()) {
+    const auto tensor = file.read(name);
     if (const auto known = derived.find(name); known != derived.end()) {
-      const auto& expected = known->second;
-      if (tensor.sizes() != expected.sizes() ||
-          !torch::allclose(tensor.to(expected.scalar_type()), expected, 1e-5, 1e-5)) {
-        problems.push_back(fmt::format("{} is not what the configuration derives", name));
+      if (!is_derived(tensor, known->second)) {
+        problems.add(in_quotes(name) + " is not what the configuration derives");
       }
       continue;
     }
-    const auto alias = own_name.find(name);
-    const auto& own = alias == own_name.end() ? name : alias->second;
-    const auto target = wanted.find(own);
-    if (target == wanted.end()) {
-      problems.push_back(fmt::format("{} is not used by the model", name));
-      continue;
+    const auto& wanted = own_name(own, name);
+    const auto broken = broken_value(tensor, plan.may_exclude.contains(wanted));
+    if (!broken.empty()) {
+      problems.add(fmt::format("{} expected finite numbers, got {}", in_quotes(name), broken));
     }
-    if (tensor.sizes() != target->second.sizes()) {
-      problems.push_back(fmt::format("{} expected shape {}, got {}", name,
-                                     shape_string(target->second.sizes()),
-                                     shape_string(tensor.sizes())));
-      continue;
-    }
-    const auto [first, is_new] = found.emplace(own, tensor);
-    if (!is_new && !torch::equal(first->second, tensor)) {
-      problems.push_back(fmt::format("{} differs from the tensor it is tied to", name));
+    const auto [first, is_new] = weights.emplace(wanted, tensor);
+    if (!is_new && broken.empty() && !same_numbers(first->second, tensor)) {
+      problems.add(in_quotes(name) + " differs from the tensor it is tied to");
     }
   }
-  for (const auto& [name, tensor] : wanted) {
-    if (!found.contains(name)) problems.push_back(fmt::format("{} is missing", name));
-  }
-  if (!problems.empty()) throw FileError(path, fmt::format("{}", fmt::join(problems, "; ")));
+  if (!problems.empty()) throw FileError(file.path(), problems.text());
+  return weights;
+}
 
+void fill(torch::nn::Module& module, const NamedTensors& weights) {
+  const auto own = named_weights(module);
+  TORCH_INTERNAL_ASSERT(own.size() == weights.size(), "expected ", own.size(), " tensors, got ",
+                        weights.size());
+  for (const auto& [name, target] : own) {
+    const auto found = weights.find(name);
+    TORCH_INTERNAL_ASSERT(found != weights.end() && found->second.sizes() == target.sizes(),
+                          "expected ", name, " of shape ", shape_string(target.sizes()));
+  }
   const torch::NoGradGuard no_grad;
-  for (const auto& [name, target] : wanted) {
+  for (const auto& [name, target] : own) {
     auto destination = target;  // shares the module's storage
-    destination.copy_(found.at(name));
+    destination.copy_(weights.at(name));
   }
 }
 

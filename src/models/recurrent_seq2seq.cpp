@@ -103,6 +103,15 @@ void RecurrentSeq2SeqImpl::reset() {
   detail::check_probability(kRecurrent, "dropout", options.dropout());
   detail::check_shared_vocabulary(kRecurrent, options.share_embeddings(), options.src_vocab(),
                                   options.tgt_vocab());
+  const auto check_id = [&](const char* name, int64_t id, int64_t vocab) {
+    TORCH_CHECK_VALUE(id >= 0 && id < vocab, kRecurrent, ": expected ", name, " in [0, ", vocab,
+                      "), got ", id);
+  };
+  const auto common = std::min(options.src_vocab(), options.tgt_vocab());
+  check_id("eos_id", options.eos_id(), common);
+  check_id("pad_id", options.pad_id(), common);
+  check_id("start_id", options.start_id(), options.tgt_vocab());
+  detail::check_positive(kRecurrent, "max_length", options.max_length());
   const auto e = options.embed_dim();
   const auto embedding = [&](int64_t vocab) {
     torch::nn::Embedding layer(vocab, e);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "detail/check.h"
+#include "detail/excerpt.h"
 
 namespace attend {
 namespace {
@@ -541,23 +542,22 @@ template <typename Module>
 void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module& to) {
   auto theirs = to_torch(to);
   const auto own = theirs->named_parameters();
-  std::vector<std::string> problems;
+  detail::Problems problems;
   for (const auto& item : own) {
     const auto found = state.find(item.key());
     if (found == state.end()) {
-      problems.push_back(item.key() + " is missing");
+      problems.add(detail::in_quotes(item.key()) + " is missing");
     } else if (found->second.sizes() != item.value().sizes()) {
-      problems.push_back(item.key() + " expected shape " +
-                         detail::shape_string(item.value().sizes()) + ", got " +
-                         detail::shape_string(found->second.sizes()));
+      problems.add(detail::in_quotes(item.key()) + " expected shape " +
+                   detail::shape_string(item.value().sizes()) + ", got " +
+                   detail::shape_string(found->second.sizes()));
     }
   }
   for (const auto& [name, tensor] : state) {
-    if (!own.contains(name)) problems.push_back(name + " is not used by the module");
+    if (!own.contains(name)) problems.add(detail::in_quotes(name) + " is not used by the module");
   }
-  std::string all;
-  for (const auto& problem : problems) all += (all.empty() ? "" : "; ") + problem;
-  TORCH_CHECK(problems.empty(), "load_torch_state: expected the weights of the module, got ", all);
+  TORCH_CHECK(problems.empty(), "load_torch_state: expected the weights of the module, got ",
+              problems.text());
   {
     const torch::NoGradGuard no_grad;
     for (const auto& item : own) item.value().copy_(state.at(item.key()));

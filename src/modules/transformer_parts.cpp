@@ -75,6 +75,8 @@ void check_layer_options(const char* who, const TransformerLayerOptions& options
   check_probability(who, "dropout", options.dropout());
   check_probability(who, "attention_dropout", attention.dropout());
   check_probability(who, "activation_dropout", options.feed_forward().dropout());
+  TORCH_CHECK_VALUE(options.norm_eps() >= 0.0, who, ": expected norm_eps >= 0, got ",
+                    options.norm_eps());
   TORCH_CHECK_VALUE(options.feed_forward().embed_dim() == attention.embed_dim(), who,
                     ": expected feed_forward with the attention's embed_dim ",
                     attention.embed_dim(), ", got ", options.feed_forward().embed_dim());

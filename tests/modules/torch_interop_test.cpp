@@ -354,9 +354,9 @@ TEST(TorchState, ErrorsListEveryTensorAtFaultAndChangeNothing) {
   state["in_proj_bias"] = torch::zeros({3});
   state["out_proj.weight"].zero_();
   EXPECT_THROW_MESSAGE(load_torch_state(state, to), c10::Error,
-                       "load_torch_state: expected the weights of the module, got in_proj_bias "
-                       "expected shape [24], got [3]; out_proj.bias is missing; extra is not used "
-                       "by the module");
+                       "load_torch_state: expected the weights of the module, got \"in_proj_bias\" "
+                       "expected shape [24], got [3]; \"out_proj.bias\" is missing; \"extra\" is "
+                       "not used by the module");
   EXPECT_TENSOR_EQUAL(to->out_proj->weight, before);
 }
 

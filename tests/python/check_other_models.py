@@ -82,6 +82,11 @@ def main():
         assert isinstance(model.transformer, GPT2Model)
         fine &= same_gpt2("transformers -> attend, GPT-2 without head", dump, bare, model)
 
+        sharded = Path(temporary) / "gpt2-sharded"
+        model.save_pretrained(sharded, safe_serialization=True, max_shard_size="20KB")
+        assert len(list(sharded.glob("model-*.safetensors"))) > 1
+        fine &= same_gpt2("transformers -> attend, GPT-2 in several files", dump, str(sharded), model)
+
         folder = str(Path(temporary) / "vit")
         model = randomised(ViTForImageClassification(ViTConfig(
             hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, image_size=12,

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import MarianConfig, MarianMTModel
 
 
@@ -110,6 +111,24 @@ def main():
             model = hugging_face_model(seed, **options)
             model.save_pretrained(folder, safe_serialization=True)
             fine &= compare(f"transformers -> attend, {name}", dump, folder, model, seed)
+
+        # As the hub's converted folders are: with the sinusoids, rounded; attend works them out.
+        for dtype in (torch.float16, torch.bfloat16):
+            folder = str(Path(temporary) / f"marian-{dtype}")
+            model = hugging_face_model(0)
+            positions = {name: value.clone() for name, value in model.state_dict().items() if "embed_positions" in name}
+            model.to(dtype).save_pretrained(folder, safe_serialization=True)
+            weights = Path(folder) / "model.safetensors"
+            save_file(load_file(weights) | {name: value.to(dtype) for name, value in positions.items()},
+                      weights, {"format": "pt"})
+            model.float().load_state_dict(positions, strict=False)
+            fine &= compare(f"transformers -> attend, {dtype} with its positions", dump, folder, model, 0)
+
+        folder = Path(temporary) / "sharded"
+        model = hugging_face_model(0)
+        model.save_pretrained(folder, safe_serialization=True, max_shard_size="20KB")
+        assert len(list(folder.glob("model-*.safetensors"))) > 2
+        fine &= compare("transformers -> attend, in several files", dump, str(folder), model, 0)
 
         for seed, kind in enumerate(["marian"] * 3 + ["restricted"] * 2):
             folder = str(Path(temporary) / f"attend{seed}")
