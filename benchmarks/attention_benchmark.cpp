@@ -64,6 +64,50 @@ BENCHMARK_CAPTURE(with_torch, forward, false)->Apply(sizes);
 BENCHMARK_CAPTURE(with_attend, forward_and_backward, true)->Apply(sizes);
 BENCHMARK_CAPTURE(with_torch, forward_and_backward, true)->Apply(sizes);
 
+void causal_sizes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"length", "heads", "head_dim"})
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+  for (const int64_t length : {256, 512, 1024, 2048}) benchmark->Args({length, 8, 64});
+}
+
+// Of a causal batch: none are given, all are those of the longest sentence, or each is shorter than the one before.
+enum class Lengths { kNone, kEven, kUneven };
+
+void causal(benchmark::State& state, Lengths given, bool backward) {
+  constexpr int64_t kSentences = 4;
+  const Sizes s(state);
+  const auto make = [&] {
+    return torch::randn({kSentences, s.length, s.heads, s.head_dim}).transpose(1, 2);
+  };
+  auto query = make(), key = make(), value = make();
+  for (auto* x : {&query, &key, &value}) x->requires_grad_(backward);
+  auto mask = attend::AttentionMask::causal();
+  if (given != Lengths::kNone) {
+    auto lengths = torch::full({kSentences}, s.length, torch::kLong);
+    if (given == Lengths::kUneven) {
+      lengths -= torch::arange(kSentences) * (s.length / (2 * kSentences));
+    }
+    mask = mask & attend::AttentionMask::key_lengths(lengths);
+  }
+  const auto gradient = make();
+  for (auto _ : state) {
+    const auto output =
+        attend::functional::scaled_dot_product_attention(query, key, value, mask).output;
+    if (backward) {
+      benchmark::DoNotOptimize(torch::autograd::grad({output}, {query, key, value}, {gradient}));
+    }
+  }
+}
+BENCHMARK_CAPTURE(causal, forward, Lengths::kNone, false)->Apply(causal_sizes);
+BENCHMARK_CAPTURE(causal, even_lengths_forward, Lengths::kEven, false)->Apply(causal_sizes);
+BENCHMARK_CAPTURE(causal, uneven_lengths_forward, Lengths::kUneven, false)->Apply(causal_sizes);
+BENCHMARK_CAPTURE(causal, forward_and_backward, Lengths::kNone, true)->Apply(causal_sizes);
+BENCHMARK_CAPTURE(causal, even_lengths_forward_and_backward, Lengths::kEven, true)
+    ->Apply(causal_sizes);
+BENCHMARK_CAPTURE(causal, uneven_lengths_forward_and_backward, Lengths::kUneven, true)
+    ->Apply(causal_sizes);
+
 void attend_module(benchmark::State& state) {
   const Sizes s(state);
   attend::MultiHeadSelfAttention attention(s.embed_dim(), s.heads);

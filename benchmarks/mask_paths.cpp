@@ -1,14 +1,16 @@
 // Writes docs/masks.md: which path each mask takes, as the library itself and LibTorch's dispatcher
-// say. A device that is not there is left out.
+// say. A device that is not there is left out. Of the CPU it writes the same on every processor; CTest compares.
 //
 //   mask_paths > docs/masks.md
 #include <torch/torch.h>
 
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "attend/functional/attention.h"
+#include "attend/functional/linear.h"
 
 namespace {
 
@@ -45,18 +47,39 @@ std::vector<NamedMask> masks(int64_t target, int64_t source, torch::Device devic
           {"causal & bias [B, H, T, S]", causal & for_each}};
 }
 
+// What explain_attention says of a path that is taken in float32.
+constexpr std::string_view kInFloat32 = ", in float32";
+
+// Whether a processor without products of `dtype` takes this path in float32, which others do not.
+bool depends_on_processor(std::string_view path, torch::Device device, torch::Dtype dtype) {
+  return device.is_cpu() && dtype != torch::kFloat && !path.starts_with("short kernel");
+}
+
 void table(torch::Device device, torch::Dtype dtype, int64_t target, int64_t source) {
   std::cout << "\n### " << device.str() << ", " << torch::toString(dtype) << ", T " << target
-            << ", S " << source << "\n\n| mask | path |\n| --- | --- |\n";
+            << ", S " << source << "\n\n";
   const auto make = [&](int64_t length) {
     return torch::zeros({kBatch, kHeads, length, kHeadDim},
                         torch::TensorOptions().device(device).dtype(dtype));
   };
   const auto query = make(target), key = make(source);
+  std::string rows;
+  bool depends = false;
   for (const auto& [name, mask] : masks(target, source, device)) {
-    std::cout << "| " << name << " | "
-              << attend::functional::explain_attention(query, key, key, mask) << " |\n";
+    auto path = attend::functional::explain_attention(query, key, key, mask);
+    if (depends_on_processor(path, device, dtype)) {
+      depends = true;
+      if (!attend::functional::has_fast_products(dtype, device)) {
+        path.resize(path.size() - kInFloat32.size());
+      }
+    }
+    rows += "| " + name + " | " + path + " |\n";
   }
+  if (depends) {
+    std::cout << "On a processor without products of " << torch::toString(dtype)
+              << " (`attend::functional::has_fast_products`), all of them" << kInFloat32 << ".\n\n";
+  }
+  std::cout << "| mask | path |\n| --- | --- |\n" << rows;
 }
 
 }  // namespace

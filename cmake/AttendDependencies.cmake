@@ -1,21 +1,25 @@
-# Everything attend needs besides LibTorch. The core needs two header-only libraries and
-# Highway (SIMD); the toolkit needs SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig (pictures); the apps need
-# CLI11, and use jemalloc where it is there; the tests need GoogleTest.
+# Everything attend needs besides LibTorch. The core needs two header-only libraries and Highway
+# (SIMD); the toolkit needs SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig
+# (pictures); the apps need CLI11, and use jemalloc where it is there; the tests need GoogleTest.
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(hwy REQUIRED)
 
 set(ATTEND_TOOLKIT_MISSING "")
 if(ATTEND_TOOLKIT)
+  include(AttendSentencePiece)
+  if(NOT ATTEND_SENTENCEPIECE_PREFIX)
+    set(_attend_place "${ATTEND_SENTENCEPIECE_ROOT}")
+    if(NOT _attend_place)
+      set(_attend_place "build/sentencepiece, where scripts/setup puts it")
+    endif()
+    list(APPEND ATTEND_TOOLKIT_MISSING "attend's build of SentencePiece in ${_attend_place} (the system's \
+libsentencepiece is not used: its FLAGS_minloglevel and LibTorch's would become one variable)")
+  endif()
   find_package(PkgConfig QUIET)
   if(PkgConfig_FOUND)
-    pkg_check_modules(SENTENCEPIECE QUIET IMPORTED_TARGET sentencepiece)
     pkg_check_modules(CAIRO QUIET IMPORTED_TARGET cairo cairo-svg cairo-png cairo-ft fontconfig)
     pkg_check_modules(ICU QUIET IMPORTED_TARGET icu-uc)
-    find_library(SENTENCEPIECE_TRAIN_LIBRARY sentencepiece_train HINTS ${SENTENCEPIECE_LIBRARY_DIRS})
-    if(NOT SENTENCEPIECE_FOUND OR NOT SENTENCEPIECE_TRAIN_LIBRARY)
-      list(APPEND ATTEND_TOOLKIT_MISSING "SentencePiece (libsentencepiece-dev)")
-    endif()
     if(NOT CAIRO_FOUND)
       list(APPEND ATTEND_TOOLKIT_MISSING "Cairo and Fontconfig (libcairo2-dev, libfontconfig-dev)")
     endif()

@@ -26,33 +26,70 @@ function(_attend_programs directory out)
   set(${out} "${programs}" PARENT_SCOPE)
 endfunction()
 
-set(_attend_libraries attend)
+# Three components: core, toolkit, programs. `cmake --install` without one installs all of them, and
+# nothing at all where something was not built.
+set(_attend_components core)
+set(_attend_built_core attend)
 if(TARGET attend_toolkit)
-  list(APPEND _attend_libraries attend_toolkit)
+  list(APPEND _attend_components toolkit)
+  set(_attend_built_toolkit attend_toolkit)
 endif()
+if(ATTEND_BUILD_APPS AND TARGET attend_toolkit)
+  _attend_programs("${PROJECT_SOURCE_DIR}/apps" _attend_built_programs)
+  if(_attend_built_programs)
+    list(APPEND _attend_components programs)
+  endif()
+endif()
+list(JOIN _attend_components " | " _attend_component_names)
+install(CODE "set(_attend_absent \"\")" ALL_COMPONENTS)
+foreach(_attend_component IN LISTS _attend_components)
+  foreach(_attend_target IN LISTS _attend_built_${_attend_component})
+    install(CODE "if(NOT EXISTS \"$<TARGET_FILE:${_attend_target}>\")
+    list(APPEND _attend_absent \"$<TARGET_FILE:${_attend_target}> (component ${_attend_component})\")
+  endif()" COMPONENT ${_attend_component})
+  endforeach()
+endforeach()
+install(CODE "if(_attend_absent)
+    list(JOIN _attend_absent \", \" _attend_absent)
+    message(FATAL_ERROR \"attend: expected what is to be installed to be built, got no \${_attend_absent}. \"
+      \"Build it (cmake --build ${PROJECT_BINARY_DIR}), or install one component: \"
+      \"--component ${_attend_component_names}\")
+  endif()" ALL_COMPONENTS)
+
 set(_attend_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/attend")
 
-# A library finds its neighbour; LibTorch it gets from the program, so that the two never disagree.
-set_target_properties(${_attend_libraries} PROPERTIES INSTALL_RPATH "$ORIGIN")
-install(TARGETS ${_attend_libraries}
-  EXPORT attendTargets
-  LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-  ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-  FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-  FILE_SET generated DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
-install(EXPORT attendTargets NAMESPACE attend:: DESTINATION "${_attend_package_dir}")
+# Each library with an export file of its own, since the package may be without the second.
+function(_attend_install_library target component export)
+  # A library finds its neighbour; LibTorch it gets from the program, so that the two never disagree.
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN")
+  install(TARGETS ${target}
+    EXPORT ${export}
+    LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT ${component}
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT ${component}
+    FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT ${component}
+    FILE_SET generated DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT ${component})
+  install(EXPORT ${export} NAMESPACE attend:: DESTINATION "${_attend_package_dir}" COMPONENT ${component})
+endfunction()
+_attend_install_library(attend core attendTargets)
+if(TARGET attend_toolkit)
+  _attend_install_library(attend_toolkit toolkit attendToolkitTargets)
+  install(FILES "${ATTEND_SENTENCEPIECE_PREFIX}/LICENSE.sentencepiece"
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT toolkit)
+  if(NOT BUILD_SHARED_LIBS)
+    install(FILES "$<TARGET_FILE:attend_sentencepiece>"
+      DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT toolkit)
+  endif()
+endif()
 
 # The apps keep the run path to LibTorch, which lies outside the prefix. It is named here because
 # INSTALL_RPATH_USE_LINK_PATH passes over what lies in the source tree, as build/env does.
-if(ATTEND_BUILD_APPS AND TARGET attend_toolkit)
-  _attend_programs("${PROJECT_SOURCE_DIR}/apps" _attend_apps)
-  if(_attend_apps)
-    file(RELATIVE_PATH _attend_to_libraries
-      "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
-    set_target_properties(${_attend_apps} PROPERTIES
-      INSTALL_RPATH "$ORIGIN/${_attend_to_libraries};${ATTEND_TORCH_PREFIX}/lib")
-    install(TARGETS ${_attend_apps} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
-  endif()
+if(_attend_built_programs)
+  file(RELATIVE_PATH _attend_to_libraries
+    "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
+  set_target_properties(${_attend_built_programs} PROPERTIES
+    INSTALL_RPATH "$ORIGIN/${_attend_to_libraries};${ATTEND_TORCH_PREFIX}/lib")
+  install(TARGETS ${_attend_built_programs}
+    RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT programs)
 endif()
 
 string(REGEX MATCH "^[0-9]+\\.[0-9]+" ATTEND_TORCH_SERIES "${ATTEND_TORCH_VERSION}")
@@ -60,6 +97,7 @@ configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/attendConfig.cmake.in"
   "${CMAKE_CURRENT_BINARY_DIR}/attendConfig.cmake"
   INSTALL_DESTINATION "${_attend_package_dir}"
+  PATH_VARS CMAKE_INSTALL_LIBDIR
   NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(
   "${CMAKE_CURRENT_BINARY_DIR}/attendConfigVersion.cmake"
@@ -68,5 +106,5 @@ install(FILES
   "${CMAKE_CURRENT_BINARY_DIR}/attendConfig.cmake"
   "${CMAKE_CURRENT_BINARY_DIR}/attendConfigVersion.cmake"
   "${PROJECT_SOURCE_DIR}/cmake/AttendTorch.cmake"
-  DESTINATION "${_attend_package_dir}")
-install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+  DESTINATION "${_attend_package_dir}" COMPONENT core)
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT core)

@@ -39,6 +39,8 @@ TrainingConsole::TrainingConsole(bool quiet)
     : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) != 0) {
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
+  if (std::signal(SIGHUP, on_signal) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 void TrainingConsole::clear_bar() {

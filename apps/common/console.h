@@ -10,13 +10,14 @@
 namespace attend::app {
 
 /// A run's log lines on standard error, with a progress bar below them where that is a terminal.
-/// Stops the run at SIGINT and SIGTERM, at the next update.
+/// Stops the run at SIGINT, SIGTERM and SIGHUP, the end of its terminal, at the next update. SIGHUP
+/// stays ignored where it was, as under nohup. A reader of the log that is gone does not end a run.
 class TrainingConsole {
  public:
   explicit TrainingConsole(bool quiet);
   TrainerCallbacks callbacks();
   void line(const std::string& text);
-  /// Whether SIGINT or SIGTERM came.
+  /// Whether one of these signals came.
   bool is_stop_requested() const;
 
  private:

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "attend/text/subword_training.h"
+#include "attend/training/folder_lock.h"
 #include "attend/training/trainer.h"
 #include "common/console.h"
 #include "common/model_choice.h"
@@ -59,6 +60,7 @@ ParallelText demo_texts(const std::vector<DemoPair>& pairs) {
 Translator train_demo(const std::filesystem::path& folder, const DemoTraining& training,
                       const DemoCorpus& corpus, torch::Device device) {
   TrainingConsole console(/*quiet=*/false);
+  const FolderLock lock(folder);
   const auto train = demo_texts(corpus.train);
   const bool resume = training.reload && has_snapshot(folder);
   const auto tokenizer = [&] {

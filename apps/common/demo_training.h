@@ -28,7 +28,8 @@ ParallelText demo_texts(const std::vector<DemoPair>& pairs);
 
 /// Trains the translator of the demo into a folder, or goes on where that stopped; does nothing
 /// more where it is finished. Progress goes to standard error.
-/// Throws: c10::Error if SIGINT or SIGTERM stops it; the same call goes on.
+/// Throws: c10::Error if a signal stops it; the same call goes on. FileError where another process
+///         trains into the folder.
 Translator train_demo(const std::filesystem::path& folder, const DemoTraining& training,
                       const DemoCorpus& corpus, torch::Device device);
 

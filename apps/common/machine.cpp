@@ -1,5 +1,7 @@
 #include "common/machine.h"
 
+#include "common/number_flag.h"
+
 #ifdef ATTEND_JEMALLOC
 #include <jemalloc/jemalloc.h>
 #else
@@ -35,9 +37,8 @@ void keep_freed_memory() {
 void add_machine_options(CLI::App& app, MachineOptions& options) {
   constexpr int kMostThreads = 4096;
   app.add_option("--device", options.device, "cpu, cuda or cuda:<index>")->capture_default_str();
-  app.add_option("--threads", options.threads, "CPU threads; 0: one a core")
-      ->check(CLI::Range(0, kMostThreads))
-      ->capture_default_str();
+  add_number(app, "--threads", options.threads, {.least = 0, .most = kMostThreads},
+             "CPU threads; 0: one a core");
 }
 
 torch::Device prepare_machine(const MachineOptions& options) {

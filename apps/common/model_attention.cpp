@@ -4,9 +4,11 @@
 #include <utility>
 
 #include "attend/checkpoint/file_error.h"
+#include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
 #include "attend/text/subword_tokenizer.h"
+#include "attend/translation/tokenizer_fit.h"
 
 namespace attend::app {
 namespace {
@@ -65,9 +67,16 @@ std::vector<std::vector<BeamHypothesis>> spelled(const std::vector<BeamStep>& st
   return result;
 }
 
+// The start token may be one that the tokenizer does not know.
+std::string start_piece(const TranslationModel& model, const SubwordTokenizer& tokenizer) {
+  const auto id = model.special_tokens().start_id;
+  const auto& vocabulary = tokenizer.target_vocabulary();
+  return vocabulary.contains(id) ? vocabulary.piece(id) : "<start>";
+}
+
 AttentionPage of_translator(const AttentionRequest& request, AttentionPage page) {
   const auto model = load_translation_model(request.model_dir);
-  const auto tokenizer = SubwordTokenizer::load(request.model_dir);
+  const auto tokenizer = load_tokenizer_of(*model, request.model_dir);
   model->module().to(request.device);
   const auto source = tokenizer.source_subwords(request.text);
   check_length("text", source.size(), model->max_target_length());
@@ -78,20 +87,24 @@ AttentionPage of_translator(const AttentionRequest& request, AttentionPage page)
     target = tokenizer.target_subwords(*request.target);
   } else {
     std::vector<BeamStep> steps;
-    BeamSearchOptions options{.beam_size = request.beam_size};
+    auto options = load_search_options(request.model_dir, model->special_tokens());
+    options.beam_size = request.beam_size;
+    const auto spare = spare_tokens(*model, tokenizer);
+    options.bad_words_ids.insert(options.bad_words_ids.end(), spare.begin(), spare.end());
     options.on_step = [&](const BeamStep& step) { steps.push_back(step); };
-    auto best = beam_search(*model, source_row, options).front().front().tokens;
-    best.push_back(model->special_tokens().eos_id);
-    target = tokenizer.decoded_subwords(best);
+    auto best = beam_search(*model, source_row, options).front().front();
+    if (best.ended) best.tokens.push_back(model->special_tokens().eos_id);
+    target = tokenizer.decoded_subwords(best.tokens);
     page.beams = spelled(steps, tokenizer);
   }
   check_length("translation", target.size(), model->max_target_length());
   auto read = ids(target);
   read.insert(read.begin(), model->special_tokens().start_id);
   read.pop_back();
-  page.tokens = {{kSource, pieces(source)},
-                 {kTarget, pieces(target)},
-                 {kRead, pieces(tokenizer.decoded_subwords(read))}};
+  auto read_pieces = pieces(target);
+  read_pieces.insert(read_pieces.begin(), start_piece(*model, tokenizer));
+  read_pieces.pop_back();
+  page.tokens = {{kSource, pieces(source)}, {kTarget, pieces(target)}, {kRead, read_pieces}};
 
   const auto read_row = row_of(read, request.device);
   if (auto* recurrent = dynamic_cast<RecurrentSeq2SeqImpl*>(model.get())) {
@@ -120,7 +133,7 @@ AttentionPage of_causal_model(const AttentionRequest& request, AttentionPage pag
                     "expected a target for a translator alone, got one for a "
                     "causal language model");
   auto model = load_causal_lm(request.model_dir);
-  const auto tokenizer = SubwordTokenizer::load(request.model_dir);
+  const auto tokenizer = load_tokenizer_of(*model, request.model_dir);
   model->to(request.device);
   auto subwords = tokenizer.target_subwords(request.text);
   subwords.pop_back();  // the end token: nothing has been read after it
@@ -144,8 +157,8 @@ AttentionPage model_attention(const AttentionRequest& request) {
     throw FileError(request.model_dir / "config.json",
                     "expected a model that reads text, got a vision transformer (vit)");
   }
-  return type == "gpt2" ? of_causal_model(request, std::move(page))
-                        : of_translator(request, std::move(page));
+  return is_causal_lm(type) ? of_causal_model(request, std::move(page))
+                            : of_translator(request, std::move(page));
 }
 
 }  // namespace attend::app

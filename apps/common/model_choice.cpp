@@ -4,6 +4,7 @@
 
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
+#include "common/number_flag.h"
 
 namespace attend::app {
 namespace {
@@ -22,22 +23,30 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
     return app.add_option(flag, value, help)->capture_default_str()->group(kGroup);
   };
   add("--model", c.kind, "Architecture")->check(CLI::IsMember({"transformer", "recurrent"}));
-  add("--embed-dim", c.embed_dim, "Size of embeddings and states");
-  add("--heads", c.heads, "Attention heads (Transformer)");
-  add("--encoder-layers", c.encoder_layers, "Encoder layers (Transformer)");
-  add("--decoder-layers", c.decoder_layers, "Decoder layers (Transformer)");
-  add("--ffn-dim", c.ffn_dim, "Hidden size of the feed-forward blocks (Transformer)");
-  add("--dropout", c.dropout, "Dropout, [0, 1)");
-  add("--attention-dropout", c.attention_dropout, "Dropout on attention weights (Transformer)");
-  add("--activation-dropout", c.activation_dropout,
-      "Dropout inside the feed-forward blocks (Transformer)");
+  const auto number = [&](const std::string& flag, auto& value, const auto& range,
+                          const std::string& help) {
+    add_number(app, flag, value, range, help)->group(kGroup);
+  };
+  // Far beyond what was ever trained, and products of them still fit into 64 bits.
+  constexpr NumberRange<int64_t> kSizes{.least = 1, .most = 1 << 20};
+  constexpr NumberRange<int64_t> kLayers{.least = 0, .most = 1000};
+  number("--embed-dim", c.embed_dim, kSizes, "Size of embeddings and states");
+  number("--heads", c.heads, kSizes, "Attention heads (Transformer)");
+  number("--encoder-layers", c.encoder_layers, kLayers, "Encoder layers (Transformer)");
+  number("--decoder-layers", c.decoder_layers, kLayers, "Decoder layers (Transformer)");
+  number("--ffn-dim", c.ffn_dim, kSizes, "Hidden size of the feed-forward blocks (Transformer)");
+  number("--dropout", c.dropout, kProbability, "Dropout, [0, 1)");
+  number("--attention-dropout", c.attention_dropout, kProbability,
+         "Dropout on attention weights (Transformer)");
+  number("--activation-dropout", c.activation_dropout, kProbability,
+         "Dropout inside the feed-forward blocks (Transformer)");
   add("--activation", c.activation, "Of the feed-forward blocks (Transformer)")
       ->check(CLI::IsMember({"relu", "gelu", "swish"}));
   app.add_flag(
          "--pre-norm", c.pre_norm,
          "Normalise before each sublayer, not after (Transformer; attend's own folder format)")
       ->group(kGroup);
-  add("--max-positions", c.max_positions, "Longest source and target, in tokens");
+  number("--max-positions", c.max_positions, kSizes, "Longest source and target, in tokens");
 }
 
 std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "common/demo_training.h"
 #include "common/machine.h"
+#include "common/number_flag.h"
 #include "demo_pictures.h"
 #include "detail/atomic_file.h"
 
@@ -118,10 +119,10 @@ Command add_demo(CLI::App& app) {
   app.add_option("--model", o.training.model, "Architecture")
       ->check(CLI::IsMember({"transformer", "recurrent"}))
       ->capture_default_str();
-  app.add_option("--updates", o.training.updates, "Training updates")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--seed", o.corpus.seed, "Of the corpus and the training")->capture_default_str();
+  constexpr int64_t kMostUpdates = 1'000'000'000;
+  add_number(app, "--updates", o.training.updates, {.least = 1, .most = kMostUpdates},
+             "Training updates");
+  add_number(app, "--seed", o.corpus.seed, kSeeds, "Of the corpus and the training");
   app.add_flag("--short", o.quick,
                "A small corpus and a few updates: shows that everything runs, not what it learns");
   app.add_flag("!--no-reload", o.training.reload, "Train again even if the folder has a snapshot");

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "attend/checkpoint/file_error.h"
 #include "attend/data/parallel_text.h"
 #include "attend/translation/bleu.h"
 #include "attend/translation/chrf.h"
@@ -10,6 +11,7 @@
 #include "common/console.h"
 #include "common/machine.h"
 #include "common/model_choice.h"
+#include "common/search_flags.h"
 
 namespace attend::app {
 namespace {
@@ -25,6 +27,7 @@ struct EvaluateOptions {
 int evaluate(const EvaluateOptions& o) {
   const auto device = prepare_machine(o.machine);
   const auto text = read_parallel(o.test_sets.at(0), o.test_sets.at(1));
+  if (text.size() == 0) throw FileError(o.test_sets.at(0), "expected at least one line, got none");
   const auto translator = Translator::load(o.model_dir, o.translator, device);
   std::vector<std::string> hypotheses;
   for (auto& best : translator.translate(text.source)) {
@@ -35,9 +38,8 @@ int evaluate(const EvaluateOptions& o) {
       "BLEU|{} = {:.2f} {:.1f}/{:.1f}/{:.1f}/{:.1f} (BP = {:.3f} ratio = {:.3f} hyp_len = {} "
       "ref_len = {})\n",
       bleu_signature(o.bleu), bleu.score, bleu.precisions[0], bleu.precisions[1],
-      bleu.precisions[2], bleu.precisions[3], bleu.brevity_penalty,
-      static_cast<double>(bleu.sys_len) / static_cast<double>(std::max<int64_t>(bleu.ref_len, 1)),
-      bleu.sys_len, bleu.ref_len);
+      bleu.precisions[2], bleu.precisions[3], bleu.brevity_penalty, bleu.ratio, bleu.sys_len,
+      bleu.ref_len);
   std::cout << fmt::format("chrF2|{} = {:.2f}\n", chrf_signature(),
                            corpus_chrf(hypotheses, text.target).score);
   return EXIT_SUCCESS;
@@ -53,11 +55,7 @@ Command add_evaluate(CLI::App& app) {
   app.add_option("-t,--test-sets", o.test_sets, "Source text and its reference translation")
       ->expected(2)
       ->required();
-  app.add_option("-b,--beam-size", o.translator.beam_size, "Hypotheses kept; 1: greedy")
-      ->capture_default_str();
-  app.add_option("-n,--normalize", o.translator.length_penalty,
-                 "Divide scores by length to this power")
-      ->capture_default_str();
+  add_search_options(app, o.translator);
   add_choice(app, "--tokenize", o.bleu.tokenizer, bleu_tokenizers(), "BLEU tokenizer");
   add_machine_options(app, o.machine);
   return [options] { return evaluate(*options); };

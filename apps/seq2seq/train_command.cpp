@@ -14,14 +14,18 @@
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
+#include "attend/training/folder_lock.h"
 #include "attend/training/trainer.h"
 #include "attend/training/worker_group.h"
+#include "begun_run.h"
 #include "commands.h"
 #include "common/choice.h"
 #include "common/console.h"
 #include "common/machine.h"
 #include "common/model_choice.h"
+#include "common/number_flag.h"
 #include "curves.h"
+#include "rereadable_texts.h"
 
 namespace attend::app {
 namespace {
@@ -30,10 +34,8 @@ struct TrainOptions {
   std::filesystem::path model_dir;
   std::vector<std::filesystem::path> train_sets, valid_sets;
   ModelChoice model;
-  SubwordTrainingOptions subwords;
+  SubwordChoice subwords;
   TrainerOptions trainer;
-  bool separate_vocabs = false, restrict_vocab = false;
-  int64_t subword_pairs = 100'000;
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
   bool quiet = false;
@@ -43,11 +45,15 @@ void add_duration(CLI::App& app, const std::string& flag, Duration& duration,
                   const std::string& help) {
   app.add_option_function<std::string>(
          flag,
-         [&duration](const std::string& text) {
+         [&duration, flag](const std::string& text) {
            try {
              duration = Duration::parse(text);
-           } catch (const c10::Error& error) {
-             throw CLI::ValidationError(error.what_without_backtrace());
+           } catch (const c10::Error&) {
+             throw CLI::ValidationError(
+                 flag,
+                 "expected a number > 0 and e (epochs), u (updates) or m (minutes), such as "
+                 "20e, got " +
+                     shown(text));
            }
          },
          help + " (e epochs, u updates, m minutes)")
@@ -60,27 +66,37 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   add_duration(app, "--after", o.after, "Stop after");
   add_duration(app, "--valid-freq", o.valid_freq, "Validate and save every");
   add_duration(app, "--disp-freq", o.disp_freq, "Report every");
-  const auto add = [&](const std::string& flag, auto& value, const std::string& help) {
-    return app.add_option(flag, value, help)->capture_default_str()->group(kGroup);
+  const auto number = [&](const std::string& flag, auto& value, const auto& range,
+                          const std::string& help) {
+    add_number(app, flag, value, range, help)->group(kGroup);
   };
-  add("--batch-tokens", o.batch_tokens, "Tokens of a batch on its longer side, padding counted");
-  add("--max-length", o.filter.max_length, "Leave out pairs with a longer side, in tokens");
-  add("--max-length-ratio", o.filter.max_ratio,
-      "Leave out pairs with a side so many times as long as the other; 0: none");
-  add("--shuffle-pairs", o.shuffle_pairs,
-      "Pairs in memory at a time, which batches are made of; fewer than the corpus: in random "
-      "blocks");
-  add("--bpe-dropout", o.bpe_dropout,
-      "Probability that a merge of BPE is left out, drawn anew in each epoch, [0, 1); needs "
-      "--subword-model bpe");
-  add("--label-smoothing", o.label_smoothing, "Label smoothing, [0, 1)");
-  add("--clip-norm", o.clip_norm, "Largest norm of a gradient; 0: no limit");
-  add("--exponential-smoothing", o.exponential_smoothing,
-      "Average the weights, each update with this part; 0: no average");
-  add("--average-checkpoints", o.average_checkpoints,
-      "The model at the end: the mean of the last so many validated ones; 0: the last one");
-  add("--max-bad-updates", o.max_bad_updates,
-      "Stop after so many updates in a row without a finite loss and gradient");
+  constexpr double kMany = 1e9;
+  constexpr NumberRange<int64_t> kCounts{.least = 1, .most = 1'000'000'000};
+  constexpr NumberRange<int64_t> kCountsOrNone{.least = 0, .most = 1'000'000'000};
+  constexpr NumberRange<int64_t> kPairs{.least = 1, .most = 1'000'000'000'000};
+  constexpr NumberRange<double> kPositive{.least = 0, .most = kMany, .without_least = true};
+  constexpr NumberRange<double> kPositiveOrNone{.least = 0, .most = kMany};
+  number("--batch-tokens", o.batch_tokens, kCounts,
+         "Tokens of a batch on its longer side, padding counted");
+  number("--max-length", o.filter.max_length, kCounts,
+         "Leave out pairs with a longer side, in tokens");
+  number("--max-length-ratio", o.filter.max_ratio,
+         NumberRange<double>{.least = 1, .most = kMany, .or_zero = true},
+         "Leave out pairs with a side so many times as long as the other; 0: none");
+  number("--shuffle-pairs", o.shuffle_pairs, kPairs,
+         "Pairs in memory at a time, which batches are made of; fewer than the corpus: in random "
+         "blocks");
+  number("--bpe-dropout", o.bpe_dropout, kProbability,
+         "Probability that a merge of BPE is left out, drawn anew in each epoch, [0, 1); needs "
+         "--subword-model bpe");
+  number("--label-smoothing", o.label_smoothing, kProbability, "Label smoothing, [0, 1)");
+  number("--clip-norm", o.clip_norm, kPositiveOrNone, "Largest norm of a gradient; 0: no limit");
+  number("--exponential-smoothing", o.exponential_smoothing, kProbability,
+         "Average the weights, each update with this part; 0: no average");
+  number("--average-checkpoints", o.average_checkpoints, kCountsOrNone,
+         "The model at the end: the mean of the last so many validated ones; 0: the last one");
+  number("--max-bad-updates", o.max_bad_updates, kCounts,
+         "Stop after so many updates in a row without a finite loss and gradient");
   const auto choose = [&](const std::string& flag, auto& value, const auto& choices,
                           const std::string& help) {
     add_choice(app, flag, value, choices, help)->group(kGroup);
@@ -88,33 +104,41 @@ void add_trainer_options(CLI::App& app, TrainerOptions& o) {
   choose("--precision", o.precision,
          Choices<Precision>{{"fp32", Precision::kOfModel}, {"bf16", Precision::kBFloat16}},
          "Of matrix products; bf16 where the processor is fast at it");
-  add("--learn-rate", o.schedule.peak, "Highest learning rate");
-  add("--lr-warmup", o.schedule.warmup, "Updates of linear warm-up");
+  number("--learn-rate", o.schedule.peak, kPositive, "Highest learning rate");
+  number("--lr-warmup", o.schedule.warmup, kCountsOrNone, "Updates of linear warm-up");
   choose("--lr-decay", o.schedule.decay,
          Choices<Decay>{{"inverse-sqrt", Decay::kInverseSquareRoot},
                         {"linear", Decay::kLinear},
                         {"none", Decay::kNone}},
          "After the warm-up");
-  add("--cooldown", o.schedule.cooldown, "Last part of the run with a falling rate, [0, 1]");
-  add("--cooldown-floor", o.schedule.cooldown_floor, "Where it falls to, as a part of itself");
+  number("--cooldown", o.schedule.cooldown, kPart,
+         "Last part of the run with a falling rate, [0, 1]");
+  number("--cooldown-floor", o.schedule.cooldown_floor, kPart,
+         "Where it falls to, as a part of itself");
   choose("--optimizer", o.optimizer,
          Choices<OptimizerKind>{{"adam", OptimizerKind::kAdam}, {"muon", OptimizerKind::kMuon}},
          "adam, or muon: matrices by their orthogonal part, all else by Adam");
-  add("--muon-momentum", o.muon.momentum, "Muon: decay of the mean of gradients");
-  add("--muon-scale", o.muon.scale,
-      "Muon: root mean square of an update, as a part of the learning rate");
-  add("--muon-iterations", o.muon.iterations, "Muon: of Newton and Schulz");
-  add("--adam-beta1", o.adam.beta1, "Adam: decay of the mean of gradients");
-  add("--adam-beta2", o.adam.beta2, "Adam: decay of the mean of squared gradients");
-  add("--adam-eps", o.adam.epsilon, "Adam: added to the root");
-  add("--weight-decay", o.adam.weight_decay, "Decoupled weight decay");
-  add("--early-stopping", o.early_stopping,
-      "Stop after so many validations without a better last metric; 0: never");
-  add("--valid-metrics", o.valid_metrics,
-      "Of cross-entropy, perplexity, word-cross-entropy, word-perplexity, bleu, chrf and chrf++");
-  add("--valid-beam-size", o.valid_beam_size, "Beam size of the metrics that translate");
+  number("--muon-momentum", o.muon.momentum, kProbability, "Muon: decay of the mean of gradients");
+  number("--muon-scale", o.muon.scale, kPositive,
+         "Muon: root mean square of an update, as a part of the learning rate");
+  number("--muon-iterations", o.muon.iterations, NumberRange<int64_t>{.least = 1, .most = 1000},
+         "Muon: of Newton and Schulz");
+  number("--adam-beta1", o.adam.beta1, kProbability, "Adam: decay of the mean of gradients");
+  number("--adam-beta2", o.adam.beta2, kProbability,
+         "Adam: decay of the mean of squared gradients");
+  number("--adam-eps", o.adam.epsilon, kPositive, "Adam: added to the root");
+  number("--weight-decay", o.adam.weight_decay, kPositiveOrNone, "Decoupled weight decay");
+  number("--early-stopping", o.early_stopping, kCountsOrNone,
+         "Stop after so many validations without a better last metric; 0: never");
+  app.add_option(
+         "--valid-metrics", o.valid_metrics,
+         "Of cross-entropy, perplexity, word-cross-entropy, word-perplexity, bleu, chrf and chrf++")
+      ->capture_default_str()
+      ->group(kGroup);
+  number("--valid-beam-size", o.valid_beam_size, kBeamSizes,
+         "Beam size of the metrics that translate");
   choose("--valid-tokenize", o.bleu_tokenizer, bleu_tokenizers(), "BLEU tokenizer");
-  add("--seed", o.seed, "Of initial weights, order and dropout");
+  number("--seed", o.seed, kSeeds, "Of initial weights, order and dropout");
 }
 
 // A machine's cores are shared by its processes, and so are its GPUs.
@@ -127,33 +151,28 @@ void share_machine(MachineOptions& machine, const WorkerGroup& workers) {
   if (machine.device == "cuda") machine.device = fmt::format("cuda:{}", workers.local_rank());
 }
 
-// The folder's own where the run goes on, or else a new one, which the first process makes.
-SubwordTokenizer make_tokenizer(const TrainOptions& o, bool resume, const WorkerGroup& workers,
-                                TrainingConsole& console) {
-  if (!resume && workers.is_first()) {
-    const auto sample = sample_parallel(o.train_sets.at(0), o.train_sets.at(1), o.subword_pairs);
-    console.line(fmt::format("training {} joint subwords on {} of {} pairs", o.subwords.vocab_size,
-                             sample.sentences.size() / 2, sample.pairs));
-    auto tokenizer = train_subwords(sample.sentences, o.subwords);
-    const std::span<const std::string> both(sample.sentences);
-    const auto source = both.first(both.size() / 2), target = both.last(both.size() / 2);
-    if (o.separate_vocabs) tokenizer = tokenizer.with_separate_vocabs(source, target);
-    if (o.restrict_vocab) tokenizer = tokenizer.with_restricted_vocab(source, target);
-    tokenizer.save(o.model_dir);
-  }
-  workers.barrier();
-  return SubwordTokenizer::load(o.model_dir);
+// Trains the subwords of a new run, and writes them with the flags that it keeps.
+void begin_run(const TrainOptions& o, const std::vector<std::filesystem::path>& texts,
+               TrainingConsole& console) {
+  const auto& subwords = o.subwords;
+  const auto sample = sample_parallel(texts.at(0), texts.at(1), subwords.pairs);
+  console.line(fmt::format("training {} joint subwords on {} of {} pairs",
+                           subwords.training.vocab_size, sample.sentences.size() / 2,
+                           sample.pairs));
+  auto tokenizer = train_subwords(sample.sentences, subwords.training);
+  const std::span<const std::string> both(sample.sentences);
+  const auto source = both.first(both.size() / 2), target = both.last(both.size() / 2);
+  if (subwords.separate_vocabs) tokenizer = tokenizer.with_separate_vocabs(source, target);
+  if (subwords.restrict_vocab) tokenizer = tokenizer.with_restricted_vocab(source, target);
+  tokenizer.save(o.model_dir);
+  write_lasting_flags(o.model_dir, lasting_flags(o.model, subwords));
 }
 
 // The corpus as token ids in the model folder; none where the user stopped it.
-std::optional<EncodedCorpus> make_corpus(const TrainOptions& o, const SubwordTokenizer& tokenizer,
-                                         const PairFilter& filter, const WorkerGroup& workers,
-                                         TrainingConsole& console) {
-  const auto path = o.model_dir / "training-tokens.bin";
-  if (!workers.is_first()) {
-    workers.barrier();
-    return EncodedCorpus{TokenFile(path), {}};
-  }
+std::optional<EncodedCorpus> make_corpus(const std::vector<std::filesystem::path>& texts,
+                                         const std::filesystem::path& path,
+                                         const SubwordTokenizer& tokenizer,
+                                         const PairFilter& filter, TrainingConsole& console) {
   constexpr int64_t kPairsBetweenLines = 1'000'000;
   int64_t told = 0;
   bool stopped = false;
@@ -165,10 +184,7 @@ std::optional<EncodedCorpus> make_corpus(const TrainOptions& o, const SubwordTok
     return !(stopped = console.is_stop_requested());
   };
   try {
-    auto corpus =
-        encode_corpus(o.train_sets.at(0), o.train_sets.at(1), tokenizer, path, filter, progress);
-    workers.barrier();
-    return corpus;
+    return encode_corpus(texts.at(0), texts.at(1), tokenizer, path, filter, progress);
   } catch (const c10::Error&) {
     if (stopped) return std::nullopt;
     throw;
@@ -192,25 +208,55 @@ int train(TrainOptions& o) {
     console.line(
         "--precision bf16: this processor has no products of bfloat16, fp32 is faster on it");
   }
-  const auto valid =
-      o.valid_sets.empty() ? ParallelText{} : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
+  o.trainer.validate();
+  // Only the first process reads texts, and writes.
+  const bool first = workers.is_first();
+  if (first) check_texts(o.train_sets);
+  const auto valid = o.valid_sets.empty() || !first
+                         ? ParallelText{}
+                         : read_parallel(o.valid_sets.at(0), o.valid_sets.at(1));
+  std::optional<FolderLock> lock;
+  if (first) lock.emplace(o.model_dir);
 
   const bool resume = o.trainer.reload && has_snapshot(o.model_dir);
-  TORCH_CHECK_VALUE(resume || o.trainer.bpe_dropout == 0 || o.subwords.model == SubwordModel::kBpe,
-                    "--bpe-dropout: expected --subword-model bpe, got unigram");
+  TORCH_CHECK_VALUE(
+      resume || o.trainer.bpe_dropout == 0 || o.subwords.training.model == SubwordModel::kBpe,
+      "--bpe-dropout: expected --subword-model bpe, got unigram");
+  if (resume && first) check_lasting_flags(o.model_dir, lasting_flags(o.model, o.subwords));
   workers.barrier();  // nobody writes before all have looked
-  const auto tokenizer = make_tokenizer(o, resume, workers, console);
+
+  // A run that goes on reads its texts once.
+  std::optional<RereadableTexts> copies;
+  auto texts = o.train_sets;
+  if (!resume && first) {
+    copies.emplace(
+        texts, o.model_dir, [&](const std::string& text) { console.line(text); },
+        [&] { return console.is_stop_requested(); });
+    texts = copies->paths();
+  }
+  const auto stop = [&] {
+    console.line("interrupted before training: the same command starts again");
+    return EXIT_SUCCESS;
+  };
+  if (first && console.is_stop_requested()) return stop();  // a copy may have been cut short
+  if (!resume && first) begin_run(o, texts, console);
+  workers.barrier();
+  const auto tokenizer = SubwordTokenizer::load(o.model_dir);
   torch::manual_seed(o.trainer.seed);
   auto model = make_model(o.model, tokenizer);
   int64_t parameters = 0;
   for (const auto& parameter : model->module().parameters()) parameters += parameter.numel();
-  if (!resume && workers.is_first()) save_model(o.model_dir, *model);
+  if (!resume && first) save_model(o.model_dir, *model);
 
-  const auto corpus = make_corpus(o, tokenizer, filter_for(*model, o.trainer), workers, console);
-  if (!corpus) {
-    console.line("interrupted before training: the same command starts again");
-    return EXIT_SUCCESS;
+  const auto tokens = o.model_dir / "training-tokens.bin";
+  std::optional<EncodedCorpus> corpus;
+  if (first) {
+    corpus = make_corpus(texts, tokens, tokenizer, filter_for(*model, o.trainer), console);
+    if (!corpus) return stop();
   }
+  workers.barrier();
+  if (!first) corpus = EncodedCorpus{TokenFile(tokens), {}};
+  copies.reset();
   console.line(
       fmt::format("{} training pairs, {} validation pairs", corpus->file.size(), valid.size()));
   console.line(fmt::format(
@@ -242,30 +288,27 @@ Command add_train(CLI::App& app) {
       ->required();
   app.add_option("--valid-sets", o.valid_sets, "The same for validation")->expected(2);
   add_model_choice(app, o.model);
-  app.add_option("--vocab-size", o.subwords.vocab_size, "Joint subwords, special tokens counted")
-      ->capture_default_str();
+  // The fewest are </s>, <unk>, <pad> and one character.
+  add_number(app, "--vocab-size", o.subwords.training.vocab_size, {.least = 4, .most = 10'000'000},
+             "Joint subwords, special tokens counted");
   add_choice(
-      app, "--subword-model", o.subwords.model,
+      app, "--subword-model", o.subwords.training.model,
       Choices<SubwordModel>{{"unigram", SubwordModel::kUnigram}, {"bpe", SubwordModel::kBpe}},
       "How subwords are chosen");
-  app.add_flag("!--subword-mix-scripts", o.subwords.split_by_unicode_script,
+  app.add_flag("!--subword-mix-scripts", o.subwords.training.split_by_unicode_script,
                "Letters and marks in one piece, for text in words already (&apos;)");
   auto* separate = app.add_flag(
-      "--separate-vocabs", o.separate_vocabs,
+      "--separate-vocabs", o.subwords.separate_vocabs,
       "A vocabulary for each side, of the joint subwords in its text: a smaller output layer");
-  app.add_flag("--restrict-vocab", o.restrict_vocab,
+  app.add_flag("--restrict-vocab", o.subwords.restrict_vocab,
                "One vocabulary, of the joint subwords in the texts, and an output layer of the "
                "target's: smaller, with one table of embeddings for both sides")
       ->excludes(separate);
-  app.add_option("--subword-pairs", o.subword_pairs,
-                 "Pairs, spread over the corpus, that subwords are trained on")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_number(app, "--subword-pairs", o.subwords.pairs, {.least = 1, .most = 1'000'000'000},
+             "Pairs, spread over the corpus, that subwords are trained on");
   add_trainer_options(app, o.trainer);
-  app.add_option("--worker-timeout", o.worker_timeout,
-                 "Seconds that processes started by torchrun wait for each other")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_number(app, "--worker-timeout", o.worker_timeout, {.least = 1, .most = 1'000'000'000},
+             "Seconds that processes started by torchrun wait for each other");
   app.add_flag("!--no-reload", o.trainer.reload, "Start again even if the folder has a snapshot");
   add_machine_options(app, o.machine);
   app.add_flag("-q,--quiet", o.quiet, "No log on standard error");

@@ -5,6 +5,7 @@
 #include <deque>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -16,6 +17,8 @@
 #include "commands.h"
 #include "common/console.h"
 #include "common/machine.h"
+#include "common/number_flag.h"
+#include "common/search_flags.h"
 
 namespace attend::app {
 namespace {
@@ -130,7 +133,7 @@ std::string json_line(const TranslateOptions& o, const std::string& source,
 
 int translate(const TranslateOptions& o) {
   auto options = o.translator;
-  options.beam_size = std::max(options.beam_size, options.n_best);
+  if (options.beam_size) options.beam_size = std::max(*options.beam_size, options.n_best);
   options.attention = !o.alignment.empty();
   const auto device = prepare_machine(o.machine);
   const auto translator = Translator::load(o.model_dir, options, device);
@@ -180,32 +183,25 @@ Command add_translate(CLI::App& app) {
       ->required();
   app.add_option("-i,--input", o.input, "Text, a sentence a line; default: standard input");
   app.add_option("-o,--output", o.output, "Translations; default: standard output");
-  app.add_option("-b,--beam-size", o.translator.beam_size, "Hypotheses kept; 1: greedy")
-      ->capture_default_str();
-  app.add_option("-n,--normalize", o.translator.length_penalty,
-                 "Divide scores by length to this power")
-      ->capture_default_str();
-  app.add_option_function<int64_t>(
-         "--n-best",
-         [&o](int64_t n) {
-           o.translator.n_best = n;
-           o.n_best_format = true;
-         },
-         "Print so many translations of each line: number ||| text ||| F0= log-probability ||| "
-         "score")
-      ->check(CLI::PositiveNumber);
+  add_search_options(app, o.translator);
+  auto* n_best = add_number(
+      app, "--n-best", o.translator.n_best, kBeamSizes,
+      "Print so many translations of each line: number ||| text ||| F0= log-probability ||| score");
   app.add_option("--alignment", o.alignment, "Append word alignments: hard (0-0 1-2) or soft")
       ->check(CLI::IsMember({"hard", "soft"}));
   app.add_flag("--score", o.score, "Append ||| F0= log-probability ||| score");
   app.add_flag("--json", o.json, "One JSON object a line");
-  app.add_option("--max-length-factor", o.translator.max_length_factor,
-                 "Target tokens allowed for each source token")
-      ->capture_default_str();
-  app.add_option("--mini-batch", o.mini_batch, "Lines translated at a time, where so many wait")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  constexpr double kMostFactor = 1e6;
+  add_number(app, "--max-length-factor", o.translator.max_length_factor,
+             {.least = 0, .most = kMostFactor}, "Target tokens allowed for each source token");
+  constexpr size_t kMostLines = 1'000'000;
+  add_number(app, "--mini-batch", o.mini_batch, {.least = 1, .most = kMostLines},
+             "Lines translated at a time, where so many wait");
   add_machine_options(app, o.machine);
-  return [options] { return translate(*options); };
+  return [options, n_best] {
+    options->n_best_format = n_best->count() > 0;
+    return translate(*options);
+  };
 }
 
 }  // namespace attend::app

@@ -10,6 +10,7 @@
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/modules/multi_head_attention.h"
+#include "attend/translation/tokenizer_fit.h"
 #include "chapters.h"
 #include "common/model_attention.h"
 #include "trained_models.h"
@@ -132,7 +133,7 @@ void self_and_cross(Notebook& book, torch::Device device) {
 void trace(Notebook& book, torch::Device device) {
   const auto folder = trained_translator(book.folder(), device);
   const auto model = load_seq2seq(folder);
-  const auto tokenizer = SubwordTokenizer::load(folder);
+  const auto tokenizer = load_tokenizer_of(*model, folder);
   const torch::InferenceMode inference;
   const auto source = tokenizer.source_subwords(kCat);
   std::vector<int64_t> ids;
@@ -347,8 +348,10 @@ void generation(Notebook& book, torch::Device device) {
   std::string text;
   for (const double temperature : {0.5, 1.0}) {
     text += fmt::format("temperature {}:\n", temperature);
-    for (const auto& drawn :
-         sample(*model, begin, {.temperature = temperature, .max_new_tokens = 60})) {
+    for (const auto& drawn : sample(*model, begin,
+                                    {.temperature = temperature,
+                                    .max_new_tokens = 60,
+                                    .bad_words_ids = spare_tokens(*model, tokenizer)})) {
       const auto sentence = tokenizer.decode_target(drawn.tokens);
       text += fmt::format("  {} {}\n", demo_accepts_french(sentence) ? "+" : "-", sentence);
     }

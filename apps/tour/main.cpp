@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "chapters.h"
+#include "common/version.h"
 
 namespace attend::app {
 namespace {
@@ -47,6 +48,7 @@ int tour(const std::vector<std::string>& wanted, const std::filesystem::path& fo
 
 int run(int argc, char** argv) {
   CLI::App app("Walks through attention with computed numbers.", "attend-tour");
+  add_version_flag(app);
   std::vector<std::string> wanted;
   std::filesystem::path folder = "tour";
   bool list = false;

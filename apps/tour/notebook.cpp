@@ -33,7 +33,8 @@ body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; color: var(--text); ba
        font: 1.05rem/1.55 system-ui, "DejaVu Sans", sans-serif; }
 h1, h2 { line-height: 1.2; text-wrap: balance; }
 h2 { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-nav ol { columns: 18rem; padding-left: 1.4rem; }
+nav ol { columns: 18rem; column-gap: 1.5rem; padding: 0; }
+nav li { margin-left: 2.2rem; break-inside: avoid; }
 a { color: inherit; }
 pre { overflow-x: auto; padding: .8rem 1rem; border: 1px solid var(--line); border-radius: .4rem;
       font: .9rem/1.45 "DejaVu Sans Mono", ui-monospace, monospace; }

@@ -10,6 +10,7 @@
 #include "attend/text/subword_training.h"
 #include "attend/training/adam.h"
 #include "attend/training/schedule.h"
+#include "attend/translation/tokenizer_fit.h"
 #include "common/demo_training.h"
 
 namespace attend::app {
@@ -41,7 +42,7 @@ std::pair<CausalLM, SubwordTokenizer> trained_writer(const fs::path& tour, torch
   if (is_trained(folder)) {
     auto model = load_causal_lm(folder);
     model->to(device);
-    return {model, SubwordTokenizer::load(folder)};
+    return {model, load_tokenizer_of(*model, folder)};
   }
   constexpr int64_t kUpdates = 2500, kTokens = 1536, kReports = 10;
   std::cerr << "training the writer, about five minutes on two cores; once only\n";

@@ -4,16 +4,23 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "attend/checkpoint/file_error.h"
 #include "attend/viz/heatmap.h"
 #include "common/machine.h"
 #include "common/model_attention.h"
+#include "common/number_flag.h"
 #include "common/terminal.h"
+#include "common/version.h"
 #include "detail/atomic_file.h"
 
 namespace attend::app {
 namespace {
+
+constexpr auto kHead = "--head", kMean = "mean";
+// Of layers and heads; how many there are, the model says.
+constexpr NumberRange<int64_t> kIndices{.least = -1000, .most = 1000};
 
 struct VisualizeOptions {
   AttentionRequest request;
@@ -21,9 +28,10 @@ struct VisualizeOptions {
   std::vector<std::string> text;
   std::filesystem::path output;
   std::string format = "html";
-  std::string view;    // default: the last one, which is cross-attention in a translator
-  int64_t layer = -1;  // counts from 0, or from the end
-  std::string head;    // a number, "mean", or empty for all of them
+  std::string view;             // default: the last one, which is cross-attention in a translator
+  int64_t layer = -1;           // counts from 0, or from the end
+  std::optional<int64_t> head;  // counts alike; none: all of them, or
+  bool mean_of_heads = false;   // their mean
   MachineOptions machine;
 };
 
@@ -63,13 +71,10 @@ HeatmapGrid picture(const AttentionPage& page, const VisualizeOptions& o) {
     panel.options.maximum = 1.0;
     grid.panels.push_back(std::move(panel));
   };
-  if (o.head == "mean") {
+  if (o.mean_of_heads) {
     add(weights.mean(0), "mean over the heads");
-  } else if (!o.head.empty()) {
-    int64_t head = 0;
-    TORCH_CHECK_VALUE(CLI::detail::lexical_cast(o.head, head),
-                      "--head: expected a number or mean, got ", o.head);
-    head = index_of("--head", head, weights.size(0));
+  } else if (o.head) {
+    const auto head = index_of(kHead, *o.head, weights.size(0));
     add(weights[head], fmt::format("head {}", head));
   } else {
     for (int64_t h = 0; h < weights.size(0); ++h) add(weights[h], fmt::format("head {}", h));
@@ -120,6 +125,7 @@ int visualize(VisualizeOptions& o) {
 
 int run(int argc, char** argv) {
   CLI::App app("Shows the attention of a model on a text.", "attend-visualize");
+  add_version_flag(app);
   VisualizeOptions o;
   app.add_option("text", o.text, "The text; default: all of standard input");
   app.add_option("-m,--model-dir", o.request.model_dir,
@@ -139,13 +145,18 @@ int run(int argc, char** argv) {
   app.add_option(
       "--view", o.view,
       "Of pictures: encoder, decoder or cross; self of a causal model; default: the last");
-  app.add_option("--layer", o.layer, "Of pictures: from 0, or from the end with -1 the last")
-      ->capture_default_str();
-  app.add_option("--head", o.head,
-                 "Of pictures: a number from 0, or mean; default: all, side by side");
-  app.add_option("-b,--beam-size", o.request.beam_size, "Hypotheses kept by the search; 1: greedy")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_number(app, "--layer", o.layer, kIndices,
+             "Of pictures: from 0, or from the end with -1 the last");
+  app.add_option_function<std::string>(
+         kHead,
+         [&o](const std::string& text) {
+           o.mean_of_heads = text == kMean;
+           if (!o.mean_of_heads) o.head = parse_number(kHead, text, kIndices, kMean);
+         },
+         "Of pictures: a number from 0, or mean; default: all, side by side")
+      ->type_name("INT|mean");
+  add_number(app, "-b,--beam-size", o.request.beam_size, kBeamSizes,
+             "Hypotheses kept by the search; 1: greedy");
   add_machine_options(app, o.machine);
   app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
     return std::string("attend-visualize: ") + error.what() + "\nRun with --help for the flags.\n";

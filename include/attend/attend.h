@@ -1,6 +1,7 @@
 #pragma once
 
 // Everything of attend::attend in one include.
+#include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/checkpoint/safetensors.h"
 #include "attend/decoding/alignment.h"

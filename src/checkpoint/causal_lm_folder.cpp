@@ -1,4 +1,5 @@
 // Folders of decoder-only language models, in one of several forms.
+#include <algorithm>
 #include <array>
 
 #include "attend/checkpoint/model_folder.h"
@@ -37,15 +38,24 @@ std::array<detail::CausalLMForm, 3> causal_lm_forms() {
 
 }  // namespace
 
+bool is_causal_lm(const std::string& model_type) {
+  return std::ranges::any_of(causal_lm_forms(), [&](const detail::CausalLMForm& form) {
+    return form.model_type == model_type;
+  });
+}
+
 void save_model(const fs::path& folder, CausalLMImpl& model) {
   const auto& o = model.options;
   for (const auto& form : causal_lm_forms()) {
     if (!form.holds(o)) continue;
-    detail::write_folder(
-        folder,
-        {{"config.json", form.config(o)},
-         {"generation_config.json", {{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}}}},
-        detail::to_theirs(detail::named_weights(model), form.mappings(o)));
+    nlohmann::json generation{{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}};
+    // Decoding here never chooses the start of a text.
+    if (o.bos_id() != o.eos_id()) {
+      generation["bad_words_ids"] = nlohmann::json::array({nlohmann::json::array({o.bos_id()})});
+    }
+    detail::write_folder(folder,
+                         {{"config.json", form.config(o)}, {"generation_config.json", generation}},
+                         detail::to_theirs(detail::named_weights(model), form.mappings(o)));
     return;
   }
 }

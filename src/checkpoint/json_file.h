@@ -21,17 +21,11 @@ class JsonFile {
  public:
   explicit JsonFile(std::filesystem::path path) : path_(std::move(path)) {
     std::error_code ignored;
-    const auto status = std::filesystem::status(path_, ignored);
-    if (!std::filesystem::exists(status)) {
+    if (std::filesystem::status(path_, ignored).type() == std::filesystem::file_type::not_found) {
       throw FileError(path_, "cannot open: expected a model folder's JSON file");
     }
-    // A pipe without a writer would be waited for. What may not be looked at is not known yet.
-    if (!std::filesystem::is_regular_file(status) &&
-        status.type() != std::filesystem::file_type::unknown) {
-      throw FileError(path_, "expected a regular file, got a folder or a special file");
-    }
     try {
-      value_ = nlohmann::json::parse(read_file(path_));
+      value_ = nlohmann::json::parse(read_regular_file(path_));
     } catch (const nlohmann::json::exception& error) {
       throw FileError(path_, "expected JSON, got " + excerpt(error.what()));
     }

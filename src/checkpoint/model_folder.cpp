@@ -56,15 +56,19 @@ torch::Tensor without_padding(const fs::path& weights, const torch::Tensor& bias
   return bias.narrow(1, 0, target_vocab);
 }
 
-// What HF's generation needs; decoding here reads the same ids from config.json.
+// With which HF's generate answers as Translator does. Decoding here reads the ids from config.json.
 json generation_config(int64_t start, int64_t eos, int64_t pad, int64_t max_length) {
-  return {{"bad_words_ids", json::array({json::array({pad})})},
+  auto never_chosen = json::array({json::array({pad})});
+  if (start != pad && start != eos) never_chosen.push_back(json::array({start}));
+  return {{"bad_words_ids", never_chosen},
           {"bos_token_id", eos},
           {"decoder_start_token_id", start},
+          {"early_stopping", false},
           {"eos_token_id", eos},
           {"forced_eos_token_id", eos},
+          {"length_penalty", 1.0},
           {"max_length", max_length},
-          {"num_beams", 1},
+          {"num_beams", 5},
           {"pad_token_id", pad}};
 }
 

@@ -304,7 +304,7 @@ SafetensorsReader& SafetensorsReader::operator=(SafetensorsReader&&) noexcept = 
 
 torch::Tensor SafetensorsReader::read(const std::string& name) const {
   const auto& info = tensors_.at(name);
-  auto tensor = torch::empty(info.shape, info.dtype);
+  auto tensor = torch::empty(info.shape, torch::TensorOptions(torch::kCPU).dtype(info.dtype));
   if (info.end == info.begin) return tensor;
   file_->read(data_start_ + info.begin, tensor.mutable_data_ptr(), info.end - info.begin);
   if (info.dtype == at::kBool) {

@@ -63,8 +63,11 @@ bool same_numbers(const torch::Tensor& a, const torch::Tensor& b) {
 // A value of a tensor that no weight may have, as text; empty where there is none.
 std::string broken_value(const torch::Tensor& tensor, bool may_exclude) {
   if (tensor.numel() == 0) return {};
-  // In float32, as the model will hold it. The least and the largest are NaN where any value is.
-  const auto [least, largest] = torch::aminmax(tensor.to(at::kFloat));
+  // As float32, which the model will hold; the 16-bit types lie within it. The least and the largest
+  // are NaN where any value is.
+  const auto type = tensor.scalar_type();
+  const bool fits = type == at::kHalf || type == at::kBFloat16;
+  const auto [least, largest] = torch::aminmax(fits ? tensor : tensor.to(at::kFloat));
   const auto low = least.item<double>(), high = largest.item<double>();
   if (std::isnan(low) || std::isnan(high)) return "NaN";
   if (std::isinf(high)) return high > 0.0 ? "infinity" : "-infinity alone";

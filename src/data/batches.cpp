@@ -45,7 +45,7 @@ torch::Tensor padded(const std::vector<std::vector<int64_t>>& rows, int64_t pad_
   size_t longest = 0;
   for (const auto& row : rows) longest = std::max(longest, row.size());
   auto result = torch::full({static_cast<int64_t>(rows.size()), static_cast<int64_t>(longest)},
-                            pad_id, torch::kLong);
+                            pad_id, torch::TensorOptions(torch::kCPU).dtype(torch::kLong));
   auto* out = result.mutable_data_ptr<int64_t>();
   for (size_t i = 0; i < rows.size(); ++i) std::ranges::copy(rows[i], out + i * longest);
   return result;

@@ -116,7 +116,11 @@ EncodedCorpus encode_corpus(const fs::path& source_path, const fs::path& target_
   constexpr size_t kPairsAtATime = 8192;
   filter.validate();
   const auto made_of = recipe(source_path, target_path, tokenizer, filter);
-  if (auto before = made_before(path, made_of)) return std::move(*before);
+  // What a pipe gives is known once it is read.
+  const bool are_files = fs::is_regular_file(source_path) && fs::is_regular_file(target_path);
+  if (are_files) {
+    if (auto before = made_before(path, made_of)) return std::move(*before);
+  }
 
   ParallelReader reader(source_path, target_path);
   TokenFileWriter writer(path);

@@ -66,7 +66,7 @@ TokenFile::TokenFile(std::filesystem::path path) : path_(std::move(path)) {
   if (!is_magic(footer.magic)) fail("expected a whole token file, got one that was cut off");
   const uint64_t room = size - kMagic.size() - sizeof(footer);
   if (footer.note_size > room || footer.blocks > (room - footer.note_size) / sizeof(uint64_t) ||
-      footer.blocks != (footer.pairs + kBlockPairs - 1) / kBlockPairs) {
+      footer.blocks != footer.pairs / kBlockPairs + (footer.pairs % kBlockPairs > 0 ? 1 : 0)) {
     fail("expected a whole token file, got one whose numbers do not fit together");
   }
   const uint64_t index_size = footer.blocks * sizeof(uint64_t);

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <utility>
 
+#include "decoding/step_tokens.h"
 #include "detail/check.h"
 
 namespace attend {
@@ -28,8 +29,8 @@ struct Live {
 };
 
 struct Sentence {
-  size_t index;       // in the caller's batch
-  size_t max_length;  // tokens, the end token included
+  size_t index;   // in the caller's batch
+  int64_t limit;  // tokens, the end token included
   std::vector<Live> beam;
 };
 
@@ -39,206 +40,345 @@ struct Candidate {
   double log_probability;
 };
 
+// A hypothesis that grows no more.
+struct Finished {
+  int node;  // its last token, but for the end token
+  double log_probability, score;
+  bool ended;
+  size_t step;  // that chose the end token, and the row it was chosen from
+  int64_t row;
+};
+
 class Search {
  public:
-  Search(IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options)
-      : model_(model), options_(options), special_(model.special_tokens()), source_(source) {}
-
+  Search(IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options);
   std::vector<std::vector<Hypothesis>> run(const AttentionMask& source_mask);
 
  private:
-  // The best continuations of every row, on the host: [N, 2K] log-probabilities and tokens.
-  struct Step {
-    torch::Tensor log_probabilities, tokens;  // double and long, on the CPU
-    torch::Tensor end_log_probabilities;      // [N] double
-  };
-  Step advance(const torch::Tensor& tokens, DecoderState& state);
-  std::vector<Candidate> candidates(const Sentence& sentence, int64_t first_row, const Step& step,
-                                    bool at_limit) const;
-  void finish(const Sentence& sentence, const Candidate& candidate, int64_t row);
+  std::vector<Sentence> sentences(const DecoderState& state) const;
+  std::vector<double> source_lengths() const;
+  detail::StepTokens advance(const torch::Tensor& tokens, DecoderState& state);
+  std::vector<Candidate> candidates(const Sentence& sentence, int64_t first_row,
+                                    const detail::StepTokens& step) const;
+  Sentence grow(const Sentence& sentence, int64_t first_row, const detail::StepTokens& step);
+  bool finish(const Sentence& sentence, const Candidate& candidate, int64_t row);
+  bool is_done(const Sentence& grown) const;
+  torch::Tensor go_on(std::vector<Sentence>& next, const std::vector<int64_t>& kept,
+                      bool all_remain, DecoderState& state) const;
+  std::vector<std::vector<Hypothesis>> results() const;
+  Hypothesis hypothesis(const Finished& finished, std::vector<int64_t>& attention_rows) const;
+  void add_attention(std::vector<std::vector<Hypothesis>>& results,
+                     const std::vector<int64_t>& rows) const;
+  double score(double log_probability, int64_t length) const {
+    return log_probability / std::pow(static_cast<double>(length), options_.length_penalty);
+  }
 
   IncrementalModel& model_;
   const BeamSearchOptions& options_;
   const SpecialTokenIds special_;
   const torch::Tensor& source_;
+  const size_t beam_;
+  torch::Tensor forbidden_;  // ids, on the device
   std::vector<Node> nodes_;
-  std::vector<torch::Tensor> attention_;  // of each step: [N, S] on the CPU
+  std::vector<torch::Tensor> attention_;  // of each step: [N, S]
+  std::vector<int64_t> first_rows_;       // of each step: the rows of all steps before it
   size_t step_ = 0;
-  std::vector<std::vector<Hypothesis>> results_;
+  std::vector<std::vector<Finished>> finished_;  // of each sentence, best first
 };
 
-Search::Step Search::advance(const torch::Tensor& tokens, DecoderState& state) {
-  auto output = model_.step(tokens, state, options_.attention);
-  if (options_.attention) attention_.push_back(output.alignment.to(torch::kCPU, torch::kFloat));
-  auto logits = output.logits.to(torch::kFloat);  // [N, V]
-  if (special_.pad_id >= 0) logits.select(1, special_.pad_id).fill_(kImpossible);
-  if (special_.start_id != special_.eos_id) {
-    logits.select(1, special_.start_id).fill_(kImpossible);
+Search::Search(IncrementalModel& model, const torch::Tensor& source,
+               const BeamSearchOptions& options)
+    : model_(model),
+      options_(options),
+      special_(model.special_tokens()),
+      source_(source),
+      beam_(static_cast<size_t>(options.beam_size)) {}
+
+// Real tokens of each source, where the limit depends on them.
+std::vector<double> Search::source_lengths() const {
+  const auto batch = source_.size(0);
+  std::vector<double> lengths(static_cast<size_t>(batch), static_cast<double>(source_.size(1)));
+  if (special_.pad_id < 0 || options_.max_length_factor == 0.0) return lengths;
+  const auto counts = source_.ne(special_.pad_id).sum(1).to(torch::kCPU);
+  const auto* data = counts.const_data_ptr<int64_t>();
+  std::copy(data, data + batch, lengths.begin());
+  return lengths;
+}
+
+// All of them, each with one hypothesis at first: K equal ones would stay equal.
+std::vector<Sentence> Search::sentences(const DecoderState& state) const {
+  auto room = model_.max_target_length() - state.position();
+  TORCH_CHECK_VALUE(room >= 1, kBeamSearch, ": expected a source that leaves room for tokens, got ",
+                    source_.size(1), " tokens of at most ", model_.max_target_length());
+  if (options_.max_length) {
+    const auto fed_first = state.position() + 1;
+    TORCH_CHECK_VALUE(*options_.max_length > fed_first, kBeamSearch,
+                      ": expected max_length above the ", fed_first,
+                      " tokens that are fed first, got ", *options_.max_length);
+    room = std::min(room, *options_.max_length - fed_first);
   }
+  room = std::min(room, options_.max_new_tokens.value_or(room));
+  std::vector<Sentence> all;
+  for (const auto length : source_lengths()) {
+    // Compared as doubles: a product beyond int64 has no integer. Infinity times no token is NaN.
+    const auto allowed = (length > 0 ? options_.max_length_factor * length : 0.0) +
+                         static_cast<double>(options_.max_length_extra);
+    const auto limit = allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room;
+    all.push_back({all.size(), limit, {Live{}}});
+  }
+  return all;
+}
+
+// The best continuations of every row: at least the 2K best of each sentence are among them.
+detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& state) {
+  auto output = model_.step(tokens, state, options_.attention);
+  if (options_.attention) {
+    first_rows_.push_back(attention_.empty() ? 0 : first_rows_.back() + attention_.back().size(0));
+    attention_.push_back(output.alignment.to(torch::kFloat));
+  }
+  auto logits = output.logits.to(torch::kFloat);  // [N, V]
+  const auto vocab = logits.size(1);
+  if (step_ == 0) {
+    forbidden_ = detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
+  }
+  if (options_.renormalize_logits) detail::forbid(logits, forbidden_);
   const auto normaliser = logits.logsumexp(1, /*keepdim=*/true);  // [N, 1]
-  // 2K are enough: at most K of them, one for each row of the beam, can be end tokens.
-  const auto count = std::min(2 * options_.beam_size, logits.size(1));
-  const auto [best, best_tokens] = logits.topk(count, 1);
-  return {(best - normaliser).to(torch::kCPU, torch::kDouble), best_tokens.to(torch::kCPU),
-          (logits.narrow(1, special_.eos_id, 1) - normaliser)
-              .squeeze(1)
-              .to(torch::kCPU, torch::kDouble)};
+  if (!options_.renormalize_logits) detail::forbid(logits, forbidden_);
+  const auto [best, best_tokens] =
+      logits.topk(options_.beam_size < vocab / 2 ? 2 * options_.beam_size : vocab, 1);
+  return {best - normaliser, best_tokens};
 }
 
 std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t first_row,
-                                          const Step& step, bool at_limit) const {
+                                          const detail::StepTokens& step) const {
+  const bool forced = options_.forced_eos && static_cast<int64_t>(step_) + 1 == sentence.limit;
   std::vector<Candidate> all;
-  const auto values = step.log_probabilities.accessor<double, 2>();
-  const auto tokens = step.tokens.accessor<int64_t, 2>();
-  const auto ends = step.end_log_probabilities.accessor<double, 1>();
   for (size_t k = 0; k < sentence.beam.size(); ++k) {
     const auto row = first_row + static_cast<int64_t>(k);
     const double so_far = sentence.beam[k].log_probability;
     if (so_far == kImpossible) continue;
-    if (at_limit) {
-      all.push_back({k, special_.eos_id, so_far + ends[row]});
+    // NaN is greater than all numbers to topk, so that the first column shows it.
+    TORCH_CHECK(!std::isnan(step.number(row, 0)), kBeamSearch,
+                ": expected logits without NaN, got NaN in step ", step_, " of sentence ",
+                sentence.index);
+    if (forced) {
+      all.push_back({k, special_.eos_id, so_far});
       continue;
     }
-    for (int64_t c = 0; c < values.size(1); ++c) {
-      all.push_back({k, tokens[row][c], so_far + values[row][c]});
+    for (int64_t c = 0; c < step.columns(); ++c) {
+      const auto log_probability = so_far + step.number(row, c);
+      if (log_probability == kImpossible) break;  // and so are those after it
+      all.push_back({k, step.token(row, c), log_probability});
     }
   }
   std::ranges::stable_sort(all, std::ranges::greater{}, &Candidate::log_probability);
   return all;
 }
 
-void Search::finish(const Sentence& sentence, const Candidate& candidate, int64_t row) {
-  Hypothesis result;
-  std::vector<torch::Tensor> attention;
-  if (options_.attention) attention.push_back(attention_[step_][row]);
-  for (int at = sentence.beam[candidate.parent].node; at != kNoParent;) {
-    const auto& node = nodes_[static_cast<size_t>(at)];
-    result.tokens.push_back(node.token);
-    if (options_.attention) attention.push_back(attention_[node.step][node.row]);
-    at = node.parent;
+// Says whether the hypothesis is among the best that grow no more.
+bool Search::finish(const Sentence& sentence, const Candidate& candidate, int64_t row) {
+  Finished one{.node = sentence.beam[candidate.parent].node,
+               .log_probability = candidate.log_probability,
+               .score = score(candidate.log_probability, static_cast<int64_t>(step_) + 1),
+               .ended = candidate.token == special_.eos_id,
+               .step = step_,
+               .row = row};
+  auto& best = finished_[sentence.index];
+  const auto place =
+      std::ranges::upper_bound(best, one.score, std::ranges::greater{}, &Finished::score);
+  if (place - best.begin() == static_cast<std::ptrdiff_t>(beam_)) return false;
+  if (!one.ended) {
+    nodes_.push_back({candidate.token, one.node, step_, row});
+    one.node = static_cast<int>(nodes_.size()) - 1;
   }
-  std::ranges::reverse(result.tokens);
-  if (options_.attention) {
-    std::ranges::reverse(attention);
-    result.attention = torch::stack(attention);
+  best.insert(place, one);
+  if (best.size() > beam_) best.pop_back();
+  return true;
+}
+
+// The sentence with a token more.
+Sentence Search::grow(const Sentence& sentence, int64_t first_row, const detail::StepTokens& step) {
+  const bool at_limit = static_cast<int64_t>(step_) + 1 == sentence.limit;
+  Sentence grown{sentence.index, sentence.limit, {}};
+  size_t rank = 0;
+  BeamStep seen{.sentence = sentence.index, .step = step_};
+  for (const auto& candidate : candidates(sentence, first_row, step)) {
+    const auto row = first_row + static_cast<int64_t>(candidate.parent);
+    auto fate = BeamCandidate::kDropped;
+    if (at_limit || candidate.token == special_.eos_id) {
+      // An end below the K best would push a better unfinished hypothesis out.
+      if (rank < beam_ && finish(sentence, candidate, row)) fate = BeamCandidate::kFinished;
+    } else if (grown.beam.size() < beam_) {
+      fate = BeamCandidate::kKept;
+      nodes_.push_back({candidate.token, sentence.beam[candidate.parent].node, step_, row});
+      grown.beam.push_back({static_cast<int>(nodes_.size()) - 1, candidate.log_probability});
+    }
+    ++rank;
+    if (options_.on_step) {
+      seen.candidates.push_back(
+          {candidate.parent, candidate.token, candidate.log_probability, fate});
+    }
   }
-  result.log_probability = candidate.log_probability;
-  const auto length = static_cast<double>(result.tokens.size() + 1);
-  result.score = candidate.log_probability / std::pow(length, options_.length_penalty);
-  results_[sentence.index].push_back(std::move(result));
+  TORCH_CHECK(rank > 0 || !finished_[sentence.index].empty(), kBeamSearch,
+              ": expected a token that may be chosen, got probability 0 for all in step ", step_,
+              " of sentence ", sentence.index);
+  if (options_.on_step) options_.on_step(seen);
+  return grown;
+}
+
+// Whether a sentence needs no further step.
+bool Search::is_done(const Sentence& grown) const {
+  const auto& finished = finished_[grown.index];
+  if (grown.beam.empty()) return true;
+  if (finished.size() < beam_) return false;
+  if (options_.early_stopping == EarlyStopping::kTrue || beam_ == 1) return true;
+  const bool at_its_longest =
+      options_.early_stopping == EarlyStopping::kNever && options_.length_penalty > 0;
+  const auto length = at_its_longest ? grown.limit : static_cast<int64_t>(step_) + 1;
+  return score(grown.beam.front().log_probability, length) <= finished.back().score;
+}
+
+// Brings the state to the rows of the next step and returns what to feed them. `kept`: the places
+// that its sentences had before.
+torch::Tensor Search::go_on(std::vector<Sentence>& next, const std::vector<int64_t>& kept,
+                            bool all_remain, DecoderState& state) const {
+  // The rows of a sentence must be as many as its neighbours': fill up with impossible ones.
+  size_t width = 0;
+  for (const auto& sentence : next) width = std::max(width, sentence.beam.size());
+  std::vector<int64_t> tokens, rows;
+  for (auto& sentence : next) {
+    sentence.beam.resize(width, {sentence.beam.front().node, kImpossible});
+    for (const auto& live : sentence.beam) {
+      const auto& node = nodes_[static_cast<size_t>(live.node)];
+      tokens.push_back(node.token);
+      rows.push_back(node.row);
+    }
+  }
+  // One copy to the device: tokens, rows, sentences.
+  const auto count = static_cast<int64_t>(rows.size());
+  auto packed = std::move(tokens);
+  packed.insert(packed.end(), rows.begin(), rows.end());
+  packed.insert(packed.end(), kept.begin(), kept.end());
+  const auto ids = torch::tensor(packed, torch::kLong).to(source_.device());
+  bool in_place = all_remain;
+  for (int64_t i = 0; i < count && in_place; ++i) in_place = rows[static_cast<size_t>(i)] == i;
+  if (!in_place) {
+    state.reorder(
+        ids.narrow(0, count, count),
+        all_remain ? torch::Tensor() : ids.narrow(0, 2 * count, static_cast<int64_t>(kept.size())));
+  }
+  return ids.narrow(0, 0, count);
 }
 
 std::vector<std::vector<Hypothesis>> Search::run(const AttentionMask& source_mask) {
-  const auto batch = source_.size(0);
-  const auto beam = static_cast<size_t>(options_.beam_size);
-  const auto device = source_.device();
-  results_.resize(static_cast<size_t>(batch));
-  if (batch == 0) return results_;
-
+  finished_.resize(static_cast<size_t>(source_.size(0)));
+  if (source_.size(0) == 0) return {};
   const auto state = model_.start(source_, source_mask);
-  const auto longest = model_.max_target_length() - state->position();
-  TORCH_CHECK_VALUE(longest >= 1, kBeamSearch,
-                    ": expected a source that leaves room for tokens, got ", source_.size(1),
-                    " tokens of at most ", model_.max_target_length());
-  const auto lengths = source_.ne(special_.pad_id).sum(1).to(torch::kCPU);
-  std::vector<Sentence> live;
-  for (int64_t b = 0; b < batch; ++b) {
-    const auto allowed = options_.max_length_factor * lengths[b].item<double>() +
-                         static_cast<double>(options_.max_length_extra);
-    const auto limit = std::clamp(static_cast<int64_t>(allowed), int64_t{1}, longest);
-    // One hypothesis at first: K equal ones would stay equal.
-    live.push_back({static_cast<size_t>(b), static_cast<size_t>(limit), {Live{}}});
-  }
-
-  std::vector<int64_t> tokens(static_cast<size_t>(batch), special_.start_id);
-  if (const auto first = state->first_tokens(); first.defined()) {
-    const auto ids = first.to(torch::kCPU, torch::kLong).contiguous();
-    tokens.assign(ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + batch);
+  auto live = sentences(*state);
+  auto tokens = state->first_tokens();
+  if (!tokens.defined()) {
+    tokens =
+        torch::full({source_.size(0)}, special_.start_id, source_.options().dtype(torch::kLong));
   }
   for (step_ = 0; !live.empty(); ++step_) {
-    const auto step = advance(torch::tensor(tokens, torch::kLong).to(device), *state);
-
+    const auto step = advance(tokens, *state);
     std::vector<Sentence> next;
-    std::vector<int64_t> rows, sentences;
-    tokens.clear();
+    std::vector<int64_t> kept;
     int64_t first_row = 0;
     for (size_t s = 0; s < live.size(); ++s) {
-      auto& sentence = live[s];
-      const bool at_limit = step_ + 1 >= sentence.max_length;
-      Sentence grown{sentence.index, sentence.max_length, {}};
-      std::vector<std::pair<int64_t, int64_t>> chosen;  // row, token
-      size_t rank = 0;
-      BeamStep seen{.sentence = sentence.index, .step = step_};
-      for (const auto& candidate : candidates(sentence, first_row, step, at_limit)) {
-        const auto row = first_row + static_cast<int64_t>(candidate.parent);
-        auto fate = BeamCandidate::kDropped;
-        if (candidate.token == special_.eos_id) {
-          // An end below the K best would push a better unfinished hypothesis out.
-          if (rank < beam && results_[sentence.index].size() < beam) {
-            finish(sentence, candidate, row);
-            fate = BeamCandidate::kFinished;
-          }
-        } else if (grown.beam.size() < beam && candidate.log_probability != kImpossible) {
-          fate = BeamCandidate::kKept;
-          nodes_.push_back({candidate.token, sentence.beam[candidate.parent].node, step_, row});
-          grown.beam.push_back({static_cast<int>(nodes_.size()) - 1, candidate.log_probability});
-          chosen.emplace_back(row, candidate.token);
-        }
-        ++rank;
-        if (options_.on_step) {
-          seen.candidates.push_back(
-              {candidate.parent, candidate.token, candidate.log_probability, fate});
-        }
-      }
-      if (options_.on_step) options_.on_step(seen);
-      first_row += static_cast<int64_t>(sentence.beam.size());
-      if (results_[sentence.index].size() >= beam || grown.beam.empty()) continue;
-      // The rows of a sentence must be as many as its neighbours': fill up with impossible ones.
-      while (grown.beam.size() < beam) {
-        grown.beam.push_back({grown.beam.front().node, kImpossible});
-        chosen.push_back(chosen.front());
-      }
-      for (const auto& [row, token] : chosen) {
-        rows.push_back(row);
-        tokens.push_back(token);
-      }
-      sentences.push_back(static_cast<int64_t>(s));
+      auto grown = grow(live[s], first_row, step);
+      first_row += static_cast<int64_t>(live[s].beam.size());
+      if (is_done(grown)) continue;
+      kept.push_back(static_cast<int64_t>(s));
       next.push_back(std::move(grown));
     }
-    if (!next.empty()) {
-      const bool all_remain = sentences.size() == live.size();
-      std::vector<int64_t> in_place(rows.size());
-      std::iota(in_place.begin(), in_place.end(), 0);
-      if (!all_remain || rows != in_place) {
-        const auto tensor_of = [&](const std::vector<int64_t>& values) {
-          return torch::tensor(values, torch::kLong).to(device);
-        };
-        state->reorder(tensor_of(rows), all_remain ? torch::Tensor() : tensor_of(sentences));
-      }
-    }
+    if (!next.empty()) tokens = go_on(next, kept, kept.size() == live.size(), *state);
     live = std::move(next);
   }
+  return results();
+}
 
-  for (auto& hypotheses : results_) {
-    std::ranges::stable_sort(hypotheses, std::ranges::greater{}, &Hypothesis::score);
-    hypotheses.resize(std::min(hypotheses.size(), static_cast<size_t>(options_.n_best)));
+// Appends the rows of the attention of all steps that are its own, in order.
+Hypothesis Search::hypothesis(const Finished& finished,
+                              std::vector<int64_t>& attention_rows) const {
+  Hypothesis result;
+  std::vector<int64_t> rows;
+  const auto add_row = [&](size_t step, int64_t row) {
+    if (options_.attention) rows.push_back(first_rows_[step] + row);
+  };
+  if (finished.ended) add_row(finished.step, finished.row);
+  for (int at = finished.node; at != kNoParent;) {
+    const auto& node = nodes_[static_cast<size_t>(at)];
+    result.tokens.push_back(node.token);
+    add_row(node.step, node.row);
+    at = node.parent;
   }
-  return std::move(results_);
+  std::ranges::reverse(result.tokens);
+  attention_rows.insert(attention_rows.end(), rows.rbegin(), rows.rend());
+  result.log_probability = finished.log_probability;
+  result.score = finished.score;
+  result.ended = finished.ended;
+  return result;
+}
+
+std::vector<std::vector<Hypothesis>> Search::results() const {
+  std::vector<std::vector<Hypothesis>> all;
+  std::vector<int64_t> attention_rows;
+  for (const auto& finished : finished_) {
+    const auto count = std::min(finished.size(), static_cast<size_t>(options_.n_best));
+    auto& of_sentence = all.emplace_back();
+    for (size_t n = 0; n < count; ++n) {
+      of_sentence.push_back(hypothesis(finished[n], attention_rows));
+    }
+  }
+  if (options_.attention) add_attention(all, attention_rows);
+  return all;
+}
+
+// rows: those of all hypotheses, one after the other, among the rows of all steps.
+void Search::add_attention(std::vector<std::vector<Hypothesis>>& results,
+                           const std::vector<int64_t>& rows) const {
+  // A model that attends to its own tokens has more of them in every step.
+  const auto width = attention_.back().size(1);
+  std::vector<torch::Tensor> steps;
+  for (const auto& step : attention_) {
+    steps.push_back(step.size(1) == width
+                        ? step
+                        : torch::constant_pad_nd(step, {0, width - step.size(1)}, 0.0));
+  }
+  const auto index = torch::tensor(rows, torch::kLong).to(attention_.back().device());
+  const auto attention = torch::cat(steps).index_select(0, index).to(torch::kCPU);
+  int64_t first = 0;
+  for (auto& hypotheses : results) {
+    for (auto& one : hypotheses) {
+      const auto count = static_cast<int64_t>(one.tokens.size()) + (one.ended ? 1 : 0);
+      one.attention = attention.narrow(0, first, count).clone();
+      first += count;
+    }
+  }
 }
 
 }  // namespace
+
+void BeamSearchOptions::validate() const {
+  detail::check_positive(kBeamSearch, "beam_size", beam_size);
+  TORCH_CHECK_VALUE(n_best >= 1 && n_best <= beam_size, kBeamSearch,
+                    ": expected 1 <= n_best <= beam_size ", beam_size, ", got ", n_best);
+  TORCH_CHECK_VALUE(std::isfinite(length_penalty), kBeamSearch,
+                    ": expected a finite length_penalty, got ", length_penalty);
+  TORCH_CHECK_VALUE(max_length_factor >= 0 && max_length_extra >= 1, kBeamSearch,
+                    ": expected max_length_factor >= 0 and max_length_extra >= 1, got ",
+                    max_length_factor, " and ", max_length_extra);
+  detail::check_bad_words(kBeamSearch, bad_words_ids);
+  detail::check_positive(kBeamSearch, "max_length", max_length.value_or(1));
+  detail::check_positive(kBeamSearch, "max_new_tokens", max_new_tokens.value_or(1));
+}
 
 std::vector<std::vector<Hypothesis>> beam_search(IncrementalModel& model,
                                                  const torch::Tensor& source,
                                                  const BeamSearchOptions& options,
                                                  const AttentionMask& source_mask) {
-  detail::check_positive(kBeamSearch, "beam_size", options.beam_size);
-  TORCH_CHECK_VALUE(options.n_best >= 1 && options.n_best <= options.beam_size, kBeamSearch,
-                    ": expected 1 <= n_best <= beam_size ", options.beam_size, ", got ",
-                    options.n_best);
-  TORCH_CHECK_VALUE(options.max_length_factor >= 0 && options.max_length_extra >= 1, kBeamSearch,
-                    ": expected max_length_factor >= 0 and max_length_extra >= 1, got ",
-                    options.max_length_factor, " and ", options.max_length_extra);
+  options.validate();
   detail::check_ids(kBeamSearch, "source", source);
   detail::check_shape(kBeamSearch, "source", source, {-1, -1});
   const torch::InferenceMode inference;

@@ -1,8 +1,10 @@
 #include "attend/decoding/sampling.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
+#include "decoding/step_tokens.h"
 #include "detail/check.h"
 
 namespace attend {
@@ -10,24 +12,32 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-void forbid(torch::Tensor& logits, int64_t id) {
-  if (id >= 0) logits.select(-1, id).fill_(kMinusInfinity);
+// One token of each row of probabilities [N, V] -> [N, 1]. What torch::multinomial draws with the same
+// generator, without its checks, which wait for the device.
+torch::Tensor drawn_from(const torch::Tensor& probabilities,
+                         const std::optional<torch::Generator>& generator) {
+  const auto noise = torch::empty_like(probabilities).exponential_(1.0, generator);
+  return (probabilities / noise).argmax(-1, /*keepdim=*/true);
 }
 
 }  // namespace
 
 void SamplingOptions::validate() const {
   constexpr auto kName = "SamplingOptions";
-  TORCH_CHECK_VALUE(temperature > 0.0, kName, ": expected temperature > 0, got ", temperature);
+  TORCH_CHECK_VALUE(temperature > 0.0 && std::isfinite(temperature), kName,
+                    ": expected a finite temperature > 0, got ", temperature);
   TORCH_CHECK_VALUE(top_k >= 0, kName, ": expected top_k >= 0, got ", top_k);
   TORCH_CHECK_VALUE(top_p > 0.0 && top_p <= 1.0, kName, ": expected 0 < top_p <= 1, got ", top_p);
   detail::check_positive(kName, "max_new_tokens", max_new_tokens);
+  detail::check_bad_words(kName, bad_words_ids);
 }
 
 torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions& options) {
   options.validate();
   detail::check_rank("filtered_logits", "logits", logits, 1, 8);
-  auto result = logits / options.temperature;
+  // Others would be 0 or infinite in float32.
+  using Float = std::numeric_limits<float>;
+  auto result = logits / std::clamp<double>(options.temperature, Float::min(), Float::max());
   const auto size = result.size(-1);
   if (options.top_k > 0 && options.top_k < size) {
     const auto least = std::get<0>(result.topk(options.top_k)).narrow(-1, options.top_k - 1, 1);
@@ -66,22 +76,28 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   if (!tokens.defined()) tokens = torch::full({batch}, special.start_id, prompt.options());
   std::vector<size_t> live(results.size());  // the result that each row belongs to
   for (size_t i = 0; i < live.size(); ++i) live[i] = i;
+  torch::Tensor forbidden;
   for (int64_t step = 0; step < steps && !live.empty(); ++step) {
     auto logits = model.step(tokens, *state).logits.to(torch::kFloat);
-    forbid(logits, special.pad_id);
-    if (special.start_id != special.eos_id) forbid(logits, special.start_id);
-    const auto drawn =
-        torch::softmax(filtered_logits(logits, options), -1).multinomial(1, false, generator);
-    const auto probability = torch::log_softmax(logits, -1).gather(-1, drawn);
-    const auto ids = drawn.squeeze(1).to(torch::kCPU);
-    const auto logs = probability.squeeze(1).to(torch::kCPU, torch::kDouble);
+    if (!forbidden.defined()) {
+      forbidden =
+          detail::never_chosen(special, options.bad_words_ids, logits.size(1), prompt.device());
+    }
+    detail::forbid(logits, forbidden);
+    // The greatest is 0, so that no temperature makes it infinite.
+    const auto filtered = filtered_logits(logits - logits.amax(-1, /*keepdim=*/true), options);
+    const auto drawn = drawn_from(torch::softmax(filtered, -1), generator);
+    const detail::StepTokens chosen(torch::log_softmax(logits, -1).gather(-1, drawn), drawn);
     std::vector<int64_t> rows;
     std::vector<size_t> still_live;
     for (size_t row = 0; row < live.size(); ++row) {
       const auto at = static_cast<int64_t>(row);
       auto& result = results[live[row]];
-      const auto id = ids[at].item<int64_t>();
-      result.log_probability += logs[at].item<double>();
+      const auto id = chosen.token(at, 0);
+      TORCH_CHECK(!std::isnan(chosen.number(at, 0)),
+                  "sample: expected logits without NaN, got NaN in step ", step, " of prompt ",
+                  live[row]);
+      result.log_probability += chosen.number(at, 0);
       if (id == special.eos_id) {
         result.ended = true;
         continue;

@@ -27,10 +27,6 @@ std::string escape_markup(std::string_view text) {
       case '\'':
         out += "&#39;";
         break;
-      case 0xFFFE:
-      case 0xFFFF:
-        out += "\xEF\xBF\xBD";  // XML allows neither
-        break;
       default:
         out += rest.substr(0, c.length);
     }

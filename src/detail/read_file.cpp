@@ -33,4 +33,14 @@ std::string read_file(const std::filesystem::path& path) {
   return std::move(bytes).str();
 }
 
+std::string read_regular_file(const std::filesystem::path& path) {
+  std::error_code ignored;  // what may not be looked at cannot be opened either
+  const auto status = std::filesystem::status(path, ignored);
+  if (status.type() != std::filesystem::file_type::unknown && std::filesystem::exists(status) &&
+      !std::filesystem::is_regular_file(status)) {
+    throw FileError(path, "expected a regular file, got a folder or a special file");
+  }
+  return read_file(path);
+}
+
 }  // namespace attend::detail

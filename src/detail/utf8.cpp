@@ -58,6 +58,12 @@ bool is_in(const std::array<Range, N>& ranges, char32_t c) {
   return after != ranges.begin() && c <= std::prev(after)->last;
 }
 
+// For a program's own use, in no text: U+FDD0 to U+FDEF and the last two of each plane.
+bool is_noncharacter(char32_t c) {
+  constexpr char32_t kLastTwo = 0xFFFE;
+  return (c >= 0xFDD0 && c <= 0xFDEF) || (c & kLastTwo) == kLastTwo;
+}
+
 bool is_control(char32_t c) { return c < 0x20 || (c >= 0x7F && c < 0xA0); }
 
 }  // namespace
@@ -103,7 +109,8 @@ std::string printable_utf8(std::string_view text) {
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
     const auto c = first_code_point(text.substr(at));
-    out += c.valid && !is_control(c.value) ? text.substr(at, c.length) : kReplacementBytes;
+    const bool is_text = c.valid && !is_control(c.value) && !is_noncharacter(c.value);
+    out += is_text ? text.substr(at, c.length) : kReplacementBytes;
     at += c.length;
   }
   return out;

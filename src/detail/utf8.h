@@ -23,7 +23,8 @@ CodePoint first_code_point(std::string_view text);
 /// Byte offset of the first byte that is not UTF-8; none where all of `text` is.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 
-/// `text` with every byte that is not UTF-8, and every control character, replaced by U+FFFD.
+/// `text` with every byte that is not UTF-8, every control character and every noncharacter, such as
+/// U+FFFE, replaced by U+FFFD: XML and Cairo refuse them.
 std::string printable_utf8(std::string_view text);
 
 /// The first `count` characters of `text`, which must be UTF-8.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +15,8 @@
 #include "detail/check.h"
 #include "functional/attention_inputs.h"
 #include "functional/attention_weights.h"
+#include "functional/finite.h"
+#include "functional/fused_attention.h"
 #include "functional/lowered_mask.h"
 #include "functional/products.h"
 #include "functional/short_attention.h"
@@ -40,16 +43,15 @@ bool needs_scores_for_dropout(const AttentionInputs& in) {
 torch::Tensor fused_output(const AttentionInputs& in) {
   if (needs_scores_for_dropout(in)) return output_from_scores(in);
   const auto mask = kernel_mask(in.mask, in.shape(), in.query.device());
-  const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
   const auto run = [&](const torch::Tensor& query, const torch::Tensor& key,
                        const torch::Tensor& value, bool grouped) {
-    return at::scaled_dot_product_attention(query, key, value, tensor, in.parameters.dropout_p,
-                                            mask.is_causal, in.scale, grouped);
+    return fused_attention(query, key, value, mask, in.parameters.dropout_p, in.scale, grouped);
   };
   if (in.group() == 1) return run(in.query, in.key, in.value, false);
-  if (in.query.is_cuda()) return run(in.query, in.key, in.value, true);
+  if (!in.query.is_cpu()) return run(in.query, in.key, in.value, true);
   const bool rows_alike =
-      !mask.is_causal && (!tensor || (tensor->size(1) == 1 && tensor->size(2) == 1));
+      !mask.is_causal &&
+      (!mask.tensor.defined() || (mask.tensor.size(1) == 1 && mask.tensor.size(2) == 1));
   if (rows_alike) {  // the query heads of a group are more queries of one head
     const auto rows = in.query.reshape({in.query.size(0), in.kv_heads(), -1, in.query.size(3)});
     return run(rows, in.key, in.value, false)
@@ -126,7 +128,11 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
   detail::check_probability(who, "dropout_p", parameters.dropout_p);
   TORCH_CHECK_VALUE(parameters.soft_cap >= 0.0, who, ": expected soft_cap >= 0, got ",
                     parameters.soft_cap);
-  if (parameters.sinks.defined()) detail::check_shape(who, "sinks", parameters.sinks, {heads});
+  if (parameters.sinks.defined()) {
+    detail::check_shape(who, "sinks", parameters.sinks, {heads});
+    TORCH_CHECK(parameters.sinks.device() == query.device(), who, ": expected sinks on ",
+                query.device(), " like query, got ", parameters.sinks.device());
+  }
   check_floating_point(who, query);
   TORCH_CHECK_VALUE(parameters.open_keys >= 0 && parameters.open_keys <= k.size(2), who,
                     ": expected open_keys in [0, ", k.size(2), "], got ", parameters.open_keys);
@@ -155,11 +161,14 @@ enum class Path {
   kShortKernel,   // attend's kernel for short sequences
   kNoKeys,        // products over nothing
   kWindowBlocks,  // LibTorch's kernel, a block of queries at a time
+  kSentences,     // LibTorch's kernel, a sentence of a padded batch at a time, by its causal flag
   kFused,         // LibTorch's kernel
 };
 
 Path path_of(const AttentionInputs& in) {
-  if (in.parameters.soft_cap > 0.0 || in.parameters.sinks.defined()) return Path::kScores;
+  if (in.parameters.soft_cap > 0.0 || in.parameters.sinks.defined() || has_tangents(in)) {
+    return Path::kScores;
+  }
   const bool autocasts = !in.rounded_to && product_type(in.query) != in.query.scalar_type();
   if (!autocasts &&
       short_attention_takes(in.query, in.key, in.value, in.mask, in.parameters.dropout_p)) {
@@ -167,16 +176,12 @@ Path path_of(const AttentionInputs& in) {
   }
   if (in.key.size(2) == 0) return Path::kNoKeys;
   if (is_narrow_window(in)) return Path::kWindowBlocks;
-  return needs_scores_for_dropout(in) ? Path::kScores : Path::kFused;
+  if (needs_scores_for_dropout(in)) return Path::kScores;
+  return causal_sentences(in) ? Path::kSentences : Path::kFused;
 }
 
-// What at::scaled_dot_product_attention would choose; its choice is made by the device.
-std::string backend_of(const AttentionInputs& in, const KernelMask& mask) {
-  const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
-  const auto chosen =
-      at::_fused_sdp_choice(in.query, in.key, in.value, tensor, in.parameters.dropout_p,
-                            mask.is_causal, in.scale, in.group() > 1);
-  switch (static_cast<at::SDPBackend>(chosen)) {
+std::string backend_name(const AttentionInputs& in, const KernelMask& mask) {
+  switch (static_cast<at::SDPBackend>(fused_backend(in, mask))) {
     case at::SDPBackend::flash_attention:
       return "flash attention";
     case at::SDPBackend::efficient_attention:
@@ -206,6 +211,8 @@ std::string explanation(const AttentionInputs& in) {
              sizes("bias", in.mask.bias);
     case Path::kShortKernel:
       return "short kernel" + banded + sizes("mask", in.mask.allowed) + sizes("bias", in.mask.bias);
+    case Path::kSentences:
+      return "LibTorch: flash attention, its causal flag, a sentence at a time";
     case Path::kWindowBlocks:
     case Path::kFused:
       break;
@@ -215,28 +222,15 @@ std::string explanation(const AttentionInputs& in) {
            sizes("mask", in.mask.allowed) + sizes("bias", in.mask.bias);
   }
   const auto lowered = kernel_mask(in.mask, in.shape(), in.query.device());
-  return "LibTorch: " + backend_of(in, lowered) + (lowered.is_causal ? ", its causal flag" : "") +
+  return "LibTorch: " + backend_name(in, lowered) + (lowered.is_causal ? ", its causal flag" : "") +
          sizes(lowered.tensor.defined() && lowered.tensor.scalar_type() == torch::kBool ? "mask"
                                                                                         : "bias",
                lowered.tensor);
 }
 
-}  // namespace
-
-AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const torch::Tensor& key,
-                                             const torch::Tensor& value, const AttentionMask& mask,
-                                             const WeightsRequest& weights,
-                                             const AttentionParameters& parameters) {
-  constexpr auto kName = "scaled_dot_product_attention";
-  const auto in = checked_inputs(kName, query, key, value, mask, parameters);
-  std::optional<c10::impl::ExcludeDispatchKeyGuard> no_autocast;
-  if (in.rounded_to) no_autocast.emplace(c10::autocast_dispatch_keyset);
-  const auto rank = query.dim();
-  const bool wanted = !weights.is_none();
-  check_request(kName, weights, in.query.size(1), in.query.size(2));
-  // Without heads in the input there is no axis for them in the weights.
-  auto request = weights;
-  if (rank < 4) request.kind(WeightsRequest::kMean);
+// What the path of `in` gives: the output and, if wanted, the weights.
+AttentionOutput attend_by_path(const AttentionInputs& in, const WeightsRequest& request) {
+  const bool wanted = !request.is_none();
   AttentionOutput result;
   switch (path_of(in)) {
     case Path::kScores:
@@ -255,11 +249,63 @@ AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const t
     case Path::kWindowBlocks:
       result.output = output_by_blocks(in);
       break;
+    case Path::kSentences:
+      result.output = fused_attention_by_sentences(in, *causal_sentences(in));
+      break;
     case Path::kFused:
       result.output = fused_output(in);
       break;
   }
   if (wanted && !result.weights.defined()) result.weights = requested_weights(in, request);
+  return result;
+}
+
+// Queries that see no key and keys that no query sees become zeros: their weights are zero, but zero times NaN is not.
+AttentionInputs without_unseen(const AttentionInputs& in) {
+  const auto [queries, keys] = in.mask.seen(in.shape(), in.query.device());
+  const auto unseen = keys.size(1) == 1
+                          ? keys.logical_not()
+                          : keys.unflatten(1, {in.kv_heads(), in.group()}).any(2).logical_not();
+  auto result = in;
+  result.query = in.query.masked_fill(queries.logical_not(), 0.0);
+  result.key = in.key.masked_fill(unseen, 0.0);
+  result.value = in.value.masked_fill(unseen, 0.0);
+  return result;
+}
+
+bool records_gradients(std::initializer_list<torch::Tensor> inputs) {
+  return torch::GradMode::is_enabled() &&
+         std::ranges::any_of(inputs, [](const torch::Tensor& x) { return x.requires_grad(); });
+}
+
+// The same where what the mask hides may be no number. That is rare, so it is looked for where it costs little: in the
+// inputs where their gradients are recorded, else in the output, which is what a step of decoding has least of.
+AttentionOutput attend_to_seen(const AttentionInputs& in, const WeightsRequest& request) {
+  if (in.mask.is_none() || !in.query.is_cpu()) return attend_by_path(in, request);
+  if (records_gradients({in.query, in.key, in.value})) {
+    const bool finite = all_finite(in.query) && all_finite(in.key) && all_finite(in.value);
+    return attend_by_path(finite ? in : without_unseen(in), request);
+  }
+  auto result = attend_by_path(in, request);
+  return all_finite(result.output) ? result : attend_by_path(without_unseen(in), request);
+}
+
+}  // namespace
+
+AttentionOutput scaled_dot_product_attention(const torch::Tensor& query, const torch::Tensor& key,
+                                             const torch::Tensor& value, const AttentionMask& mask,
+                                             const WeightsRequest& weights,
+                                             const AttentionParameters& parameters) {
+  constexpr auto kName = "scaled_dot_product_attention";
+  const auto in = checked_inputs(kName, query, key, value, mask, parameters);
+  std::optional<c10::impl::ExcludeDispatchKeyGuard> no_autocast;
+  if (in.rounded_to) no_autocast.emplace(c10::autocast_dispatch_keyset);
+  const auto rank = query.dim();
+  check_request(kName, weights, in.query.size(1), in.query.size(2));
+  // Without heads in the input there is no axis for them in the weights.
+  auto request = weights;
+  if (rank < 4 && !request.is_none()) request.kind(WeightsRequest::kMean);
+  auto result = attend_to_seen(in, request);
   if (in.rounded_to) result.output = result.output.to(*in.rounded_to);
   if (rank < 4) result.output = result.output.squeeze(1);
   if (rank < 3) {
@@ -309,14 +355,25 @@ AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tens
   const auto lowered = lower_mask(kName, unbatched ? with_batch_axis(mask) : mask, shape,
                                   q.device(), widens ? torch::kFloat : q.scalar_type());
 
-  const auto hidden = torch::tanh(taken(q).unsqueeze(2) + taken(k).unsqueeze(1));  // [B, T, S, A]
-  auto scores = torch::matmul(hidden, taken(scale_vector)).unsqueeze(1);           // [B, 1, T, S]
+  auto queries = taken(q), keys = taken(k), values = taken(v);
+  const bool is_clean =
+      lowered.is_none() || !q.is_cpu() || (all_finite(q) && all_finite(k) && all_finite(v));
+  if (!is_clean) {  // see without_unseen
+    const auto [seen_queries, seen_keys] = lowered.seen(shape, q.device());
+    const auto zeroed = [](const torch::Tensor& x, const torch::Tensor& seen) {
+      return x.masked_fill(seen.squeeze(1).logical_not(), 0.0);
+    };
+    queries = zeroed(queries, seen_queries);
+    keys = zeroed(keys, seen_keys);
+    values = zeroed(values, seen_keys);
+  }
+  const auto hidden = torch::tanh(queries.unsqueeze(2) + keys.unsqueeze(1));  // [B, T, S, A]
+  auto scores = torch::matmul(hidden, taken(scale_vector)).unsqueeze(1);      // [B, 1, T, S]
   if (parameters.scale) scores = scores * *parameters.scale;
   const auto all = softmax_or_zero(lowered.apply(at_least_float32(scores)));  // [B, 1, T, S]
   const auto dropped = dropout(all.squeeze(1), parameters.dropout_p);
 
   AttentionOutput result;
-  const auto values = taken(v);
   result.output = torch::matmul(dropped.to(values.scalar_type()), values);  // [B, T, Dv]
   if (widens) result.output = result.output.to(output_type);
   if (!weights.is_none()) {

@@ -24,6 +24,9 @@ struct AttentionInputs {
   }
 };
 
+/// Whether one of the tensors carries a tangent: no kernel takes them then.
+bool has_tangents(const AttentionInputs& in);
+
 /// x [B, H, T, D] y [B, Hkv, D, S]: the query heads of a group are rows of one product, so that
 /// nothing is copied for each of them.
 torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y);

@@ -4,10 +4,12 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
 #include "detail/check.h"
+#include "functional/derivatives.h"
 
 namespace attend {
 namespace {
@@ -117,6 +119,8 @@ torch::Tensor weights_by_blocks(const AttentionInputs& in, bool mean) {
   return result;
 }
 
+bool is_recorded(const torch::Tensor& x) { return x.defined() && x.requires_grad(); }
+
 // The mean over the heads whose gradient computes the weights again, block by block.
 class MeanWeights : public torch::autograd::Function<MeanWeights> {
  public:
@@ -136,55 +140,62 @@ class MeanWeights : public torch::autograd::Function<MeanWeights> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const bool again = torch::GradMode::is_enabled();  // the gradient's own gradient is wanted
-    const torch::AutoGradMode record(true);
-    std::array<torch::Tensor, kInputs> inputs;
-    for (size_t i = 0; i < kInputs; ++i) {
-      if (!saved[i].defined()) continue;
-      inputs[i] = again ? saved[i] : saved[i].detach().requires_grad_(saved[i].requires_grad());
-    }
-    const AttentionInputs in{
-        .query = inputs[0],
-        .key = inputs[1],
-        .value = {},
-        .mask = {{context->saved_data["band_left"].toInt(),
-                  context->saved_data["band_right"].toInt()},
-                 saved[4],
-                 inputs[2]},
-        .scale = context->saved_data["scale"].toDouble(),
-        .parameters = {.soft_cap = context->saved_data["soft_cap"].toDouble(), .sinks = inputs[3]}};
-    variable_list wanted;
-    for (const auto& input : inputs) {
-      if (input.defined() && input.requires_grad()) wanted.push_back(input);
-    }
-    variable_list sums(wanted.size());
-    const auto add = [&](const torch::Tensor& mean, const torch::Tensor& gradient) {
-      const auto found = torch::autograd::grad({mean}, wanted, {gradient}, /*retain_graph=*/again,
-                                               /*create_graph=*/again, /*allow_unused=*/true);
-      for (size_t i = 0; i < found.size(); ++i) {
-        if (!found[i].defined()) continue;
-        sums[i] = sums[i].defined() ? sums[i] + found[i] : found[i];
-      }
+    const auto inputs_of = [&](const variable_list& x) {
+      return AttentionInputs{
+          .query = x[0],
+          .key = x[1],
+          .value = {},
+          .mask = {{context->saved_data["band_left"].toInt(),
+                    context->saved_data["band_right"].toInt()},
+                   saved[kInputs],
+                   x[2]},
+          .scale = context->saved_data["scale"].toDouble(),
+          .parameters = {.soft_cap = context->saved_data["soft_cap"].toDouble(), .sinks = x[3]}};
     };
-    if (again) {
-      add(all_weights(in).mean(1), gradients[0]);
-    } else {
-      for_each_block(in, [&](const AttentionInputs& block, int64_t begin, int64_t count) {
-        add(all_weights(block).mean(1), gradients[0].narrow(1, begin, count));
-      });
-    }
-    variable_list result(kInputs + 1);
-    for (size_t i = 0, next = 0; i < kInputs; ++i) {
-      if (inputs[i].defined() && inputs[i].requires_grad()) result[i] = sums[next++];
-    }
+    const variable_list inputs(saved.begin(), saved.begin() + kInputs);
+    auto result = is_differentiated_again(gradients)
+                      ? gradients_of_formula(
+                            inputs,
+                            [&](const variable_list& x) -> variable_list {
+                              return {differentiable_weights(inputs_of(x)).mean(1)};
+                            },
+                            gradients)
+                      : by_blocks(inputs, inputs_of, gradients[0]);
+    result.emplace_back();
     return result;
   }
 
  private:
-  static constexpr size_t kInputs = 4;  // query, key, bias, sinks
-};
+  static constexpr int kInputs = 4;  // query, key, bias, sinks
 
-bool is_recorded(const torch::Tensor& x) { return x.defined() && x.requires_grad(); }
+  template <typename InputsOf>
+  static variable_list by_blocks(const variable_list& saved, const InputsOf& inputs_of,
+                                 const torch::Tensor& gradient) {
+    const torch::AutoGradMode record(true);
+    variable_list inputs, wanted;
+    for (const auto& x : saved) {
+      inputs.push_back(x.defined() ? x.detach().requires_grad_(x.requires_grad()) : x);
+      if (is_recorded(inputs.back())) wanted.push_back(inputs.back());
+    }
+    variable_list sums(wanted.size());
+    for_each_block(
+        inputs_of(inputs), [&](const AttentionInputs& block, int64_t begin, int64_t count) {
+          const auto found = torch::autograd::grad({all_weights(block).mean(1)}, wanted,
+                                                   {gradient.narrow(1, begin, count)},
+                                                   /*retain_graph=*/false, /*create_graph=*/false,
+                                                   /*allow_unused=*/true);
+          for (size_t i = 0; i < found.size(); ++i) {
+            if (!found[i].defined()) continue;
+            sums[i] = sums[i].defined() ? sums[i] + found[i] : found[i];
+          }
+        });
+    variable_list result(inputs.size());
+    for (size_t i = 0, next = 0; i < inputs.size(); ++i) {
+      if (is_recorded(inputs[i])) result[i] = sums[next++];
+    }
+    return result;
+  }
+};
 
 std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
   return x.defined() ? std::optional(x) : std::nullopt;
@@ -192,11 +203,30 @@ std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
 
 }  // namespace
 
-torch::Tensor softmax_or_zero(const torch::Tensor& scores) { return at::_safe_softmax(scores, -1); }
+torch::Tensor softmax_or_zero(const torch::Tensor& scores) {
+  return carries_tangent(scores) ? softmax_by_elements(scores) : at::_safe_softmax(scores, -1);
+}
+
+torch::Tensor softmax_by_elements(const torch::Tensor& scores) {
+  const auto shift = [&] {  // changes no result, so that nothing has to go through it
+    const torch::NoGradGuard no_gradient;
+    const c10::AutoFwGradMode no_tangent(false);
+    const auto greatest = scores.amax(-1, /*keepdim=*/true);
+    return greatest.masked_fill(greatest.eq(-std::numeric_limits<double>::infinity()), 0.0);
+  }();
+  const auto exponentials = (scores - shift).exp();
+  const auto total = exponentials.sum(-1, /*keepdim=*/true);
+  return exponentials / total.masked_fill(total.eq(0.0), 1.0);
+}
 
 torch::Tensor at_least_float32(const torch::Tensor& x) {
   const auto type = x.scalar_type();
   return type == torch::kFloat || type == torch::kDouble ? x : x.to(torch::kFloat);
+}
+
+bool has_tangents(const AttentionInputs& in) {
+  return carries_tangent(in.query) || carries_tangent(in.key) || carries_tangent(in.value) ||
+         carries_tangent(in.mask.bias) || carries_tangent(in.parameters.sinks);
 }
 
 torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y) {
@@ -205,7 +235,11 @@ torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y) {
   return torch::matmul(rows, y).view({x.size(0), x.size(1), x.size(2), y.size(3)});
 }
 
-torch::Tensor all_weights(const AttentionInputs& in) {
+namespace {
+
+// The softmax of the scores by `softmax`, in which sinks take part.
+template <typename Softmax>
+torch::Tensor weights_with(const AttentionInputs& in, const Softmax& softmax) {
   // Autocast would round the scores to 16 bits.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   // The smaller factor is scaled, as the fused kernel does, instead of the [T, S] scores.
@@ -215,11 +249,27 @@ torch::Tensor all_weights(const AttentionInputs& in) {
   if (cap > 0.0) scores = torch::tanh(scores / cap) * cap;
   scores = in.mask.apply(scores);
   const auto& sinks = in.parameters.sinks;
-  if (!sinks.defined()) return softmax_or_zero(scores);
+  if (!sinks.defined()) return softmax(scores);
   const auto [batch, heads, target, source] = in.shape();
   const auto column =
       sinks.to(scores.scalar_type()).view({1, heads, 1, 1}).expand({batch, heads, target, 1});
-  return softmax_or_zero(torch::cat({scores, column}, -1)).narrow(3, 0, source);
+  return softmax(torch::cat({scores, column}, -1)).narrow(3, 0, source);
+}
+
+}  // namespace
+
+torch::Tensor all_weights(const AttentionInputs& in) { return weights_with(in, softmax_or_zero); }
+
+torch::Tensor differentiable_weights(const AttentionInputs& in) {
+  return weights_with(in, softmax_by_elements);
+}
+
+AttentionOutput attention_formula(const torch::Tensor& query, const torch::Tensor& key,
+                                  const torch::Tensor& value, const LoweredMask& mask,
+                                  double scale) {
+  const auto weights = differentiable_weights(
+      {.query = query, .key = key, .value = value, .mask = mask, .scale = scale, .parameters = {}});
+  return {grouped_matmul(weights.to(value.scalar_type()), value), weights};
 }
 
 torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest& request) {
@@ -230,6 +280,7 @@ torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest&
   const bool records =
       torch::GradMode::is_enabled() && (is_recorded(chosen.query) || is_recorded(chosen.key) ||
                                         is_recorded(bias) || is_recorded(sinks));
+  if (has_tangents(chosen)) return mean ? all_weights(chosen).mean(1) : all_weights(chosen);
   if (!records) return weights_by_blocks(chosen, mean);
   if (!mean) return all_weights(chosen);
   return MeanWeights::apply(chosen.query, chosen.key, if_defined(bias), if_defined(sinks), chosen);

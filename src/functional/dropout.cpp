@@ -7,6 +7,7 @@
 
 #include "detail/check.h"
 #include "detail/parallel.h"
+#include "functional/derivatives.h"
 #include "kernels/cpu/dropout.h"
 
 namespace attend::functional {
@@ -50,6 +51,8 @@ torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
   return out.to(x.scalar_type());
 }
 
+torch::Tensor dropped(const torch::Tensor& x, double p, uint64_t seed);
+
 // Linear in x, so its derivative is itself with the same mask.
 class Dropout : public torch::autograd::Function<Dropout> {
  public:
@@ -60,12 +63,17 @@ class Dropout : public torch::autograd::Function<Dropout> {
     return compute(x, p, static_cast<uint64_t>(seed));
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return {apply(gradients[0], context->saved_data["p"].toDouble(),
-                  context->saved_data["seed"].toInt()),
+    return {dropped(gradients[0], context->saved_data["p"].toDouble(),
+                    static_cast<uint64_t>(context->saved_data["seed"].toInt())),
             {},
             {}};
   }
 };
+
+torch::Tensor dropped(const torch::Tensor& x, double p, uint64_t seed) {
+  if (carries_tangent(x)) return x * compute(torch::ones_like(x), p, seed);
+  return Dropout::apply(x, p, static_cast<int64_t>(seed));
+}
 
 }  // namespace
 
@@ -75,7 +83,7 @@ torch::Tensor dropout(const torch::Tensor& x, double p) {
   if (!x.is_cpu() || x.layout() != torch::kStrided || !x.is_floating_point()) {
     return torch::dropout(x, p, /*train=*/true);
   }
-  return Dropout::apply(x, p, static_cast<int64_t>(draw_seed()));
+  return dropped(x, p, draw_seed());
 }
 
 DropoutSeed::DropoutSeed(uint64_t seed)

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "detail/parallel.h"
+#include "functional/derivatives.h"
 #include "functional/products.h"
 #include "kernels/cpu/product.h"
 
@@ -71,17 +72,17 @@ class LinearProduct : public torch::autograd::Function<LinearProduct> {
     const auto &x = saved[0], &weight = saved[1];
     const auto gradient = as_rows(gradients[0]);
     // To be differentiated again, LibTorch's own product.
-    const bool records = torch::GradMode::is_enabled();
+    const bool again = is_differentiated_again(gradients);
     variable_list result(3);
     if (weight.defined() && context->needs_input_grad(0)) {
       const auto sizes = context->saved_data["sizes"].toIntVector();
       result[0] =
-          records ? at::mm(gradient, weight).view(sizes) : product_of(gradient, weight, sizes);
+          again ? at::mm(gradient, weight).view(sizes) : product_of(gradient, weight, sizes);
     }
     if (x.defined() && context->needs_input_grad(1)) {
       const auto rows = as_rows(x);
-      result[1] = records ? at::mm(gradient.t(), rows)
-                          : product_of(gradient.t(), rows, {gradient.size(1), rows.size(1)});
+      result[1] = again ? at::mm(gradient.t(), rows)
+                        : product_of(gradient.t(), rows, {gradient.size(1), rows.size(1)});
     }
     if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2)) {
       result[2] = gradient.sum(0);
@@ -94,9 +95,6 @@ bool is_plain(const torch::Tensor& x) {
   return x.scalar_type() == torch::kFloat && x.layout() == torch::kStrided;
 }
 
-// Of derivatives that are carried along with the numbers, LibTorch's product knows, ours does not.
-bool has_tangent(const torch::Tensor& x) { return x._fw_grad(/*level=*/0).defined(); }
-
 }  // namespace
 
 bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight,
@@ -104,8 +102,8 @@ bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight,
   if (!x.is_cpu() || !is_plain(x) || !prefers_own_products()) return false;
   return weight.numel() >= kSmallestWeight && x.numel() >= kFewestProductRows * x.size(-1) &&
          is_plain(weight) && (!bias.defined() || is_plain(bias)) &&
-         product_type(x) == torch::kFloat && !has_tangent(x) && !has_tangent(weight) &&
-         (!bias.defined() || !has_tangent(bias));
+         product_type(x) == torch::kFloat && !carries_tangent(x) && !carries_tangent(weight) &&
+         !carries_tangent(bias);
 }
 
 torch::Tensor linear_by_product(const torch::Tensor& x, const torch::Tensor& weight,

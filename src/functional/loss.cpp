@@ -8,6 +8,7 @@
 #include "attend/functional/linear.h"
 #include "detail/check.h"
 #include "detail/parallel.h"
+#include "functional/derivatives.h"
 #include "functional/products.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/vocabulary_loss.h"
@@ -247,31 +248,22 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    if (torch::GradMode::is_enabled()) return differentiable(context, gradients);
+    if (torch::GradMode::is_enabled()) {
+      const auto saved = context->get_saved_variables();
+      auto result = gradients_of_formula(
+          {saved[0], saved[1], saved[2]},
+          [&](const variable_list& x) -> variable_list {
+            return {composed(x[0], x[1], x[2], saved[3], context->saved_data["ignore_id"].toInt(),
+                             context->saved_data["label_smoothing"].toDouble())};
+          },
+          gradients);
+      result.resize(6);
+      return result;
+    }
     variable_list result(6);
     const auto own = context->saved_data["gradients"].toTensorVector();
     for (size_t i = 0; i < own.size(); ++i) {
       if (own[i].defined()) result[i] = own[i] * gradients[0].to(own[i].scalar_type());
-    }
-    return result;
-  }
-
- private:
-  // The gradients by operations that can be differentiated again.
-  static variable_list differentiable(AutogradContext* context, const variable_list& gradients) {
-    const auto saved = context->get_saved_variables();
-    const auto loss =
-        composed(saved[0], saved[1], saved[2], saved[3], context->saved_data["ignore_id"].toInt(),
-                 context->saved_data["label_smoothing"].toDouble());
-    variable_list inputs;
-    for (size_t i = 0; i < 3; ++i) {
-      if (saved[i].defined() && saved[i].requires_grad()) inputs.push_back(saved[i]);
-    }
-    auto found = torch::autograd::grad({loss}, inputs, {gradients[0].to(loss.scalar_type())},
-                                       /*retain_graph=*/true, /*create_graph=*/true);
-    variable_list result(6);
-    for (size_t i = 0, next = 0; i < 3; ++i) {
-      if (saved[i].defined() && saved[i].requires_grad()) result[i] = found[next++];
     }
     return result;
   }
@@ -280,6 +272,10 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
 torch::Tensor loss_of(const torch::Tensor& hidden, const torch::Tensor& weight,
                       const torch::Tensor& bias, const torch::Tensor& target, int64_t ignore_id,
                       double label_smoothing) {
+  if (carries_tangent(hidden) || carries_tangent(weight) || carries_tangent(bias)) {
+    return composed(hidden, weight, bias, target, ignore_id, label_smoothing)
+        .to(hidden.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat);
+  }
   const bool records =
       torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad() ||
                                         (bias.defined() && bias.requires_grad()));

@@ -207,6 +207,14 @@ LoweredMask LoweredMask::rows(const AttentionShape& shape, const torch::Tensor& 
   return result;
 }
 
+LoweredMask::Seen LoweredMask::seen(const AttentionShape& shape, torch::Device device) const {
+  auto pairs = everything_allowed(shape.target, shape.source, device);
+  if (bias.defined()) pairs = joined(pairs, bias.detach().ne(kMinusInfinity));
+  if (!pairs.defined())
+    pairs = torch::ones({1, 1, 1, 1}, torch::TensorOptions(torch::kBool).device(device));
+  return {pairs.any(3, /*keepdim=*/true), pairs.any(2, /*keepdim=*/true).transpose(2, 3)};
+}
+
 LoweredMask LoweredMask::with_open_keys(const AttentionShape& shape, int64_t count,
                                         torch::Device device) const {
   const auto padded = [&](const torch::Tensor& tensor, double value) {

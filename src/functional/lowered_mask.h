@@ -37,6 +37,12 @@ struct LoweredMask {
   /// The mask of the queries `chosen` [t] alone, int64 on the mask's device, in that order.
   LoweredMask rows(const AttentionShape& shape, const torch::Tensor& chosen) const;
 
+  /// Which queries see some key, [B, H, T, 1], and which keys some query sees, [B, H, S, 1]: bool, broadcastable.
+  struct Seen {
+    torch::Tensor queries, keys;
+  };
+  Seen seen(const AttentionShape& shape, torch::Device device) const;
+
   /// The mask with `count` more keys behind the others, which every query sees.
   LoweredMask with_open_keys(const AttentionShape& shape, int64_t count,
                              torch::Device device) const;

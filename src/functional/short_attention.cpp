@@ -1,6 +1,8 @@
 #include "functional/short_attention.h"
 
 #include "detail/parallel.h"
+#include "functional/attention_weights.h"
+#include "functional/derivatives.h"
 #include "kernels/cpu/attention.h"
 
 namespace attend::functional {
@@ -120,8 +122,16 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
         saved[4],
         saved[5]};
     const auto scale = context->saved_data["scale"].toDouble();
-    if (torch::GradMode::is_enabled()) {
-      return differentiable(q, k, v, mask, scale, gradients);
+    if (is_differentiated_again(gradients)) {
+      auto result = gradients_of_formula(
+          {q, k, v},
+          [&](const variable_list& x) -> variable_list {
+            const auto formula = attention_formula(x[0], x[1], x[2], mask, scale);
+            return {formula.output, formula.weights};
+          },
+          gradients);
+      result.resize(5);
+      return result;
     }
 
     auto output_gradient = gradients[0];
@@ -147,37 +157,6 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
           });
     });
     return {dq, dk, dv, {}, {}};
-  }
-
- private:
-  // The gradients by operations that can be differentiated again.
-  static variable_list differentiable(const torch::Tensor& q, const torch::Tensor& k,
-                                      const torch::Tensor& v, const LoweredMask& mask, double scale,
-                                      const variable_list& gradients) {
-    const auto group = q.size(1) / k.size(1);
-    const auto keys = k.repeat_interleave(group, 1), values = v.repeat_interleave(group, 1);
-    const auto weights =
-        at::_safe_softmax(mask.apply(torch::matmul(q * scale, keys.transpose(-2, -1))), -1);
-    variable_list outputs, given;
-    if (gradients[0].defined()) {
-      outputs.push_back(torch::matmul(weights, values));
-      given.push_back(gradients[0]);
-    }
-    if (gradients[1].defined()) {
-      outputs.push_back(weights);
-      given.push_back(gradients[1]);
-    }
-    variable_list inputs;
-    for (const auto& x : {q, k, v}) {
-      if (x.requires_grad()) inputs.push_back(x);
-    }
-    auto found = torch::autograd::grad(outputs, inputs, given, /*retain_graph=*/true,
-                                       /*create_graph=*/true, /*allow_unused=*/true);
-    variable_list result(5);
-    for (size_t i = 0, next = 0; i < 3; ++i) {
-      if ((i == 0 ? q : i == 1 ? k : v).requires_grad()) result[i] = found[next++];
-    }
-    return result;
   }
 };
 

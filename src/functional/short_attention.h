@@ -19,7 +19,8 @@ bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
 /// whole: nothing is packed, and no general matrix product is called for each of B * H small ones.
 ///
 /// Shapes: query [B, H, T, D], key [B, Hkv, S, D], value [B, Hkv, S, Dv] -> output [B, H, T, Dv],
-///         weights [B, H, T, S] if wanted, both differentiable, any number of times.
+///         weights [B, H, T, S] if wanted, both differentiable, any number of times: beyond the first by
+///         `attention_formula`. No input may carry a tangent.
 struct ShortAttentionOutput {
   torch::Tensor output, weights;
 };

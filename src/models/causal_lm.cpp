@@ -7,6 +7,7 @@
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "functional/lowered_mask.h"
+#include "models/vocabulary_ids.h"
 
 namespace attend {
 namespace {
@@ -175,7 +176,9 @@ EncoderOutput CausalLMImpl::decode(const torch::Tensor& ids, const AttentionMask
                                    const WeightsRequest& weights) {
   detail::check_ids(kCausalLM, "ids", ids);
   detail::check_shape(kCausalLM, "ids", ids, {-1, -1});
-  return decoder(embed(ids, 0), AttentionMask::causal() & mask, weights);
+  const auto embedded = detail::look_up_ids(kCausalLM, "ids", ids, options.vocab_size(),
+                                            [&] { return embed(ids, 0); });
+  return decoder(embedded, AttentionMask::causal() & mask, weights);
 }
 
 torch::Tensor CausalLMImpl::forward(const torch::Tensor& ids, const AttentionMask& mask) {
@@ -206,6 +209,10 @@ std::unique_ptr<DecoderState> CausalLMImpl::start(const torch::Tensor& prompt,
   detail::check_shape(kCausalLM, "prompt", prompt, {-1, -1});
   TORCH_CHECK_VALUE(prompt.size(1) >= 1, kCausalLM,
                     ": expected a prompt of at least 1 token, got 0");
+  // Its last token is fed by the first step, which would not know that it is the prompt's.
+  if (prompt.is_cpu()) {
+    detail::check_vocabulary(kCausalLM, "prompt", prompt, options.vocab_size());
+  }
   const auto last = prompt.size(1) - 1;
   auto state = std::make_unique<CausalLMState>(static_cast<size_t>(options.num_layers()),
                                                prompt.select(1, last));
@@ -229,9 +236,12 @@ StepOutput CausalLMImpl::step(const torch::Tensor& tokens, DecoderState& state,
                     "CausalLM::step: expected a position within max_length ", options.max_length(),
                     ", got ", own->position_, " + 1");
   auto request = WeightsRequest(want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
+  const auto embedded = detail::look_up_ids(
+      "CausalLM::step", "tokens", tokens, options.vocab_size(),
+      [&] { return embed(tokens.unsqueeze(1), own->position_, own->padding_); });
   auto decoded =
-      decoder->step(embed(tokens.unsqueeze(1), own->position_, own->padding_), own->caches_,
-                    behind_padding(own->padding_, own->position_ + 1), request.layers({-1}));
+      decoder->step(embedded, own->caches_, behind_padding(own->padding_, own->position_ + 1),
+                    request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment) result.alignment = decoded.weights.back().squeeze(1);  // [N, S]

@@ -9,8 +9,10 @@
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "functional/products.h"
+#include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
+#include "models/vocabulary_ids.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -103,20 +105,12 @@ void RecurrentSeq2SeqImpl::reset() {
   detail::check_probability(kRecurrent, "dropout", options.dropout());
   detail::check_shared_vocabulary(kRecurrent, options.share_embeddings(), options.src_vocab(),
                                   options.tgt_vocab());
-  const auto check_id = [&](const char* name, int64_t id, int64_t vocab) {
-    TORCH_CHECK_VALUE(id >= 0 && id < vocab, kRecurrent, ": expected ", name, " in [0, ", vocab,
-                      "), got ", id);
-  };
-  const auto common = std::min(options.src_vocab(), options.tgt_vocab());
-  check_id("eos_id", options.eos_id(), common);
-  check_id("pad_id", options.pad_id(), common);
-  check_id("start_id", options.start_id(), options.tgt_vocab());
+  detail::check_special_ids(kRecurrent, options);
   detail::check_positive(kRecurrent, "max_length", options.max_length());
   const auto e = options.embed_dim();
   const auto embedding = [&](int64_t vocab) {
-    torch::nn::Embedding layer(vocab, e);
-    torch::nn::init::normal_(layer->weight, 0.0, 0.05);
-    return layer;
+    constexpr double kDeviation = 0.05;
+    return detail::padded_embedding(vocab, e, options.pad_id(), kDeviation);
   };
   const auto gru = [&] { return torch::nn::GRU(torch::nn::GRUOptions(e, e).batch_first(true)); };
   if (options.share_embeddings()) {
@@ -144,13 +138,12 @@ void RecurrentSeq2SeqImpl::pretty_print(std::ostream& stream) const {
          << ", tgt_vocab=" << options.tgt_vocab() << ", embed_dim=" << options.embed_dim() << ")";
 }
 
-torch::Tensor RecurrentSeq2SeqImpl::target_table() const {
-  return options.share_embeddings() ? detail::first_rows(shared->weight, options.tgt_vocab())
-                                    : embed_target->weight;
+const torch::Tensor& RecurrentSeq2SeqImpl::target_table() const {
+  return options.share_embeddings() ? shared->weight : embed_target->weight;
 }
 
 torch::Tensor RecurrentSeq2SeqImpl::output_table() const {
-  return lm_head ? lm_head->weight : target_table();
+  return lm_head ? lm_head->weight : detail::first_rows(target_table(), options.tgt_vocab());
 }
 
 torch::Tensor RecurrentSeq2SeqImpl::project(const torch::Tensor& features) const {
@@ -163,8 +156,9 @@ RecurrentSeq2SeqImpl::Memory RecurrentSeq2SeqImpl::encode(const torch::Tensor& s
   detail::check_shape(kRecurrent, "source", source, {-1, -1});
   const auto mask = detail::mask_or_padding(source_mask, source, options.pad_id());
   const auto& table = options.share_embeddings() ? shared->weight : embed_source->weight;
-  const auto x = detail::apply_dropout(torch::embedding(table, source), options.dropout(),
-                                       is_training());  // [B, S, E]
+  const auto embedded = detail::look_up_ids(kRecurrent, "source", source, options.src_vocab(),
+                                            [&] { return torch::embedding(table, source); });
+  const auto x = detail::apply_dropout(embedded, options.dropout(), is_training());  // [B, S, E]
 
   Memory memory;
   memory.mask = detail::memory_mask_row(kRecurrent, mask, x);
@@ -192,8 +186,11 @@ RecurrentSeq2SeqImpl::Decoded RecurrentSeq2SeqImpl::decode(const torch::Tensor& 
                                                            const Memory& memory,
                                                            const torch::Tensor& hidden,
                                                            const WeightsRequest& weights) {
-  const auto y = detail::apply_dropout(torch::embedding(target_table(), target), options.dropout(),
-                                       is_training());
+  detail::check_target_ids(kRecurrent, options, target);
+  const auto embedded = detail::look_up_ids(kRecurrent, "target", target, options.tgt_vocab(), [&] {
+    return torch::embedding(target_table(), target);
+  });
+  const auto y = detail::apply_dropout(embedded, options.dropout(), is_training());
   auto [states, last] = run(decoder, y, hidden);  // [N, T, E]
   // The rows of one sentence, the hypotheses of a beam, become queries of one row: [B, K * T, E].
   const auto sentences = memory.values.size(0);
@@ -264,8 +261,10 @@ StepOutput RecurrentSeq2SeqImpl::step(const torch::Tensor& tokens, DecoderState&
   detail::check_ids("RecurrentSeq2Seq::step", "tokens", tokens);
   detail::check_rank("RecurrentSeq2Seq::step", "tokens", tokens, 1, 1);
   const auto decoded =
-      decode(tokens.unsqueeze(1), {own->keys_, own->values_, {}, own->mask_}, own->hidden_,
-             want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
+      detail::look_up_ids("RecurrentSeq2Seq::step", "tokens", tokens, options.tgt_vocab(), [&] {
+        return decode(tokens.unsqueeze(1), {own->keys_, own->values_, {}, own->mask_}, own->hidden_,
+                      want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
+      });
   own->hidden_ = decoded.hidden;
   ++own->position_;
   StepOutput result{project(decoded.features.squeeze(1)), {}};

@@ -6,8 +6,10 @@
 #include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
+#include "models/vocabulary_ids.h"
 
 namespace attend {
 namespace {
@@ -43,11 +45,10 @@ int64_t vocabulary(const Seq2SeqOptions& options, TransformerDecoder*) {
   return options.tgt_vocab();
 }
 
-torch::nn::Embedding make_embedding(int64_t vocab, int64_t embed_dim) {
-  torch::nn::Embedding embedding(vocab, embed_dim);
+torch::nn::Embedding make_embedding(const Seq2SeqOptions& options, int64_t vocab) {
   // So that, once scaled by sqrt(E), a vector's entries have variance 1.
-  torch::nn::init::normal_(embedding->weight, 0.0, 1.0 / std::sqrt(static_cast<double>(embed_dim)));
-  return embedding;
+  return detail::padded_embedding(vocab, options.embed_dim(), options.pad_id(),
+                                  1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
 }
 
 class Seq2SeqState final : public DecoderState {
@@ -101,8 +102,8 @@ template <typename Stack>
 void Seq2SeqSideImpl<Stack>::reset() {
   constexpr Stack* kSide = nullptr;
   if (!options.share_embeddings()) {
-    embed_tokens = this->register_module(
-        "embed_tokens", make_embedding(vocabulary(options, kSide), options.embed_dim()));
+    embed_tokens =
+        this->register_module("embed_tokens", make_embedding(options, vocabulary(options, kSide)));
   }
   embed_positions = this->register_module(
       "embed_positions",
@@ -123,7 +124,7 @@ Seq2SeqBodyImpl::Seq2SeqBodyImpl(const Seq2SeqOptions& options_) : options(optio
 
 void Seq2SeqBodyImpl::reset() {
   if (options.share_embeddings()) {
-    shared = register_module("shared", make_embedding(options.src_vocab(), options.embed_dim()));
+    shared = register_module("shared", make_embedding(options, options.src_vocab()));
   }
   encoder =
       register_module("encoder", std::make_shared<Seq2SeqSideImpl<TransformerEncoder>>(options));
@@ -140,16 +141,7 @@ void Seq2SeqImpl::reset() {
   detail::check_positive(kSeq2Seq, "tgt_vocab", options.tgt_vocab());
   detail::check_shared_vocabulary(kSeq2Seq, options.share_embeddings(), options.src_vocab(),
                                   options.tgt_vocab());
-  const auto check_id = [&](const char* name, int64_t id, int64_t vocab) {
-    TORCH_CHECK_VALUE(id >= 0 && id < vocab, kSeq2Seq, ": expected ", name, " in [0, ", vocab,
-                      "), got ", id);
-  };
-  const auto common = std::min(options.src_vocab(), options.tgt_vocab());
-  check_id("eos_id", options.eos_id(), common);
-  check_id("pad_id", options.pad_id(), common);
-  check_id("start_id", options.start_id(), options.tgt_vocab());
-  TORCH_CHECK_VALUE(options.eos_id() != options.pad_id(), kSeq2Seq,
-                    ": expected eos_id and pad_id to differ, got ", options.eos_id(), " for both");
+  detail::check_special_ids(kSeq2Seq, options);
   model = register_module("model", Seq2SeqBody(options));
   final_logits_bias =
       register_parameter("final_logits_bias", torch::zeros({1, options.tgt_vocab()}));
@@ -173,9 +165,8 @@ const torch::Tensor& Seq2SeqImpl::source_table() const {
   return options.share_embeddings() ? model->shared->weight : model->encoder->embed_tokens->weight;
 }
 
-torch::Tensor Seq2SeqImpl::target_table() const {
-  return options.share_embeddings() ? detail::first_rows(model->shared->weight, options.tgt_vocab())
-                                    : model->decoder->embed_tokens->weight;
+const torch::Tensor& Seq2SeqImpl::target_table() const {
+  return options.share_embeddings() ? model->shared->weight : model->decoder->embed_tokens->weight;
 }
 
 torch::Tensor Seq2SeqImpl::embed(const torch::Tensor& ids, const torch::Tensor& table,
@@ -186,7 +177,9 @@ torch::Tensor Seq2SeqImpl::embed(const torch::Tensor& ids, const torch::Tensor& 
 }
 
 torch::Tensor Seq2SeqImpl::embed_source(const torch::Tensor& source) {
-  return embed(source, source_table(), model->encoder->embed_positions, 0);
+  return detail::look_up_ids(kSeq2Seq, "source", source, options.src_vocab(), [&] {
+    return embed(source, source_table(), model->encoder->embed_positions, 0);
+  });
 }
 
 torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t offset) {
@@ -194,7 +187,7 @@ torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t off
 }
 
 torch::Tensor Seq2SeqImpl::output_table() const {
-  return lm_head ? lm_head->weight : target_table();
+  return lm_head ? lm_head->weight : detail::first_rows(target_table(), options.tgt_vocab());
 }
 
 torch::Tensor Seq2SeqImpl::project(const torch::Tensor& hidden) const {
@@ -235,8 +228,10 @@ Seq2SeqOutput Seq2SeqImpl::hidden(const torch::Tensor& source, const torch::Tens
   auto memory = model->encoder->stack(embed_source(source), memory_mask, weights);
   // The target's padding is at its end, where causality already keeps the real tokens from seeing
   // it, and the rows of padding count for nothing: it needs no mask of its own.
-  auto decoded = model->decoder->stack(embed_target(target, 0), memory.output, target_mask,
-                                       memory_mask, weights);
+  detail::check_target_ids(kSeq2Seq, options, target);
+  const auto embedded = detail::look_up_ids(kSeq2Seq, "target", target, options.tgt_vocab(),
+                                            [&] { return embed_target(target, 0); });
+  auto decoded = model->decoder->stack(embedded, memory.output, target_mask, memory_mask, weights);
   return {std::move(decoded.output), std::move(memory.weights), std::move(decoded.self_weights),
           std::move(decoded.cross_weights)};
 }
@@ -265,9 +260,13 @@ StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
   auto request =
       WeightsRequest(want_alignment && options.decoder_layers() > 0 ? WeightsRequest::kMean
                                                                     : WeightsRequest::kNone);
-  auto decoded =
-      model->decoder->stack->step(embed_target(tokens.unsqueeze(1), own->position_), own->cache_,
-                                  AttentionMask(own->source_mask_), request.layers({-1}));
+  const auto embedded =
+      detail::look_up_ids("Seq2Seq::step", "tokens", tokens, options.tgt_vocab(), [&] {
+        detail::check_target_ids("Seq2Seq::step", options, tokens);
+        return embed_target(tokens.unsqueeze(1), own->position_);
+      });
+  auto decoded = model->decoder->stack->step(
+      embedded, own->cache_, AttentionMask(own->source_mask_), request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment && !decoded.cross_weights.empty()) {

@@ -16,7 +16,10 @@
 
 #include "attend/checkpoint/file_error.h"
 #include "detail/atomic_file.h"
+#include "detail/excerpt.h"
 #include "detail/read_file.h"
+#include "detail/utf8.h"
+#include "text/model_bytes.h"
 
 namespace attend {
 namespace {
@@ -54,13 +57,13 @@ std::vector<std::string> parse_pieces(const std::filesystem::path& path, const s
     const int64_t id = id_json.is_number_integer() ? id_json.get<int64_t>() : -1;
     if (piece.empty() || id < 0 || id >= limit) {
       throw FileError(path, fmt::format("expected pieces with ids in [0, {}), got '{}': {}", limit,
-                                        piece, id_json.dump()));
+                                        detail::excerpt(piece), detail::brief(id_json)));
     }
     const auto index = static_cast<size_t>(id);
     if (index >= pieces.size()) pieces.resize(index + 1);
     if (!pieces[index].empty()) {
       throw FileError(path, fmt::format("expected every id once, got {} for '{}' and '{}'", id,
-                                        pieces[index], piece));
+                                        detail::excerpt(pieces[index]), detail::excerpt(piece)));
     }
     pieces[index] = piece;
   }
@@ -101,7 +104,8 @@ void read_token(const std::filesystem::path& path, const Json& json, const char*
   const auto& value =
       json[key].is_object() && json[key].contains("content") ? json[key]["content"] : json[key];
   if (!value.is_string()) {
-    throw FileError(path, fmt::format("expected a string for {}, got {}", key, value.dump()));
+    throw FileError(path,
+                    fmt::format("expected a string for {}, got {}", key, detail::brief(value)));
   }
   token = value.get<std::string>();
 }
@@ -109,8 +113,8 @@ void read_token(const std::filesystem::path& path, const Json& json, const char*
 void read_flag(const std::filesystem::path& path, const Json& json, const char* key, bool& flag) {
   if (!json.contains(key) || json[key].is_null()) return;
   if (!json[key].is_boolean()) {
-    throw FileError(path,
-                    fmt::format("expected true or false for {}, got {}", key, json[key].dump()));
+    throw FileError(
+        path, fmt::format("expected true or false for {}, got {}", key, detail::brief(json[key])));
   }
   flag = json[key].get<bool>();
 }
@@ -130,9 +134,9 @@ void read_added_tokens(const std::filesystem::path& path, const Json& json, Conf
     const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
     if (error != std::errc() || end != id.data() + id.size() || !token.is_object() ||
         !token.contains("content") || !token["content"].is_string()) {
-      throw FileError(
-          path, fmt::format("expected an id and a token in added_tokens_decoder, got {}: {}", id,
-                            token.dump()));
+      throw FileError(path,
+                      fmt::format("expected an id and a token in added_tokens_decoder, got {}: {}",
+                                  detail::excerpt(id), detail::brief(token)));
     }
     config.added_tokens[token["content"].get<std::string>()] = number;
   }
@@ -145,8 +149,8 @@ void read_config(const std::filesystem::path& path, const std::string& bytes, Co
   read_flag(path, json, "clean_up_tokenization_spaces", config.clean_up_spaces);
   read_added_tokens(path, json, config);
   if (json.contains("sp_model_kwargs") && !json["sp_model_kwargs"].empty()) {
-    throw FileError(
-        path, fmt::format("expected no sp_model_kwargs, got {}", json["sp_model_kwargs"].dump()));
+    throw FileError(path, fmt::format("expected no sp_model_kwargs, got {}",
+                                      detail::brief(json["sp_model_kwargs"])));
   }
 }
 
@@ -154,6 +158,9 @@ void read_config(const std::filesystem::path& path, const std::string& bytes, Co
 std::optional<std::string> load_model(Processor& processor, const std::string& bytes) {
   // SentencePiece takes an empty file for an empty model.
   if (bytes.empty()) return "expected a SentencePiece model, got an empty file";
+  if (const auto unsafe = detail::unsafe_part(bytes)) {
+    return "expected a SentencePiece model, got " + *unsafe;
+  }
   const auto status = processor.LoadFromSerializedProto(bytes);
   if (!status.ok()) return "expected a SentencePiece model, got: " + status.ToString();
   if (processor.GetPieceSize() == 0)
@@ -366,7 +373,7 @@ SubwordTokenizer::SubwordTokenizer(std::shared_ptr<const Impl> impl) : impl_(std
 SubwordTokenizer SubwordTokenizer::load(const std::filesystem::path& folder) {
   auto impl = std::make_shared<Impl>();
   const auto read = [&](const char* name) -> const std::string& {
-    return impl->files[name] = detail::read_file(folder / name);
+    return impl->files[name] = detail::read_regular_file(folder / name);
   };
 
   Config config;
@@ -387,9 +394,9 @@ SubwordTokenizer SubwordTokenizer::load(const std::filesystem::path& folder) {
   const auto source_vocabulary = read_vocabulary(kVocabularyFile);
   for (const auto& [token, id] : config.added_tokens) {
     if (!source_vocabulary->contains(token) || source_vocabulary->id(token) != id) {
-      throw FileError(
-          folder / kConfigFile,
-          fmt::format("expected added tokens as in {}, got {}: '{}'", kVocabularyFile, id, token));
+      throw FileError(folder / kConfigFile,
+                      fmt::format("expected added tokens as in {}, got {}: '{}'", kVocabularyFile,
+                                  id, detail::excerpt(token)));
     }
   }
   const auto target_vocabulary =
@@ -418,7 +425,11 @@ SubwordTokenizer SubwordTokenizer::from_joint_model(std::string model,
 
   auto impl = std::make_shared<Impl>();
   std::vector<std::string> pieces;
-  for (int id = 0; id < processor->GetPieceSize(); ++id) pieces.push_back(processor->IdToPiece(id));
+  for (int id = 0; id < processor->GetPieceSize(); ++id) {
+    const auto& piece = pieces.emplace_back(processor->IdToPiece(id));
+    TORCH_CHECK_VALUE(!detail::find_invalid_utf8(piece),
+                      "SubwordTokenizer: expected pieces in UTF-8, got other bytes in piece ", id);
+  }
   pieces.push_back(impl->special.pad);
   auto vocabulary = dump_vocabulary(pieces);
 
@@ -490,11 +501,12 @@ SubwordTokenizer SubwordTokenizer::with_restricted_vocab(
     std::span<const std::string> source, std::span<const std::string> target) const {
   auto impl = with_restricted_models(source, target);
   const auto& special = impl->special;
-  std::vector<std::string> pieces{special.eos, special.unk, special.pad};
+  std::vector<std::string> pieces{special.eos, special.unk};
   std::ranges::move(usable_pieces(*impl->target.processor, special), std::back_inserter(pieces));
   const std::set<std::string> of_target(pieces.begin(), pieces.end());
   std::ranges::copy_if(usable_pieces(*impl->source.processor, special), std::back_inserter(pieces),
                        [&](const std::string& piece) { return !of_target.contains(piece); });
+  pieces.push_back(special.pad);
   impl->files[kVocabularyFile] = dump_vocabulary(pieces);
   const auto vocabulary = std::make_shared<const Vocabulary>(std::move(pieces), special);
   impl->source = {impl->source.processor, vocabulary};
@@ -559,13 +571,15 @@ bool SubwordTokenizer::separate_vocabs() const {
 
 int64_t SubwordTokenizer::target_vocab_size() const {
   const auto& vocabulary = target_vocabulary();
-  auto last = std::max({vocabulary.eos_id(), vocabulary.unk_id(), vocabulary.pad_id()});
+  auto last = std::max(vocabulary.eos_id(), vocabulary.unk_id());
   for (const auto& piece : usable_pieces(*impl_->target.processor, impl_->special)) {
     last = std::max(last, vocabulary.id(piece));
   }
   for (auto id = last + 1; id < vocabulary.size(); ++id) {
     if (vocabulary.contains(id) && language_code_length(vocabulary.piece(id)) > 0) last = id;
   }
+  // No text holds the padding: behind pieces of the source it is none of the target's.
+  if (vocabulary.pad_id() == last + 1) ++last;
   return last + 1;
 }
 

@@ -4,6 +4,8 @@
 #include <sentencepiece_trainer.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <memory>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -23,6 +25,15 @@ constexpr int kThreads = 16;
 // </s> and <unk>, which the model has besides its pieces; <pad> comes on top.
 constexpr int64_t kMetaPieces = 2;
 
+constexpr int64_t kLargestVocabulary = 10'000'000;
+
+// The BPE trainer ends the process for a longer word, in characters: it keeps places in 16 bits, the
+// first of them a sign.
+constexpr size_t kLongestWord = 1 << 15;
+
+// U+2581, which SentencePiece writes for a space.
+constexpr std::string_view kEscapedSpace = "\xE2\x96\x81";
+
 // U+2585, which SentencePiece keeps to itself: it leaves out the sentences that hold it.
 constexpr std::string_view kReserved = "\xE2\x96\x85";
 
@@ -40,6 +51,7 @@ class SentenceList : public sentencepiece::SentenceIterator {
     skip_unused();
   }
   const std::string& value() const override { return sentences_[at_]; }
+  size_t index() const { return at_; }
   sentencepiece::util::Status status() const override { return {}; }
 
  private:
@@ -85,6 +97,9 @@ std::string normalization_name(Normalization normalization) {
 void check_options(const SubwordTrainingOptions& options) {
   TORCH_CHECK_VALUE(options.vocab_size > 0, "train_subwords: expected vocab_size > 0, got ",
                     options.vocab_size);
+  TORCH_CHECK_VALUE(options.vocab_size <= kLargestVocabulary,
+                    "train_subwords: expected vocab_size <= ", kLargestVocabulary, ", got ",
+                    options.vocab_size);
   TORCH_CHECK_VALUE(options.character_coverage >= 0.98 && options.character_coverage <= 1.0,
                     "train_subwords: expected character_coverage in [0.98, 1], got ",
                     options.character_coverage);
@@ -123,20 +138,55 @@ std::string train(const std::vector<std::string>& sentences, const SubwordTraini
   return bytes;
 }
 
-int64_t count_pieces(const std::string& model) {
-  sentencepiece::SentencePieceProcessor processor;
-  const auto status = processor.LoadFromSerializedProto(model);
+std::unique_ptr<sentencepiece::SentencePieceProcessor> load_trained(const std::string& model) {
+  auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
+  const auto status = processor->LoadFromSerializedProto(model);
   TORCH_INTERNAL_ASSERT(status.ok(), status.ToString());
-  return processor.GetPieceSize();
+  return processor;
 }
 
-// The number of characters that must become pieces. SentencePiece's unigram trainer ends the whole
-// process where the sentences hold none, so this asks its character model first.
-int64_t count_characters(const std::vector<std::string>& sentences,
-                         const SubwordTrainingOptions& options) {
+// SentencePiece's model of single characters, whose pieces are the characters that must become
+// pieces; none where the sentences hold no text. SentencePiece's unigram trainer ends the whole
+// process for those, so this one is asked first.
+std::unique_ptr<sentencepiece::SentencePieceProcessor> character_model(
+    const std::vector<std::string>& sentences, const SubwordTrainingOptions& options) {
   constexpr int64_t kEveryCharacter = 0x110000 + kMetaPieces;
-  if (SentenceList(sentences, options.max_sentence_length).done()) return 0;
-  return count_pieces(train(sentences, options, "char", kEveryCharacter)) - kMetaPieces;
+  if (SentenceList(sentences, options.max_sentence_length).done()) return nullptr;
+  return load_trained(train(sentences, options, "char", kEveryCharacter));
+}
+
+// The characters of the longest word of a sentence as the trainer sees it, normalised.
+size_t longest_word(const std::string& sentence,
+                    const sentencepiece::SentencePieceProcessor& characters) {
+  std::vector<std::string> pieces;
+  const auto status = characters.Encode(sentence, &pieces);
+  TORCH_CHECK(status.ok(), "train_subwords: expected a text that SentencePiece encodes, got: ",
+              status.ToString());
+  size_t longest = 0, length = 0;
+  for (const auto& piece : pieces) {  // unknown characters side by side are one piece
+    for (std::string_view rest = piece; !rest.empty();) {
+      const auto character = rest.substr(0, detail::first_code_point(rest).length);
+      length = character == kEscapedSpace ? 0 : length + 1;
+      longest = std::max(longest, length);
+      rest.remove_prefix(character.size());
+    }
+  }
+  return longest;
+}
+
+// Refuses the words for which the BPE trainer would end the process.
+void check_words(const std::vector<std::string>& sentences, const SubwordTrainingOptions& options,
+                 const sentencepiece::SentencePieceProcessor& characters) {
+  // A byte becomes at most six characters of a word: NFKC makes six of U+3316's three bytes.
+  constexpr size_t kMostOfAByte = 6;
+  SentenceList list(sentences, options.max_sentence_length);
+  for (; !list.done(); list.Next()) {
+    if (list.value().size() <= kLongestWord / kMostOfAByte) continue;
+    const auto length = longest_word(list.value(), characters);
+    TORCH_CHECK_VALUE(length <= kLongestWord, "train_subwords: expected words of at most ",
+                      kLongestWord, " characters for BPE, got one of ", length, " in sentences[",
+                      list.index(), "]");
+  }
 }
 
 }  // namespace
@@ -148,7 +198,9 @@ SubwordTokenizer train_subwords(const std::vector<std::string>& sentences,
     TORCH_CHECK_VALUE(!detail::find_invalid_utf8(sentences[i]),
                       "train_subwords: expected UTF-8, got other bytes in sentences[", i, "]");
   }
-  const auto characters = count_characters(sentences, options);
+  const auto character_pieces = character_model(sentences, options);
+  const auto characters =
+      character_pieces ? character_pieces->GetPieceSize() - kMetaPieces : int64_t{0};
   TORCH_CHECK_VALUE(characters > 0, "train_subwords: expected sentences with text of at most ",
                     options.max_sentence_length, " bytes, got ", sentences.size(),
                     " sentences without any");
@@ -158,8 +210,10 @@ SubwordTokenizer train_subwords(const std::vector<std::string>& sentences,
                     " characters of the text need ", "(character_coverage ",
                     options.character_coverage, "), got ", options.vocab_size);
 
+  if (options.model == SubwordModel::kBpe) check_words(sentences, options, *character_pieces);
+
   auto model = train(sentences, options, model_name(options.model), options.vocab_size - 1);
-  const auto size = count_pieces(model) + 1;
+  const auto size = load_trained(model)->GetPieceSize() + 1;
   TORCH_CHECK_VALUE(options.shrink_to_fit || size == options.vocab_size,
                     "train_subwords: expected vocab_size <= ", size,
                     ", the largest that the text supports, got ", options.vocab_size);

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "detail/excerpt.h"
+
 namespace attend {
 
 Vocabulary::Vocabulary(std::vector<std::string> pieces, const SpecialTokens& special)
@@ -13,13 +15,13 @@ Vocabulary::Vocabulary(std::vector<std::string> pieces, const SpecialTokens& spe
     const auto& piece = pieces_[static_cast<size_t>(id)];
     if (piece.empty()) continue;
     const auto [entry, is_new] = ids_.emplace(piece, id);
-    TORCH_CHECK_VALUE(is_new, "Vocabulary: expected every piece once, got '", piece, "' as ",
-                      entry->second, " and ", id);
+    TORCH_CHECK_VALUE(is_new, "Vocabulary: expected every piece once, got '",
+                      detail::excerpt(piece), "' as ", entry->second, " and ", id);
   }
   const auto special_id = [&](const std::string& token) {
     const auto found = ids_.find(token);
-    TORCH_CHECK_VALUE(found != ids_.end(), "Vocabulary: expected the special token '", token,
-                      "', got ", ids_.size(), " pieces without it");
+    TORCH_CHECK_VALUE(found != ids_.end(), "Vocabulary: expected the special token '",
+                      detail::excerpt(token), "', got ", ids_.size(), " pieces without it");
     return found->second;
   };
   pad_id_ = special_id(special.pad);

@@ -68,15 +68,16 @@ bool Scorer::can_score() const { return text_.size() > 0 && !options_.valid_metr
 double Scorer::loss() {
   const torch::InferenceMode inference;
   const auto special = model_->special_tokens();
-  double sum = 0;
+  torch::Tensor sum;  // on the device: reading each batch's would wait for it
   for (const auto& chosen : plan_batches_in_order(pairs_, options_.batch_tokens)) {
     const auto batch = make_batch(pairs_, chosen, special.start_id, special.pad_id);
-    sum += model_
-               ->loss_sum(batch.source.to(device_), batch.target_input.to(device_),
-                          batch.target.to(device_))
-               .item<double>();
+    const auto loss = model_
+                          ->loss_sum(batch.source.to(device_), batch.target_input.to(device_),
+                                     batch.target.to(device_))
+                          .to(torch::kDouble);
+    sum = sum.defined() ? sum + loss : loss;
   }
-  return sum;
+  return sum.defined() ? sum.item<double>() : 0.0;
 }
 
 std::vector<std::string> Scorer::translations() {

@@ -22,6 +22,13 @@ TensorMap part_of(const TensorFile& file, const std::string& prefix) {
   return part;
 }
 
+// "model: encoder heads" of "/model/encoder heads".
+std::string name_of(const std::string& pointer) {
+  auto name = pointer.substr(1);
+  if (const auto slash = name.find('/'); slash != std::string::npos) name.replace(slash, 1, ": ");
+  return name;
+}
+
 void add_part(TensorFile& file, const std::string& prefix, const TensorMap& part) {
   for (const auto& [name, tensor] : part) file.tensors[prefix + name] = tensor;
 }
@@ -45,16 +52,19 @@ Snapshot read_snapshot(const std::filesystem::path& path, const json& identity) 
   try {
     snapshot.identity = json::parse(file.metadata.at("identity"));
     snapshot.state = json::parse(file.metadata.at("state"));
-    if (!snapshot.identity.contains("bpe_dropout")) {
-      snapshot.identity["bpe_dropout"] = 0.0;  // written before there was such a thing
+    // Written before there was such a thing, or before it was said.
+    if (!snapshot.identity.contains("bpe_dropout")) snapshot.identity["bpe_dropout"] = 0.0;
+    if (!snapshot.identity.contains("model")) {
+      snapshot.identity["model"] = identity.value("model", json::object());
     }
-    for (const auto& [key, value] : identity.items()) {
-      if (snapshot.identity.at(key) != value) {
-        throw FileError(path,
-                        fmt::format("expected a run with the same {} ({}), got {}; train into "
-                                    "another folder or start again with --no-reload",
-                                    key, value.dump(), snapshot.identity.at(key).dump()));
-      }
+    const auto ours = identity.flatten(), theirs = snapshot.identity.flatten();
+    for (const auto& [key, value] : ours.items()) {
+      const auto found = theirs.find(key);
+      if (found != theirs.end() && *found == value) continue;
+      throw FileError(path, fmt::format("expected a run with the same {} ({}), got {}; train into "
+                                        "another folder or start again with --no-reload",
+                                        name_of(key), value.dump(),
+                                        found == theirs.end() ? "none" : found->dump()));
     }
   } catch (const std::out_of_range&) {
     throw FileError(path, "expected a training snapshot, got another safetensors file");

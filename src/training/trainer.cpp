@@ -11,12 +11,14 @@
 #include "attend/checkpoint/model_folder.h"
 #include "attend/functional/dropout.h"
 #include "attend/training/batch_threads.h"
+#include "attend/translation/tokenizer_fit.h"
 #include "detail/atomic_file.h"
 #include "detail/check.h"
 #include "training/autocast_scope.h"
 #include "training/batch_loader.h"
 #include "training/checkpoint_average.h"
 #include "training/metrics_log.h"
+#include "training/model_identity.h"
 #include "training/scorer.h"
 #include "training/snapshot.h"
 #include "training/weight_average.h"
@@ -37,7 +39,7 @@ constexpr auto kCheckpoints = "checkpoints";
 int64_t batch_shares(const TrainerOptions& options, torch::Device device, int64_t processes) {
   constexpr int64_t kLeastTokens = 512;
   // The gradients of several processes are sent while the backward pass goes on, in one thread.
-  if (device.is_cuda() || processes > 1) return 1;
+  if (!device.is_cpu() || processes > 1) return 1;
   if (options.batch_shares > 0) return options.batch_shares;
   return std::clamp<int64_t>(options.batch_tokens / kLeastTokens, 1, torch::get_num_threads());
 }
@@ -56,6 +58,12 @@ std::optional<detail::PairCutter> make_cutter(const SubwordTokenizer& tokenizer,
                                               const TrainerOptions& options) {
   if (options.bpe_dropout == 0) return std::nullopt;
   return detail::PairCutter{BpeDropout(tokenizer, options.bpe_dropout), filter.max_length};
+}
+
+void check_pair(const TranslationModel* model, const SubwordTokenizer& tokenizer) {
+  TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
+  const auto mismatch = tokenizer_mismatch(*model, tokenizer);
+  TORCH_CHECK_VALUE(!mismatch, kTrainer, ": ", mismatch.value_or(""));
 }
 
 // One seed for each update of each process or thread, so that nothing else decides its random numbers.
@@ -192,7 +200,7 @@ Trainer::Run::Run(std::shared_ptr<TranslationModel> model, SubwordTokenizer toke
       filter_(filter_for(*model_, options)),
       loader_(std::move(train), model_->special_tokens(), options.batch_tokens, options.seed,
               workers.rank(), workers.size(), batch_shares(options, device, workers.size()),
-              device.is_cuda()),
+              !device.is_cpu()),
       scorer_(model_, tokenizer_, valid, options, device),
       optimizer_(make_optimizer(model_->module(), options)) {
   TORCH_CHECK(loader_.pools().size() > 0, kTrainer, ": expected training pairs of 1 to ",
@@ -356,11 +364,15 @@ TrainingReport Trainer::Run::make_report() const {
 // With what the processes know together.
 TrainingReport Trainer::Run::full_report() {
   auto report = make_report();
-  auto sums = torch::stack({sums_.loss, sums_.targets}).cpu();
-  workers_.sum(sums);
-  report.cost = sums[0].item<double>() / std::max(sums[1].item<double>(), 1.0);
-  report.skipped = static_cast<int64_t>(sums_.skipped.item<double>());
-  report.gradient_norm = sums_.norm.item<double>() /
+  // One copy, since the host waits for each.
+  const auto all = torch::stack({sums_.loss, sums_.targets, sums_.skipped.to(torch::kDouble),
+                                 sums_.norm.to(torch::kDouble)})
+                       .cpu();
+  auto of_processes = all.narrow(0, 0, 2);
+  workers_.sum(of_processes);
+  report.cost = all[0].item<double>() / std::max(all[1].item<double>(), 1.0);
+  report.skipped = static_cast<int64_t>(all[2].item<double>());
+  report.gradient_norm = all[3].item<double>() /
                          static_cast<double>(std::max<int64_t>(sums_.updates - report.skipped, 1));
   return report;
 }
@@ -429,7 +441,8 @@ json Trainer::Run::identity() const {
                 {"bpe_dropout", options_.bpe_dropout},
                 {"exponential_smoothing", options_.exponential_smoothing},
                 {"optimizer", options_.optimizer == OptimizerKind::kMuon ? "muon" : "adam"},
-                {"number of pools", loader_.pools().pools()}};
+                {"number of pools", loader_.pools().pools()},
+                {"model", detail::model_identity(*model_)}};
   // A side that dropout makes longer than that stays as it was.
   if (options_.bpe_dropout > 0) identity["max_length"] = filter_.max_length;
   return identity;
@@ -526,7 +539,7 @@ TrainingResult Trainer::Run::run(const TrainerCallbacks& all_callbacks) {
     finished = progress() >= 1.0;
 
     const bool reports = is_due(options_.disp_freq, before_report) || finished;
-    if (reports || !device_.is_cuda()) check_finite(share);
+    if (reports || device_.is_cpu()) check_finite(share);
     if (callbacks.progress) callbacks.progress(make_report());
     if (reports) {
       const auto report = full_report();
@@ -562,7 +575,7 @@ TrainingResult Trainer::Run::run(const TrainerCallbacks& all_callbacks) {
 Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
                  const ParallelText& train, const ParallelText& valid, std::filesystem::path folder,
                  const TrainerOptions& options, torch::Device device, const WorkerGroup& workers) {
-  TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
+  check_pair(model.get(), tokenizer);
   options.validate();
   FilterCounts counts;
   const auto filter = filter_for(*model, options);
@@ -576,7 +589,7 @@ Trainer::Trainer(std::shared_ptr<TranslationModel> model, SubwordTokenizer token
                  const EncodedCorpus& train, const ParallelText& valid,
                  std::filesystem::path folder, const TrainerOptions& options, torch::Device device,
                  const WorkerGroup& workers) {
-  TORCH_CHECK_VALUE(model != nullptr, kTrainer, ": expected a model, got none");
+  check_pair(model.get(), tokenizer);
   options.validate();
   detail::PairPools pools(train.file, options.shuffle_pairs,
                           make_cutter(tokenizer, filter_for(*model, options), options));

@@ -120,6 +120,9 @@ BleuScore corpus_bleu(const std::vector<std::string>& hypotheses,
     }
   }
 
+  if (result.ref_len > 0) {
+    result.ratio = static_cast<double>(result.sys_len) / static_cast<double>(result.ref_len);
+  }
   if (result.sys_len < result.ref_len) {
     const auto ratio = static_cast<double>(result.ref_len) / static_cast<double>(result.sys_len);
     result.brevity_penalty = std::exp(1.0 - ratio);  // exp(-inf) = 0 for no tokens

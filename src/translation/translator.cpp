@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <utility>
 
+#include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
-#include "attend/decoding/beam_search.h"
+#include "attend/translation/tokenizer_fit.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
 
@@ -53,7 +56,7 @@ torch::Tensor source_batch(const std::vector<Part>& parts, const std::vector<siz
   size_t longest = 0;
   for (size_t i = from; i < to; ++i) longest = std::max(longest, parts[order[i]].ids.size());
   auto source = torch::full({static_cast<int64_t>(to - from), static_cast<int64_t>(longest)},
-                            pad_id, torch::kLong);
+                            pad_id, torch::TensorOptions(torch::kCPU).dtype(torch::kLong));
   auto* out = source.mutable_data_ptr<int64_t>();
   for (size_t i = from; i < to; ++i) {
     std::ranges::copy(parts[order[i]].ids, out + (i - from) * longest);
@@ -94,16 +97,16 @@ std::vector<TextBatch> plan(const std::vector<Part>& parts, const std::vector<si
   return batches;
 }
 
-// A translation of a part, put behind those of the parts before it.
-void append(Translation& whole, Translation part) {
-  if (whole.text.empty() && !whole.attention.defined()) {
-    whole = std::move(part);
-    return;
-  }
+// A translation of a part, put behind those of the parts before it. It may be empty and count all
+// the same.
+void append(Translation& whole, const Translation& part) {
   whole.text += (whole.text.empty() || part.text.empty() ? "" : " ") + part.text;
   whole.log_probability += part.log_probability;
   whole.score += part.score;
-  if (part.attention.defined()) {
+  if (!whole.attention.defined()) {
+    whole.attention = part.attention;
+    whole.alignment = part.alignment;
+  } else if (part.attention.defined()) {
     const auto columns = std::max(whole.attention.size(1), part.attention.size(1));
     whole.attention = torch::cat({grown_to(whole.attention, whole.attention.size(0), columns),
                                   grown_to(part.attention, part.attention.size(0), columns)});
@@ -111,28 +114,69 @@ void append(Translation& whole, Translation part) {
   }
 }
 
+constexpr int64_t kBeamSize = 5;  // where neither the caller nor the model's folder says it
+
+// How the folders say to search that save_model writes.
+BeamSearchOptions search_of_saved(const TranslationModel& model) {
+  return {.beam_size = kBeamSize, .max_length = model.max_target_length(), .forced_eos = true};
+}
+
+// The caller's options before others.
+BeamSearchOptions search_options(const TranslatorOptions& options,
+                                 const BeamSearchOptions& otherwise) {
+  auto search = otherwise;
+  search.beam_size = options.beam_size.value_or(std::max(otherwise.beam_size, options.n_best));
+  search.n_best = options.n_best;
+  search.length_penalty = options.length_penalty.value_or(otherwise.length_penalty);
+  search.early_stopping = options.early_stopping.value_or(otherwise.early_stopping);
+  search.max_length_factor = options.max_length_factor;
+  search.attention = options.attention;
+  return search;
+}
+
+std::shared_ptr<TranslationModel> checked(std::shared_ptr<TranslationModel> model) {
+  TORCH_CHECK_VALUE(model != nullptr, "Translator: expected a model, got none");
+  return model;
+}
+
 }  // namespace
 
 Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
                        const TranslatorOptions& options, torch::Device device)
-    : model_(std::move(model)),
+    : Translator(std::move(model), std::move(tokenizer), options, device, std::nullopt) {}
+
+Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
+                       const TranslatorOptions& options, torch::Device device,
+                       const std::optional<BeamSearchOptions>& of_folder)
+    : model_(checked(std::move(model))),
       tokenizer_(std::move(tokenizer)),
       options_(options),
+      search_(search_options(options, of_folder ? *of_folder : search_of_saved(*model_))),
       device_(device),
       threads_(std::make_shared<Threads>()) {
-  TORCH_CHECK_VALUE(model_ != nullptr, "Translator: expected a model, got none");
-  detail::check_positive("Translator", "beam_size", options.beam_size);
-  TORCH_CHECK_VALUE(options.n_best >= 1 && options.n_best <= options.beam_size,
-                    "Translator: expected 1 <= n_best <= beam_size ", options.beam_size, ", got ",
+  detail::check_positive("Translator", "beam_size", search_.beam_size);
+  TORCH_CHECK_VALUE(options.n_best >= 1 && options.n_best <= search_.beam_size,
+                    "Translator: expected 1 <= n_best <= beam_size ", search_.beam_size, ", got ",
                     options.n_best);
   detail::check_positive("Translator", "batch_tokens", options.batch_tokens);
+  search_.validate();
+  const auto mismatch = tokenizer_mismatch(*model_, tokenizer_);
+  TORCH_CHECK_VALUE(!mismatch, "Translator: ", mismatch.value_or(""));
+  const auto spare = spare_tokens(*model_, tokenizer_);
+  search_.bad_words_ids.insert(search_.bad_words_ids.end(), spare.begin(), spare.end());
+  // Ids without a text are no outcomes.
+  search_.renormalize_logits |= !spare.empty();
   model_->module().to(device_);
   model_->module().eval();
 }
 
 Translator Translator::load(const std::filesystem::path& folder, const TranslatorOptions& options,
                             torch::Device device) {
-  return {load_translation_model(folder), SubwordTokenizer::load(folder), options, device};
+  auto model = load_translation_model(folder);
+  auto tokenizer = load_tokenizer_of(*model, folder);
+  const auto search =
+      load_search_options(folder, model->special_tokens(), {.beam_size = kBeamSize});
+  return {std::move(model), std::move(tokenizer), options, device, search};
 }
 
 // The threads of a translator; whoever holds `busy` may use them.
@@ -157,16 +201,11 @@ std::vector<std::vector<Translation>> Translator::translate(
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(order, {}, [&](size_t i) { return parts[i].ids.size(); });
 
-  const BeamSearchOptions search{.beam_size = options_.beam_size,
-                                 .n_best = options_.n_best,
-                                 .length_penalty = options_.length_penalty,
-                                 .max_length_factor = options_.max_length_factor,
-                                 .attention = options_.attention};
   const auto pad_id = model_->special_tokens().pad_id;
   std::vector<std::vector<Translation>> of_part(parts.size());
   const auto translate_batch = [&](const TextBatch& batch) {
     const auto source = source_batch(parts, order, batch.from, batch.to, pad_id).to(device_);
-    const auto found = beam_search(*model_, source, search);
+    const auto found = beam_search(*model_, source, search_);
     for (size_t i = batch.from; i < batch.to; ++i) {
       const auto& part = parts[order[i]];
       for (const auto& hypothesis : found[i - batch.from]) {
@@ -178,7 +217,7 @@ std::vector<std::vector<Translation>> Translator::translate(
         if (options_.attention) {
           auto target_words = words_of(tokenizer_.decoded_subwords(hypothesis.tokens));
           target_words.resize(hypothesis.tokens.size());
-          target_words.push_back(-1);  // the end token
+          if (hypothesis.ended) target_words.push_back(-1);  // the end token
           translation.attention = merge_subwords(
               hypothesis.attention.narrow(1, 0, static_cast<int64_t>(part.ids.size())),
               target_words, part.word_of);
@@ -242,13 +281,13 @@ std::vector<torch::Tensor> Translator::align(const std::vector<std::string>& sou
     std::vector<int64_t> ids;
     for (const auto& subword : source) ids.push_back(subword.id);
     const auto state = model_->start(torch::tensor(ids, torch::kLong).unsqueeze(0).to(device_));
+    std::vector<int64_t> read{special.start_id};
+    for (const auto& subword : target) read.push_back(subword.id);
+    const auto fed = torch::tensor(read, torch::kLong).to(device_);
     std::vector<torch::Tensor> rows;
-    int64_t previous = special.start_id;
-    for (const auto& subword : target) {
-      const auto step = model_->step(torch::tensor({previous}, torch::kLong).to(device_), *state,
-                                     /*want_alignment=*/true);
-      rows.push_back(step.alignment.to(torch::kCPU, torch::kFloat));
-      previous = subword.id;
+    for (size_t t = 0; t < target.size(); ++t) {
+      const auto token = fed.narrow(0, static_cast<int64_t>(t), 1);
+      rows.push_back(model_->step(token, *state, /*want_alignment=*/true).alignment);
     }
     results.push_back(merge_subwords(torch::cat(rows), words_of(target), words_of(source)));
   }

@@ -20,6 +20,28 @@ TOUR = os.environ.get("ATTEND_TOUR", "attend-tour")
 CHROMIUM = os.environ.get("ATTEND_CHROMIUM", "/usr/bin/chromium")
 SCRIPT = "<script>window.hacked=1</script>"
 TABS = ["heads", "model", "matrix", "rollout", "entropy", "beams"]
+SHOTS = os.environ.get("ATTEND_PAGE_SHOTS")
+# Where the numbers and the lines of the titles are, the space around a number counted, and how wide the window is.
+CONTENTS = """() => {
+  const box = r => ({ left: r.left, right: r.right, top: r.top, bottom: r.bottom });
+  const numbers = [], titles = [];
+  document.querySelectorAll("nav li").forEach((item, index) => {
+    const lines = [...item.querySelector("a").getClientRects()].map(box);
+    titles.push(...lines);
+    const number = document.createElement("span");
+    number.textContent = `${index + 1}.\\u2002`;
+    number.style.position = "absolute";
+    item.append(number);
+    numbers.push({ ...lines[0], left: lines[0].left - number.getBoundingClientRect().width, right: lines[0].left });
+    number.remove();
+  });
+  return [numbers, titles, document.documentElement.clientWidth];
+}"""
+
+
+def overlap(a, b):
+    return min(a["right"], b["right"]) - max(a["left"], b["left"]) > 0.5 and \
+        min(a["bottom"], b["bottom"]) - max(a["top"], b["top"]) > 0.5
 
 
 def run(*command):
@@ -132,6 +154,27 @@ class Pages(ProgramTest):
             for key, exp in exps.items():
                 self.assertAlmostEqual(float(told[f"{query} / {key}"]), exp / sum(exps.values()), delta=6e-5)
         self.assertEqual(html.unescape(page.title()), page.title())
+
+    def test_the_numbers_of_the_tour_s_contents_stand_clear_of_the_titles(self):
+        folder = self.folder / "contents"
+        (folder / "chapters").mkdir(parents=True)
+        listed = [line.split(maxsplit=1) for line in run(TOUR, "--list").decode().splitlines()]
+        self.assertGreater(len(listed), 10)
+        for name, title in listed:  # as if every chapter had been run
+            (folder / "chapters" / f"{name}.html").write_text(f'<h2 id="{name}">{html.escape(title)}</h2>\n')
+        run(TOUR, listed[0][0], "-o", folder)
+        page = self.open(folder / "index.html")
+        for width in (320, 480, 700, 820, 1280, 2000):
+            page.set_viewport_size({"width": width, "height": 900})
+            if SHOTS:
+                page.screenshot(path=f"{SHOTS}/contents-{width}.png")
+            numbers, titles, window = page.evaluate(CONTENTS)
+            self.assertEqual(len(numbers), len(listed))
+            for number in numbers:
+                self.assertGreaterEqual(number["left"], 0, f"{width}: a number is cut off")
+                for title in titles:
+                    self.assertFalse(overlap(number, title), f"{width}: {number} runs into {title}")
+            self.assertLessEqual(max(title["right"] for title in titles), window)
 
 
 if __name__ == "__main__":

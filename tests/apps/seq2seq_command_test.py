@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import platform
 import re
+import socket
 import subprocess
 import unittest
 from pathlib import Path
@@ -54,6 +56,21 @@ class Translate(ProgramTest):
             words = len(line[1].split())
             self.assertTrue(all(source < 5 and target < words for source, target in links), line)
 
+    def test_when_a_search_ends(self):
+        for name in ("true", "false", "never"):
+            status, out, errors = run("translate", "-m", self.model, "--early-stopping", name, text="a cat\n")
+            self.assertEqual((status, len(out.splitlines())), (0, 1), errors)
+        self.refused(run("translate", "-m", self.model, "--early-stopping", "soon"), 2, "--early-stopping", "soon")
+        # The folder says it where no flag does.
+        config = self.model / "generation_config.json"
+        saved = config.read_text()
+        try:
+            config.write_text(json.dumps(json.loads(saved) | {"early_stopping": "soon"}))
+            self.refused(run("translate", "-m", self.model, text="a cat\n"), 1, "generation_config.json",
+                         "early_stopping", "soon")
+        finally:
+            config.write_text(saved)
+
     def test_json_lines(self):
         status, out, _ = run("translate", "-m", self.model, "--json", "--alignment", "soft",
                              text="the cat sees the dog\n\n")
@@ -72,6 +89,27 @@ class Translate(ProgramTest):
         self.assertEqual(status, 0, errors)
         self.assertRegex(out, r"BLEU\|nrefs:1\|.*tok:13a.* = \d")
         self.assertRegex(out, r"chrF2\|nrefs:1\|.* = \d")
+
+    def test_evaluate_counts_as_sacrebleu_where_there_is_no_text(self):
+        # sacreBLEU 2.6.0 of a hypothesis of h tokens and references without any, and the reverse.
+        empty, full = self.folder / "empty.txt", self.folder / "full.txt"
+        empty.write_text("\n" * 8)
+        full.write_text("".join(f"{line}\n" for line in ENGLISH))
+        status, out, errors = run("evaluate", "-m", self.model, "-t", full, empty)
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r"= 0\.00 0\.0/0\.0/0\.0/0\.0 "
+                              r"\(BP = 1\.000 ratio = 0\.000 hyp_len = [1-9]\d* ref_len = 0\)\n")
+        self.assertTrue(out.endswith(" = 0.00\n"), out)
+        status, out, errors = run("evaluate", "-m", self.model, "-t", empty, full)
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r"= 0\.00 .*\(BP = 0\.000 ratio = 0\.000 hyp_len = 0 ref_len = \d+\)\n")
+        status, out, errors = run("evaluate", "-m", self.model, "-t", empty, empty)
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r"= 0\.00 .*\(BP = 1\.000 ratio = 0\.000 hyp_len = 0 ref_len = 0\)\n")
+        nothing = self.folder / "nothing.txt"
+        nothing.write_text("")
+        self.refused(run("evaluate", "-m", self.model, "-t", nothing, nothing), 1,
+                     "nothing.txt: expected at least one line, got none")
 
     def refused(self, result, status, *phrases):
         self.assertEqual(result[0], status, result)
@@ -103,6 +141,22 @@ class Translate(ProgramTest):
         weights = (self.model / "model.safetensors").read_bytes()
         (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
         self.refused(run("translate", "-m", broken, text="x\n"), 1, "broken/model.safetensors", "tensor")
+
+    def test_a_tokenizer_of_another_model_is_refused_at_once_with_both_numbers(self):
+        smaller, mixed = self.folder / "smaller", self.folder / "mixed"
+        status, _, errors = run("train", "-m", smaller, "-t", self.english, self.french, "--vocab-size", "30",
+                                *SMALL[2:], "--after", "1u")
+        self.assertEqual(status, 0, errors)
+        mixed.mkdir()
+        for source, names in ((smaller, ("config.json", "model.safetensors")),
+                              (self.model, ("vocab.json", "tokenizer_config.json", "source.spm", "target.spm"))):
+            for name in names:
+                (mixed / name).write_bytes((source / name).read_bytes())
+        sizes = [len(json.loads((folder / "vocab.json").read_text())) for folder in (smaller, self.model)]
+        self.assertLess(*sizes)
+        message = f"mixed: expected a model of at least the tokenizer's {sizes[1]} source tokens, got one of {sizes[0]}"
+        self.refused(run("translate", "-m", mixed, text="the cat\n"), 1, message)
+        self.refused(run("evaluate", "-m", mixed, "-t", self.english, self.french), 1, message)
 
     def test_subwords_of_text_in_words_may_mix_letters_and_marks(self):
         english, french = self.folder / "words.en", self.folder / "words.fr"
@@ -148,6 +202,8 @@ class Translate(ProgramTest):
             self.assertLess(int(words[2]), len(vocabulary))
             key = "attend_target_vocab_size" if kind == "transformer" else "decoder_vocab_size"
             self.assertEqual(config[key], int(words[2]))
+            self.assertEqual(config["pad_token_id"], config["vocab_size"] - 1)
+            self.assertEqual(config["decoder_start_token_id"], config["pad_token_id"])
             status, out, errors = run("translate", "-m", model, text="a cat sleeps\n")
             self.assertEqual((status, len(out.splitlines())), (0, 1), errors)
             status, _, errors = self.train(model, *flags, "--after", "70u")
@@ -175,7 +231,8 @@ class Translate(ProgramTest):
         status, _, errors = self.train(model, *muon, "--after", "9u")
         self.assertEqual(status, 0, errors)
         self.assertIn("resumed after update 6", errors)
-        self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 1, "expected scale > 0, got 0")
+        self.refused(self.train(model, "--optimizer", "muon", "--muon-scale", "0"), 2,
+                     "--muon-scale: expected a number in (0, 1000000000], got 0")
         self.refused(self.train(model, "--optimizer", "sgd"), 2, "sgd")
 
     def test_subwords_may_be_drawn_anew_in_each_epoch(self):
@@ -192,8 +249,154 @@ class Translate(ProgramTest):
         self.refused(self.train(new, "--bpe-dropout", "0.2"), 1,
                      "--bpe-dropout: expected --subword-model bpe, got unigram")
         self.assertFalse(new.exists())
-        self.refused(self.train(new, "--subword-model", "bpe", "--bpe-dropout", "1"), 1,
-                     "expected 0 <= bpe_dropout < 1, got 1")
+        self.refused(self.train(new, "--subword-model", "bpe", "--bpe-dropout", "1"), 2,
+                     "--bpe-dropout: expected a number in [0, 1), got 1")
+
+    def from_bash(self, command, **options):
+        """Runs a command in which $PROGRAM, $SMALL, $EN, $FR and $FOLDER stand for themselves."""
+        names = {"PROGRAM": PROGRAM, "SMALL": " ".join(SMALL), "EN": self.english, "FR": self.french,
+                 "FOLDER": self.folder}
+        done = subprocess.run(["bash", "-c", command], env={**os.environ, **{k: str(v) for k, v in names.items()}},
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300,
+                              check=False, **options)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def test_a_corpus_may_come_from_pipes(self):
+        files, pipes = self.folder / "from-files", self.folder / "from-pipes"
+        for after in ("6u", "9u"):
+            status, _, errors = self.train(files, "--after", after)
+            self.assertEqual(status, 0, errors)
+            status, _, errors = self.from_bash(
+                f"$PROGRAM train -m $FOLDER/from-pipes $SMALL --after {after} -t <(cat $EN) <(cat $FR) "
+                "--valid-sets <(cat $EN) <(cat $FR)")
+            self.assertEqual(status, 0, errors)
+        self.assertIn("resumed after update 6", errors)
+        for name in ("model.safetensors", "vocab.json"):
+            self.assertEqual((pipes / name).read_bytes(), (files / name).read_bytes(), name)
+        self.assertEqual([path.name for path in pipes.iterdir() if path.name.startswith(".attend")], [])
+
+        # Standard input, and pipes that one process fills by turns.
+        status, _, errors = self.from_bash(
+            "cat $EN | $PROGRAM train -m $FOLDER/from-stdin $SMALL --after 1u -t /dev/stdin $FR")
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(errors, r"/dev/stdin can be read only once: copying it to .*from-stdin/\.attend-text-1\.tmp")
+        status, _, errors = self.from_bash(
+            "mkfifo $FOLDER/a $FOLDER/b; paste $EN $FR | for i in $(seq 300); do cat; done >/dev/null;"
+            "(for i in $(seq 2000); do cat $EN; done) | tee $FOLDER/a > $FOLDER/b & "
+            "$PROGRAM train -m $FOLDER/from-fifos $SMALL --after 1u -t $FOLDER/a $FOLDER/b")
+        self.assertEqual(status, 0, errors)
+        self.assertIn("64000 training pairs", errors)
+
+    def test_pipes_that_do_not_fit_leave_no_folder(self):
+        self.refused(self.from_bash("$PROGRAM train -m $FOLDER/unfit $SMALL --after 1u -t <(cat $EN) <(head -n 5 $FR)"),
+                     1, "expected 32 lines", "got 5")
+        self.refused(self.from_bash("cat $EN | $PROGRAM train -m $FOLDER/unfit $SMALL -t /dev/stdin /dev/stdin"), 1,
+                     "--train-sets: expected two texts, got one pipe for both: /dev/stdin and /dev/stdin")
+        self.refused(self.from_bash("$PROGRAM train -m $FOLDER/unfit $SMALL -t <(true) <(true)"), 1,
+                     "expected sentences with text")
+        self.refused(self.from_bash("$PROGRAM train -m $FOLDER/unfit $SMALL -t $FOLDER/nothing $FR"), 1,
+                     "nothing: cannot read")
+        self.refused(self.from_bash("$PROGRAM train -m $FOLDER/unfit $SMALL -t $FOLDER $FR"), 1,
+                     "expected a file, got a folder")
+        self.assertFalse((self.folder / "unfit").exists())
+
+    def test_other_commands_read_pipes_too(self):
+        expected = run("evaluate", "-m", self.model, "-t", self.english, self.french)
+        self.assertEqual(self.from_bash("$PROGRAM evaluate -m $FOLDER/model -t <(cat $EN) <(cat $FR)"), expected)
+        expected = run("translate", "-m", self.model, "-i", self.english)
+        self.assertEqual(self.from_bash("$PROGRAM translate -m $FOLDER/model -i <(cat $EN)"), expected)
+        self.assertEqual(self.from_bash("cat $EN | $PROGRAM translate -m $FOLDER/model -i /dev/stdin"), expected)
+
+    # What becomes of each flag of `train` in a run that goes on: refused with another value since the folder fixes it,
+    # refused by the snapshot, or in force from then on.
+    LASTING = {"--vocab-size": "50", "--subword-model": "bpe", "--subword-mix-scripts": None, "--separate-vocabs": None,
+               "--restrict-vocab": None, "--subword-pairs": "7", "--model": "recurrent", "--embed-dim": "32",
+               "--heads": "4", "--encoder-layers": "2", "--decoder-layers": "2", "--ffn-dim": "64",
+               "--activation": "gelu", "--pre-norm": None}
+    OF_SNAPSHOT = {"--batch-tokens": "128", "--exponential-smoothing": "0.1", "--optimizer": "muon", "--seed": "7",
+                   "--max-length": "12", "--max-length-ratio": "1.2", "--bpe-dropout": "0.1"}
+    FREE = {"--after": "7u", "--valid-freq": "2u", "--disp-freq": "2u", "--dropout": "0.2",
+            "--attention-dropout": "0.1", "--activation-dropout": "0.1", "--max-positions": "80",
+            "--shuffle-pairs": "5000", "--label-smoothing": "0.2", "--clip-norm": "2", "--average-checkpoints": "2",
+            "--max-bad-updates": "5", "--precision": "bf16", "--learn-rate": "0.001", "--lr-warmup": "3",
+            "--lr-decay": "linear", "--cooldown": "0.1", "--cooldown-floor": "0.5", "--muon-momentum": "0.9",
+            "--muon-scale": "0.1", "--muon-iterations": "4", "--adam-beta1": "0.8", "--adam-beta2": "0.9",
+            "--adam-eps": "1e-8", "--weight-decay": "0.1", "--early-stopping": "9", "--valid-metrics": "chrf",
+            "--valid-beam-size": "2", "--valid-tokenize": "char", "--worker-timeout": "60", "--device": "cpu",
+            "--threads": "2", "--quiet": None}
+    OTHERS = {"--help", "--model-dir", "--train-sets", "--valid-sets", "--no-reload"}
+
+    def go_on(self, model, changes):
+        """The command that `model` was trained by, longer and with some flags changed."""
+        flags = dict(zip(SMALL[::2], SMALL[1::2])) | {"--after": "6u"} | changes
+        words = [word for flag, value in flags.items() for word in (flag, value) if word is not None]
+        return run("train", "-m", model, "-t", self.english, self.french, "--valid-sets", self.english, self.french,
+                   *words)
+
+    def test_every_flag_of_a_run_that_goes_on_is_refused_or_in_force(self):
+        known = set(self.LASTING) | set(self.OF_SNAPSHOT) | set(self.FREE) | self.OTHERS
+        told = set(re.findall(r"^ +(?:-\w, *)?(--[a-z0-9-]+)", run("train", "--help")[1], re.MULTILINE))
+        self.assertEqual(told, known)
+
+        model = self.folder / "begun"
+        status, _, errors = self.train(model, "--after", "3u")
+        self.assertEqual(status, 0, errors)
+        before = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+        begun = json.loads((model / "training-flags.json").read_text())
+        self.assertEqual(set(begun), set(self.LASTING))
+        for flag, value in self.LASTING.items():
+            told = "true" if value is None else value if value.isdigit() else f'"{value}"'
+            self.refused(self.go_on(model, {flag: value}), 1, "training-flags.json: expected a run with the same ",
+                         f"{flag} ({told})", json.dumps(begun[flag]), "start again with --no-reload")
+        self.refused(self.go_on(model, {"--vocab-size": "50", "--heads": "4"}), 1,
+                     "the same --vocab-size (50), --heads (4), got 60, 2;")
+        for flag, value in self.OF_SNAPSHOT.items():
+            if flag != "--bpe-dropout":  # which goes with bpe: test_subwords_may_be_drawn_anew_in_each_epoch
+                self.refused(self.go_on(model, {flag: value}), 1, "training.safetensors: expected a run with the same ")
+        for name, content in before.items():
+            if name != "training-tokens.bin":
+                self.assertEqual((model / name).read_bytes(), content, name)
+        status, _, errors = self.go_on(model, self.FREE)
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(json.loads((model / "config.json").read_text())["max_position_embeddings"], 80)
+
+    def test_processes_of_one_group_train_into_one_folder(self):
+        model = self.folder / "group"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [PROGRAM, "train", "-m", model, "-t", self.english, self.french, "--valid-sets", self.english,
+                   self.french, *SMALL, "--after", "3u", "--worker-timeout", "60"]
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        processes = [subprocess.Popen(list(map(str, command)), env={**os.environ, **group, "RANK": str(rank)},
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for rank in range(2)]
+        errors = [process.communicate(timeout=300)[1].decode() for process in processes]
+        if "built without" in errors[0]:
+            self.skipTest("one process only")
+        self.assertEqual([process.returncode for process in processes], [0, 0], errors)
+        self.assertIn("finished after 3 updates", errors[0])
+        self.assertFalse((model / ".attend-lock").exists())
+
+    def test_flags_are_compared_with_the_configuration_of_an_older_folder(self):
+        for flags in ([], ["--restrict-vocab"], ["--model", "recurrent"]):
+            model = self.folder / "-".join(["older", *flags])
+            status, _, errors = self.train(model, *flags, "--after", "3u")
+            self.assertEqual(status, 0, errors)
+            (model / "training-flags.json").unlink()
+            config = json.loads((model / "config.json").read_text())
+            if "--restrict-vocab" in flags:  # attend 0.1 had the padding elsewhere
+                (model / "config.json").write_text(json.dumps(config | {"pad_token_id": 2}))
+            own = dict(zip(flags[::2], flags[1::2])) if len(flags) == 2 else dict.fromkeys(flags)
+            self.refused(self.go_on(model, own | {"--embed-dim": "32", "--separate-vocabs": None}
+                                    if not flags else own | {"--embed-dim": "32"}), 1,
+                         "config.json: expected a run with the same ", "--embed-dim (32)", "16")
+            if "--model" not in flags:
+                self.refused(self.go_on(model, own | {"--heads": "4", "--activation": "gelu"}), 1,
+                             '--heads (4), --activation ("gelu"), got 2, "relu"')
+            (model / "config.json").write_text(json.dumps(config))
+            if "--restrict-vocab" not in flags:
+                status, _, errors = self.go_on(model, own)
+                self.assertEqual(status, 0, errors)
 
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)
@@ -207,6 +410,11 @@ class Translate(ProgramTest):
             status, out, errors = run(*command, "--help")
             self.assertEqual((status, errors), (0, ""), command)
             self.assertIn("--help", out)
+
+    def test_it_tells_its_version(self):
+        status, out, errors = run("--version")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertRegex(out, r"^attend-seq2seq \d+\.\d+\.\d+, with LibTorch \d+\.\d+\.\d+\S*\n$")
 
     def test_a_full_device_is_an_error(self):
         self.refused(run("translate", "-m", self.model, "-o", "/dev/full", text="a\n"), 1, "/dev/full")

@@ -16,10 +16,10 @@ ARGUMENTS = ["--after", f"{UPDATES}u", "--valid-freq", "8u", "--valid-metrics", 
 
 
 class Kill(ProgramTest):
-    def start(self, model):
+    def start(self, model, **options):
         command = [PROGRAM, "train", "-m", model, "-t", self.english, self.french, "--valid-sets", self.english,
                    self.french, *SMALL, *ARGUMENTS]
-        return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
 
     def finished(self, model):
         process = self.start(model)
@@ -57,7 +57,7 @@ class Kill(ProgramTest):
     def test_a_signal_saves_and_ends_well(self):
         expected, _ = self.finished(self.folder / "unsignalled")
         model = self.folder / "signalled"
-        for kind in (signal.SIGTERM, signal.SIGINT):
+        for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             process = self.start(model)
             self.wait_for_snapshot(process, model)
             process.send_signal(kind)
@@ -65,6 +65,43 @@ class Kill(ProgramTest):
             self.assertEqual(process.returncode, 0, errors)
         actual, _ = self.finished(model)
         self.assertTrue(actual == expected, "the weights differ from those of the uninterrupted run")
+
+    def test_a_closed_terminal_whose_log_has_no_reader_saves_too(self):
+        model = self.folder / "unread"
+        process = self.start(model)
+        self.wait_for_snapshot(process, model)
+        process.stderr.close()
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(process.wait(timeout=120), 0)
+        self.assertIn("resumed after update", self.finished(model)[1])
+
+    def test_under_nohup_a_closed_terminal_ends_nothing(self):
+        model = self.folder / "nohup"
+        process = self.start(model, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        self.wait_for_snapshot(process, model)
+        process.send_signal(signal.SIGHUP)
+        errors = process.communicate(timeout=300)[1].decode()
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn(f"finished after {UPDATES} updates", errors)
+
+    def test_a_second_run_in_the_folder_is_refused(self):
+        model = self.folder / "shared"
+        first = self.start(model)
+        self.wait_for_snapshot(first, model)
+        second = self.start(model)
+        errors = second.communicate(timeout=120)[1].decode()
+        self.assertEqual(second.returncode, 1, errors)
+        self.assertIn(f"shared: expected a folder that no other run trains into, got one that process {first.pid} on ",
+                      errors)
+        demo = subprocess.run([PROGRAM, "demo", "--short", "-m", model], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, timeout=120, check=False)
+        self.assertEqual(demo.returncode, 1)
+        self.assertIn(f"that process {first.pid} on ".encode(), demo.stderr)
+        errors = first.communicate(timeout=300)[1].decode()
+        self.assertEqual(first.returncode, 0, errors)
+        # After its end, or a kill, the folder is free.
+        self.assertIn("resumed after update", self.finished(model)[1])
+        self.assertFalse((model / ".attend-lock").exists())
 
     def test_without_room_for_a_file_the_previous_state_stays(self):
         model = self.folder / "full"

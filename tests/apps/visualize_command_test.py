@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import unittest
+import xml.etree.ElementTree
 
 from support import ProgramTest
 
@@ -124,8 +125,6 @@ class Visualize(ProgramTest):
                      "--view: expected one of encoder, decoder, cross, got self")
         self.refused(run("-m", self.model, TEXT, "-f", "png", "--layer", 1), 1,
                      "--layer: expected a number in [-1, 1), got 1")
-        self.refused(run("-m", self.model, TEXT, "-f", "text", "--head", "last"), 1,
-                     "--head: expected a number or mean, got last")
         self.refused(run("-m", self.model, TEXT, "-o", "/dev/full"), 1, "/dev/full", "expected a regular file")
         self.refused(run("-m", self.model, TEXT, "-o", self.folder / "no" / "folder.html"), 1, "no/folder.html")
 
@@ -133,6 +132,29 @@ class Visualize(ProgramTest):
         self.refused(run(TEXT), 2, "--model-dir")
         self.refused(run("-m", self.model, TEXT, "-f", "gif"), 2, "gif")
         self.refused(run("-m", self.model, TEXT, "--no-such-flag"), 2, "--no-such-flag")
+        self.refused(run("-m", self.model, TEXT, "-f", "text", "--head", "last"), 2,
+                     "--head: expected mean or a whole number in [-1000, 1000], got last")
+
+    def test_it_tells_its_version(self):
+        status, out, errors = run("--version")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertRegex(out.decode(), r"^attend-visualize \d+\.\d+\.\d+, with LibTorch \d+\.\d+\.\d+\S*\n$")
+
+    def test_text_that_no_font_has_is_drawn_all_the_same(self):
+        text = "a\ufffe b\uffff \ufdd0 \U0001fffe \U0010ffff \ufeffc \x01 \x1b[31m \x85 \u2028 \udced\udca0\udc80 \udcff"
+        for form in ("png", "svg", "html", "json", "text"):
+            status, out, errors = run("-m", self.model, text, "--target", text, "-f", form, "-o", "-")
+            self.assertEqual(status, 0, f"{form}: {errors}")
+            if form == "png":
+                self.assertTrue(out.startswith(b"\x89PNG"))
+                continue
+            out = out.decode()  # is UTF-8
+            if form == "svg":
+                xml.etree.ElementTree.fromstring(out)
+            if form == "json":
+                self.assertIn("\U0010ffff", json.loads(out)["title"])
+            if form == "text":
+                self.assertNotIn("\x1b", out)
 
     def test_a_full_disk_leaves_nothing_behind(self):
         with open("/dev/full", "wb") as full:

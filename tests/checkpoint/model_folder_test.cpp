@@ -69,7 +69,7 @@ void change_config(const TemporaryFolder& folder, const char* key, const nlohman
 
 void load_any(const std::filesystem::path& folder) {
   const auto type = model_type(folder);
-  if (type == "gpt2" || type == "llama" || type == "attend_causal_lm") {
+  if (is_causal_lm(type)) {
     load_causal_lm(folder);
   } else if (type == "vit") {
     load_vision_transformer(folder);
@@ -98,6 +98,7 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
        {small(), small().norm_order(NormOrder::kPre), small().positions(PositionKind::kLearned),
         small().tgt_vocab(13).share_embeddings(false), small().tie_output(false),
         small().src_vocab(15), small().src_vocab(15).tie_output(false),
+        small().src_vocab(15).pad_id(14).start_id(14),
         small().scale_embedding(false).dropout(0.25).attention_dropout(0.125)}) {
     Seq2Seq model(options);
     model->final_logits_bias.normal_();
@@ -232,6 +233,47 @@ TEST(ModelFolder, FewerTargetTokensAreAMarianThatNeverPredictsTheOthers) {
   EXPECT_EQ(load_error(folder),
             "config.json: Seq2Seq: expected tgt_vocab <= src_vocab for share_embeddings, got "
             "tgt_vocab 16 and src_vocab 15");
+}
+
+// What CTranslate2 wants of a Marian folder: its converter leaves out the last row of the table.
+TEST(ModelFolder, APaddingBeyondTheTargetsTokensIsTheLastRowOfMarians) {
+  const TemporaryFolder folder;
+  Seq2Seq model(small().src_vocab(15).pad_id(14).start_id(14));
+  save_model(folder.path(), *model);
+  EXPECT_EQ(config_of(folder)["pad_token_id"], 14);
+  EXPECT_EQ(config_of(folder)["decoder_start_token_id"], 14);
+  const auto tensors = read_safetensors(folder.path() / "model.safetensors").tensors;
+  EXPECT_TENSOR_EQUAL(tensors.at("model.shared.weight").select(0, 14), torch::zeros({12}));
+  EXPECT_LT(tensors.at("final_logits_bias").select(1, 14).item<double>(), -1e8);
+  const auto loaded = load_seq2seq(folder.path());
+  EXPECT_EQ(loaded->options.tgt_vocab(), 11);
+  EXPECT_EQ(loaded->options.pad_id(), 14);
+}
+
+// Folders of attend 0.1 have a row that learnt, and may have it among the target's tokens.
+TEST(ModelFolder, APaddingRowThatLearntIsReadAsItIsAndLearnsOn) {
+  for (const bool recurrent : {false, true}) {
+    const TemporaryFolder folder;
+    std::shared_ptr<TranslationModel> model;
+    if (recurrent) {
+      model = RecurrentSeq2Seq(
+                  RecurrentSeq2SeqOptions(15, 11, 6).share_embeddings(true).pad_id(2).start_id(2))
+                  .ptr();
+    } else {
+      model = Seq2Seq(small().src_vocab(15).pad_id(2).start_id(2)).ptr();
+    }
+    const auto* table = recurrent ? "shared.weight" : "model.shared.weight";
+    torch::nn::init::normal_(model->module().named_parameters()[table]);
+    save_model(folder.path(), *model);
+    model->module().eval();
+    const auto loaded = load_translation_model(folder.path());
+    const auto ids = torch::tensor({{2, 5, 6}}, torch::kLong);
+    EXPECT_TENSOR_EQUAL(loaded->forward(source(), ids), model->forward(source(), ids));
+    auto own = loaded->module().named_parameters()[table];
+    EXPECT_TENSOR_EQUAL(own, model->module().named_parameters()[table]);
+    loaded->loss_sum(source(), ids, torch::tensor({{5, 6, 0}}, torch::kLong)).backward();
+    EXPECT_GT(own.grad().select(0, 2).abs().max().item<double>(), 0.0);
+  }
 }
 
 TEST(ModelFolder, FewerTargetTokensAreSavedInHalfPrecisionToo) {

@@ -1,9 +1,12 @@
 #include "attend/data/encode_corpus.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "attend/checkpoint/file_error.h"
@@ -102,6 +105,22 @@ TEST(EncodeCorpus, TheSameTextsAreNotEncodedAgain) {
   EXPECT_EQ(encoded, 3);
   folder.write("tokens", "no token file");
   EXPECT_EQ(encode({.max_length = 7}).file.size(), 2U);
+}
+
+TEST(EncodeCorpus, PipesAreReadOnceAndAnewEachTime) {
+  const TemporaryFolder folder;
+  const auto words = tokenizer();
+  const auto source = folder.path() / "pipe", target = folder.write("fr", "b\n\n");
+  ASSERT_EQ(::mkfifo(source.c_str(), 0600), 0);
+  uint64_t before = 0;
+  for (const auto* text : {"a b\nc d\n", "d c\nb a\n"}) {
+    std::thread writer([&] { std::ofstream(source) << text; });
+    const auto corpus = encode_corpus(source, target, words, folder.path() / "tokens");
+    writer.join();
+    EXPECT_EQ(corpus.file.size(), 1U);
+    EXPECT_NE(corpus.file.fingerprint(), before);
+    before = corpus.file.fingerprint();
+  }
 }
 
 TEST(EncodeCorpus, WhatFailsOrIsStoppedLeavesNoFile) {

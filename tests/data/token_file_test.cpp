@@ -101,6 +101,16 @@ TEST(TokenFile, NoBrokenByteIsReadBeyondItsBounds) {
   }
 }
 
+TEST(TokenFile, ANumberOfPairsWithoutBlocksIsRefused) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "tokens";
+  written(path, {});
+  auto bytes = TemporaryFolder::read(path);
+  bytes.replace(bytes.size() - 48, 8, std::string(8, '\xFF'));  // the footer's first number
+  folder.write("tokens", bytes);
+  EXPECT_THROW(TokenFile{path}, FileError);
+}
+
 TEST(TokenFile, IdsThatDoNotFitAreRefused) {
   const TemporaryFolder folder;
   TokenFileWriter writer(folder.path() / "tokens");

@@ -4,7 +4,9 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
+#include <utility>
 
 #include "attend/models/seq2seq.h"
 #include "support/tensor_assert.h"
@@ -99,7 +101,7 @@ TEST(BeamSearch, AWiderBeamFindsTheMoreLikelySequence) {
 }
 
 TEST(BeamSearch, ABeamAsWideAsTheTreeFindsWhatExhaustiveSearchFinds) {
-  // Random distributions over 3 tokens; sequences of at most 3 tokens and the end.
+  // Random distributions over 3 tokens; sequences of at most 4 tokens, the end counted.
   for (int64_t seed = 0; seed < 20; ++seed) {
     const auto table = [seed](int64_t, const std::vector<int64_t>& fed) {
       uint64_t hash = static_cast<uint64_t>(seed) + 1;
@@ -127,11 +129,16 @@ TEST(BeamSearch, ABeamAsWideAsTheTreeFindsWhatExhaustiveSearchFinds) {
         best = ended;
         best_tokens.assign(fed.begin() + 1, fed.end());
       }
-      if (fed.size() == 4) return;
       for (int64_t token = 1; token <= 2; ++token) {
         auto next = fed;
         next.push_back(token);
-        visit(next, so_far + std::log(p[static_cast<size_t>(token)]));
+        const auto log_probability = so_far + std::log(p[static_cast<size_t>(token)]);
+        if (fed.size() < 4) {
+          visit(next, log_probability);
+        } else if (log_probability > best) {  // unfinished at the limit
+          best = log_probability;
+          best_tokens.assign(next.begin() + 1, next.end());
+        }
       }
     };
     visit({3}, 0.0);
@@ -144,15 +151,180 @@ TEST(BeamSearch, ABeamAsWideAsTheTreeFindsWhatExhaustiveSearchFinds) {
   }
 }
 
-TEST(BeamSearch, TheLengthLimitForcesTheEnd) {
-  TableModel model([](int64_t, const std::vector<int64_t>&) {
-    return std::vector<double>{0.01, 0.9, 0.09, 0.0};
-  });
+// Ends too late for any limit.
+std::vector<double> endless(int64_t, const std::vector<int64_t>&) { return {0.01, 0.9, 0.09, 0.0}; }
+
+TEST(BeamSearch, AHypothesisMayBeUnfinishedAtTheLimit) {
+  TableModel model(endless);
   const auto found =
-      beam_search(model, one_source(), {.max_length_factor = 1.0, .max_length_extra = 3});
-  EXPECT_EQ(found.at(0).at(0).tokens,
-            (std::vector<int64_t>{1, 1, 1, 1}));  // 2 + 3, the end counted
-  EXPECT_NEAR(found.at(0).at(0).log_probability, 4 * std::log(0.9) + std::log(0.01), 1e-5);
+      beam_search(model, one_source(), {.max_length_factor = 1.0, .max_length_extra = 3})
+          .at(0)
+          .at(0);
+  EXPECT_EQ(found.tokens, (std::vector<int64_t>{1, 1, 1, 1, 1}));  // 2 + 3
+  EXPECT_FALSE(found.ended);
+  EXPECT_NEAR(found.log_probability, 5 * std::log(0.9), 1e-5);
+  EXPECT_NEAR(found.score, std::log(0.9), 1e-5);
+}
+
+TEST(BeamSearch, AForcedEndIsCertain) {
+  TableModel model(endless);
+  for (const int64_t beam_size : {1, 3}) {
+    const auto found = beam_search(model, one_source(),
+                                   {.beam_size = beam_size,
+                                    .max_length_factor = 1.0,
+                                    .max_length_extra = 3,
+                                    .forced_eos = true})
+                           .at(0)
+                           .at(0);
+    EXPECT_EQ(found.tokens, (std::vector<int64_t>{1, 1, 1, 1}));  // 2 + 3, the end counted
+    EXPECT_TRUE(found.ended);
+    EXPECT_NEAR(found.log_probability, 4 * std::log(0.9), 1e-5);
+    EXPECT_NEAR(found.score, 4 * std::log(0.9) / 5, 1e-5);
+  }
+}
+
+TEST(BeamSearch, TheLeastOfAllLimitsHolds) {
+  TableModel model(endless);
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const auto length = [&](const BeamSearchOptions& options) {
+    return beam_search(model, one_source(), options).at(0).at(0).tokens.size();
+  };
+  // The model has room for 20.
+  EXPECT_EQ(length({.max_length_factor = kInf}), 20U);
+  EXPECT_EQ(length({.max_length_factor = 1e19}), 20U);
+  EXPECT_EQ(length({.max_length_factor = 1e308, .max_length_extra = kMost}), 20U);
+  EXPECT_EQ(length({.max_length_factor = 0.0, .max_length_extra = kMost}), 20U);
+  EXPECT_EQ(length({.max_length_factor = kInf, .max_new_tokens = kMost}), 20U);
+  EXPECT_EQ(length({.max_length_factor = kInf, .max_length = kMost}), 20U);
+  EXPECT_EQ(length({.max_length_factor = kInf, .max_new_tokens = 7}), 7U);
+  EXPECT_EQ(length({.max_length_factor = kInf, .max_length = 7}), 6U);  // and the start token
+  EXPECT_EQ(length({.max_length_factor = 0.0, .max_length_extra = 4, .max_length = 7}), 4U);
+  // A source of nothing but padding has no length.
+  EXPECT_EQ(beam_search(model, torch::full({1, 2}, 3, torch::kLong),
+                        {.max_length_factor = kInf, .max_length_extra = 4})
+                .at(0)
+                .at(0)
+                .tokens.size(),
+            4U);
+}
+
+TEST(BeamSearch, AnEndingOfTheLastStepTakesThePlaceOfAWorseOne) {
+  TableModel model([](int64_t, const std::vector<int64_t>& fed) {
+    if (fed.size() == 1) return std::vector<double>{0.4, 0.36, 0.24, 0.0};
+    return fed[1] == 1 ? std::vector<double>{0.9, 0.05, 0.05, 0.0}
+                       : std::vector<double>{0.95, 0.03, 0.02, 0.0};
+  });
+  for (const auto rule : {EarlyStopping::kFalse, EarlyStopping::kTrue, EarlyStopping::kNever}) {
+    const auto found =
+        beam_search(model, one_source(), {.beam_size = 2, .n_best = 2, .early_stopping = rule})
+            .at(0);
+    ASSERT_EQ(found.size(), 2U);
+    // The first to end was the empty one, of log 0.4.
+    EXPECT_EQ(found[0].tokens, (std::vector<int64_t>{1}));
+    EXPECT_NEAR(found[0].score, std::log(0.36 * 0.9) / 2, 1e-6);
+    EXPECT_EQ(found[1].tokens, (std::vector<int64_t>{2}));
+    EXPECT_NEAR(found[1].score, std::log(0.24 * 0.95) / 2, 1e-6);
+  }
+}
+
+using Tokens = std::vector<std::vector<int64_t>>;
+
+Tokens tokens_of(const std::vector<Hypothesis>& hypotheses) {
+  Tokens tokens;
+  for (const auto& one : hypotheses) tokens.push_back(one.tokens);
+  return tokens;
+}
+
+TEST(BeamSearch, EarlyStoppingEndsWithTheFirstThatFillTheBeam) {
+  // The first two to end have means of log 0.3 and log 0.175 / 2; what goes on is better.
+  TableModel model([](int64_t, const std::vector<int64_t>& fed) {
+    if (fed.size() == 1) return std::vector<double>{0.3, 0.5, 0.2, 0.0};
+    if (fed.size() == 2 && fed[1] == 1) return std::vector<double>{0.35, 0.6, 0.05, 0.0};
+    if (fed.size() == 2) return std::vector<double>{0.1, 0.1, 0.8, 0.0};
+    return std::vector<double>{0.9, 0.05, 0.05, 0.0};
+  });
+  const auto found = [&](EarlyStopping rule) {
+    return tokens_of(
+        beam_search(model, one_source(), {.beam_size = 2, .n_best = 2, .early_stopping = rule})
+            .at(0));
+  };
+  EXPECT_EQ(found(EarlyStopping::kTrue), (Tokens{{1}, {}}));
+  EXPECT_EQ(found(EarlyStopping::kFalse), (Tokens{{1, 1}, {2, 2}}));
+  EXPECT_EQ(found(EarlyStopping::kNever), (Tokens{{1, 1}, {2, 2}}));
+}
+
+// Behind an unlikely first token all are certain, and the mean grows with each of them.
+std::vector<double> late_reward(int64_t, const std::vector<int64_t>& fed) {
+  if (fed.size() == 1) return {0.5, 0.4, 0.1, 0.0};
+  if (fed[1] == 1) return {0.6, 0.2, 0.2, 0.0};
+  return fed.size() < 8 ? std::vector<double>{0.0, 0.0, 1.0, 0.0}
+                        : std::vector<double>{1.0, 0.0, 0.0, 0.0};
+}
+
+TEST(BeamSearch, WithoutEarlyStoppingItGoesOnWhileALongerOneCouldBeBetter) {
+  TableModel model(late_reward);
+  const auto best = [&](EarlyStopping rule, double length_penalty) {
+    return beam_search(model, one_source(),
+                       {.beam_size = 2, .length_penalty = length_penalty, .early_stopping = rule})
+        .at(0)
+        .at(0)
+        .tokens;
+  };
+  EXPECT_EQ(best(EarlyStopping::kFalse, 1.0), std::vector<int64_t>());
+  EXPECT_EQ(best(EarlyStopping::kNever, 1.0), std::vector<int64_t>(7, 2));
+  // Sums of logarithms only fall.
+  EXPECT_EQ(best(EarlyStopping::kNever, 0.0), std::vector<int64_t>());
+}
+
+TEST(BeamSearch, GreedySearchStopsAtTheFirstEndWhateverTheRule) {
+  TableModel model([](int64_t, const std::vector<int64_t>& fed) {
+    return fed.size() == 1 ? std::vector<double>{0.4, 0.35, 0.25, 0.0}
+                           : std::vector<double>{0.99, 0.005, 0.005, 0.0};
+  });
+  for (const auto rule : {EarlyStopping::kFalse, EarlyStopping::kTrue, EarlyStopping::kNever}) {
+    const auto found = beam_search(model, one_source(), {.early_stopping = rule}).at(0);
+    EXPECT_EQ(tokens_of(found), (Tokens{{}}));
+  }
+}
+
+TEST(BeamSearch, BadWordsAreNeverChosenAndTheEndIsNone) {
+  TableModel model(greedy_trap);
+  BeamSearchOptions options{.bad_words_ids = {1, 0}};
+  EXPECT_EQ(beam_search(model, one_source(), options).at(0).at(0).tokens,
+            (std::vector<int64_t>{2}));
+  options.bad_words_ids = {1, 4};  // a token that the model only reads, beyond its logits
+  EXPECT_EQ(beam_search(model, one_source(), options).at(0).at(0).tokens,
+            (std::vector<int64_t>{2}));
+  options.bad_words_ids = {1, -1};
+  EXPECT_THROW_MESSAGE(beam_search(model, one_source(), options), c10::ValueError,
+                       "beam_search: expected bad_words_ids >= 0, got -1");
+}
+
+TEST(BeamSearch, ProbabilitiesAreOfAllTokensUnlessRenormalised) {
+  // A quarter of the probability is the pad token's, which is never chosen.
+  TableModel model([](int64_t, const std::vector<int64_t>&) {
+    return std::vector<double>{0.45, 0.2, 0.1, 0.25};
+  });
+  const auto of_all = beam_search(model, one_source()).at(0).at(0);
+  EXPECT_NEAR(of_all.log_probability, std::log(0.45), 1e-6);
+  const auto of_allowed =
+      beam_search(model, one_source(), {.renormalize_logits = true}).at(0).at(0);
+  EXPECT_NEAR(of_allowed.log_probability, std::log(0.6), 1e-6);
+}
+
+TEST(BeamSearch, ABeamMayBeWiderThanEveryTree) {
+  TableModel model(endless);
+  const auto found = beam_search(model, one_source(),
+                                 {.beam_size = std::numeric_limits<int64_t>::max(),
+                                  .n_best = 9,
+                                  .length_penalty = 0.0,
+                                  .max_length_factor = 0.0,
+                                  .max_length_extra = 2})
+                         .at(0);
+  // The end, or 1 or 2 and then one of the three.
+  EXPECT_EQ(found.size(), 7U);
+  EXPECT_EQ(found.front().tokens, (std::vector<int64_t>{1, 1}));
 }
 
 TEST(BeamSearch, SentencesOfABatchDoNotTouchEachOther) {
@@ -178,7 +350,9 @@ TEST(BeamSearch, SentencesOfABatchDoNotTouchEachOther) {
       EXPECT_EQ(both.tokens, alone.at(n).tokens);
       EXPECT_NEAR(both.score, alone.at(n).score, 1e-6);
       EXPECT_TENSOR_NEAR(both.attention.narrow(1, 0, length), alone.at(n).attention, 1e-6);
-      EXPECT_EQ(both.attention.size(0), static_cast<int64_t>(both.tokens.size()) + 1);
+      EXPECT_EQ(both.ended, alone.at(n).ended);
+      EXPECT_EQ(both.attention.size(0),
+                static_cast<int64_t>(both.tokens.size()) + (both.ended ? 1 : 0));
     }
   }
 }
@@ -225,6 +399,21 @@ TEST(BeamSearch, EveryStepIsToldAndSpellsTheResults) {
   }
 }
 
+TEST(BeamSearch, BadWordsAreNeverChosenNorLookedAt) {
+  TableModel model(greedy_trap);
+  for (const bool renormalised : {false, true}) {
+    BeamSearchOptions options{
+        .beam_size = 2, .bad_words_ids = {1}, .renormalize_logits = renormalised};
+    options.on_step = [](const BeamStep& step) {
+      for (const auto& candidate : step.candidates) EXPECT_NE(candidate.token, 1);
+    };
+    const auto found = beam_search(model, one_source(), options).at(0).at(0);
+    EXPECT_EQ(found.tokens, (std::vector<int64_t>{2}));
+    EXPECT_NEAR(found.log_probability,
+                renormalised ? std::log(0.4 / 0.45 * 0.9 / 0.95) : std::log(0.4 * 0.9), 1e-6);
+  }
+}
+
 TEST(BeamSearch, AnEmptyBatchHasNoResults) {
   TableModel model(greedy_trap);
   EXPECT_TRUE(beam_search(model, torch::zeros({0, 3}, torch::kLong)).empty());
@@ -236,6 +425,37 @@ TEST(BeamSearch, ErrorsNameTheOption) {
                        "beam_search: expected beam_size > 0, got 0");
   EXPECT_THROW_MESSAGE(beam_search(model, one_source(), {.beam_size = 2, .n_best = 3}),
                        c10::ValueError, "beam_search: expected 1 <= n_best <= beam_size 2, got 3");
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW_MESSAGE(
+      beam_search(model, one_source(), {.max_length_factor = kNan}), c10::ValueError,
+      "beam_search: expected max_length_factor >= 0 and max_length_extra >= 1, got "
+      "nan and 10");
+  EXPECT_THROW_MESSAGE(beam_search(model, one_source(), {.length_penalty = kNan}), c10::ValueError,
+                       "beam_search: expected a finite length_penalty, got nan");
+  EXPECT_THROW_MESSAGE(beam_search(model, one_source(), {.max_length = 0}), c10::ValueError,
+                       "beam_search: expected max_length > 0, got 0");
+  EXPECT_THROW_MESSAGE(beam_search(model, one_source(), {.max_new_tokens = -1}), c10::ValueError,
+                       "beam_search: expected max_new_tokens > 0, got -1");
+  EXPECT_THROW_MESSAGE(
+      beam_search(model, one_source(), {.max_length = 1}), c10::ValueError,
+      "beam_search: expected max_length above the 1 tokens that are fed first, got 1");
+}
+
+TEST(BeamSearch, LogitsThatChooseNothingAreErrors) {
+  TableModel nothing([](int64_t, const std::vector<int64_t>& fed) {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    return fed.size() < 3 ? std::vector<double>{0.1, 0.5, 0.4, 0.0}
+                          : std::vector<double>{0.1, nan, 0.4, 0.0};
+  });
+  EXPECT_THROW_MESSAGE(beam_search(nothing, one_source(), {.beam_size = 2}), c10::Error,
+                       "beam_search: expected logits without NaN, got NaN in step 2 of sentence 0");
+  TableModel pad_only([](int64_t, const std::vector<int64_t>&) {
+    return std::vector<double>{0.0, 0.0, 0.0, 1.0};
+  });
+  EXPECT_THROW_MESSAGE(
+      beam_search(pad_only, one_source()), c10::Error,
+      "beam_search: expected a token that may be chosen, got probability 0 for all "
+      "in step 0 of sentence 0");
 }
 
 }  // namespace

@@ -94,6 +94,15 @@ TEST(Sample, DrawsEachTokenAsOftenAsItsProbabilitySays) {
   EXPECT_NEAR(static_cast<double>(third) / static_cast<double>(third + fourth), 0.375, 0.02);
 }
 
+TEST(Sample, BadWordsAreNeverDrawn) {
+  torch::manual_seed(2);
+  Dice dice(torch::tensor({0.3, 0.1, 0.3, 0.15, 0.25}));
+  const SamplingOptions options{.bad_words_ids = {3}};
+  for (const auto& sequence : sample(dice, torch::zeros({200, 1}, torch::kLong), options)) {
+    for (const auto token : sequence.tokens) EXPECT_EQ(token, 4);
+  }
+}
+
 TEST(Sample, TheLimitEndsWhatHasNotEnded) {
   Dice dice(torch::tensor({0.1, 1e-30, 0.1, 0.4, 0.4}), 7);
   const auto by_option = sample(dice, torch::zeros({2, 1}, torch::kLong), {.max_new_tokens = 5});
@@ -101,6 +110,39 @@ TEST(Sample, TheLimitEndsWhatHasNotEnded) {
   EXPECT_FALSE(by_option[1].ended);
   EXPECT_EQ(sample(dice, torch::zeros({1, 1}, torch::kLong))[0].tokens.size(), 7U);
   EXPECT_TRUE(sample(dice, torch::zeros({0, 1}, torch::kLong)).empty());
+}
+
+TEST(Sample, DrawsWhatMultinomialDraws) {
+  const auto probabilities = torch::tensor({0.0, 0.2, 0.0, 0.3, 0.1, 0.4});
+  Dice dice(probabilities);
+  const auto generator = [] { return at::detail::createCPUGenerator(5); };
+  const auto sequences =
+      sample(dice, torch::zeros({50, 1}, torch::kLong), {.max_new_tokens = 1}, generator());
+  const auto expected =
+      probabilities.expand({50, -1}).contiguous().multinomial(1, false, generator());
+  for (int64_t i = 0; i < 50; ++i) {
+    const auto& one = sequences[static_cast<size_t>(i)];
+    EXPECT_EQ(one.ended ? 1 : one.tokens.at(0), expected[i][0].item<int64_t>()) << i;
+  }
+}
+
+TEST(Sample, AnyTemperatureAboveZeroCanBeDrawnWith) {
+  Dice dice(torch::tensor({0.0, 0.2, 0.0, 0.3, 0.5}), 6);
+  for (const double cold : {1e-3, 1e-30, 1e-40, 1e-300}) {
+    const auto one = sample(dice, torch::zeros({1, 1}, torch::kLong), {.temperature = cold})[0];
+    EXPECT_EQ(one.tokens, std::vector<int64_t>(6, 4)) << cold;
+    EXPECT_NEAR(one.log_probability, 6 * std::log(0.5), 1e-5);
+  }
+  const auto hot =
+      sample(dice, torch::zeros({1, 1}, torch::kLong),
+             {.temperature = 1e300, .max_new_tokens = std::numeric_limits<int64_t>::max()})[0];
+  for (const auto token : hot.tokens) EXPECT_TRUE(token == 3 || token == 4);
+}
+
+TEST(Sample, LogitsThatAreNaNAreAnError) {
+  Dice dice(torch::tensor({0.0, 0.2, 0.0, -1.0, 0.5}));  // the logarithm of -1
+  EXPECT_THROW_MESSAGE(sample(dice, torch::zeros({2, 1}, torch::kLong)), c10::Error,
+                       "sample: expected logits without NaN, got NaN in step 0 of prompt 0");
 }
 
 TEST(Sample, TheGeneratorDecides) {
@@ -143,13 +185,22 @@ TEST(Sample, ErrorsNameWhatWasExpectedAndGot) {
   Dice dice(torch::ones({5}) / 5);
   const auto prompt = torch::zeros({1, 1}, torch::kLong);
   EXPECT_THROW_MESSAGE(sample(dice, prompt, {.temperature = 0.0}), c10::ValueError,
-                       "SamplingOptions: expected temperature > 0, got 0");
+                       "SamplingOptions: expected a finite temperature > 0, got 0");
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.temperature = kNan}), c10::ValueError,
+                       "SamplingOptions: expected a finite temperature > 0, got nan");
+  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.temperature = kInf}), c10::ValueError,
+                       "SamplingOptions: expected a finite temperature > 0, got inf");
+  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.top_p = kNan}), c10::ValueError,
+                       "SamplingOptions: expected 0 < top_p <= 1, got nan");
   EXPECT_THROW_MESSAGE(sample(dice, prompt, {.top_k = -1}), c10::ValueError,
                        "SamplingOptions: expected top_k >= 0, got -1");
   EXPECT_THROW_MESSAGE(sample(dice, prompt, {.top_p = 0.0}), c10::ValueError,
                        "SamplingOptions: expected 0 < top_p <= 1, got 0");
   EXPECT_THROW_MESSAGE(sample(dice, prompt, {.max_new_tokens = 0}), c10::ValueError,
                        "SamplingOptions: expected max_new_tokens > 0, got 0");
+  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.bad_words_ids = {1, -1}}), c10::ValueError,
+                       "SamplingOptions: expected bad_words_ids >= 0, got -1");
 }
 
 }  // namespace

@@ -445,6 +445,50 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
   EXPECT_EQ(explain(300, 300, {}, {.dropout_p = 0.1, .scale = {}}), "scores");
 }
 
+TEST(ScaledDotProduct, SinksOnAnotherDeviceAreRefused) {
+  const auto query = torch::randn({2, 3, 4, 5});
+  EXPECT_THROW_MESSAGE(
+      functional::scaled_dot_product_attention(query, query, query, {}, WeightsRequest::kNone,
+                                               {.sinks = torch::zeros({3}, torch::kMeta)}),
+      c10::Error,
+      "scaled_dot_product_attention: expected sinks on " + query.device().str() +
+          " like query, got meta");
+}
+
+// Sentence by sentence, or with a mask where the keys of a sentence are no neighbours: the same.
+TEST(ScaledDotProduct, APaddedCausalBatchIsWhatItsDenseMaskSays) {
+  constexpr int64_t kSentences = 5, kLength = 515;  // the last two have the same keys
+  const auto make = [](int64_t heads) {
+    return doubles({kSentences, heads, kLength, kD}).requires_grad_();
+  };
+  const auto query = make(2), key = make(1), value = make(1);
+  const auto causal = oracle::causal(kLength, kLength).view({1, 1, kLength, kLength});
+  auto padding = torch::ones({kSentences, kLength}, torch::kBool);
+  padding[0].narrow(0, 400, kLength - 400).fill_(false);  // on the right
+  padding[1].narrow(0, 0, 7).fill_(false);                // on the left
+  padding[2].fill_(false);                                // nothing is left
+  auto with_hole = padding.clone();
+  with_hole[3][100].fill_(false);
+  const auto slope = doubles({kSentences, 2, kLength, kD});
+  const auto results = [&](const AttentionMask& mask) {
+    const auto [output, weights] = functional::scaled_dot_product_attention(
+        query, key, value, mask, WeightsRequest(WeightsRequest::kMean).queries({500}));
+    auto all = torch::autograd::grad({output, weights.square().sum()}, {query, key, value},
+                                     {slope, torch::ones({}, torch::kDouble)});
+    all.push_back(output.detach());
+    return all;
+  };
+  for (const auto& seen : {padding, with_hole}) {
+    const auto mask = AttentionMask::causal() & AttentionMask::padding(seen);
+    const auto path = functional::explain_attention(query, key, value, mask);
+    EXPECT_EQ(path.ends_with("a sentence at a time"), seen.is_same(padding)) << path;
+    const auto found = results(mask);
+    const auto expected = results(causal.logical_and(seen.view({kSentences, 1, 1, kLength})));
+    for (size_t i = 0; i < found.size(); ++i) EXPECT_TENSOR_NEAR(found[i], expected[i], 1e-11) << i;
+    EXPECT_EQ(found.back()[2].abs().sum().item<double>(), 0.0);
+  }
+}
+
 TEST(ScaledDotProduct, ErrorsNameWhatWasExpectedAndGot) {
   const auto query = torch::randn({kB, kH, kT, kD}), key = torch::randn({kB, kH, kS, kD});
   const auto attend = [](const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

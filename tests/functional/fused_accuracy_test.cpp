@@ -40,6 +40,9 @@ std::vector<testing_support::DeviceCase> narrow_cases_on(torch::DeviceType devic
 class FusedAccuracyOn : public DeviceTest {};
 INSTANTIATE_TEST_SUITE_P(Cpu, FusedAccuracyOn, testing::ValuesIn(narrow_cases_on(torch::kCPU)),
                          testing_support::case_name);
+INSTANTIATE_TEST_SUITE_P(Pretend, FusedAccuracyOn,
+                         testing::ValuesIn(narrow_cases_on(torch::kPrivateUse1)),
+                         testing_support::case_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, FusedAccuracyOn, testing::ValuesIn(narrow_cases_on(torch::kCUDA)),
                          testing_support::case_name);
 

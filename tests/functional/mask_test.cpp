@@ -220,7 +220,7 @@ TEST(SlidingWindow, OneThatEndsBeforeTheFirstKeyIsRefused) {
   EXPECT_THROW(attend(AttentionMask::causal() & AttentionMask::window(9, 9)), c10::ValueError);
   // Reaching one key further is enough, and so is saying where they stand.
   EXPECT_TENSOR_NEAR(attend(AttentionMask::window(9, 4)),
-                     attend(functional::window_mask(7, 3, 9, 4)), 1e-6);
+                     attend(functional::window_mask(7, 3, 9, 4, query.device())), 1e-6);
   const auto stands = AttentionMask::positions(torch::arange(7), torch::arange(3));
   const auto near = (torch::arange(3) - torch::arange(7).unsqueeze(1)).abs() <= 1;
   EXPECT_TENSOR_NEAR(attend(AttentionMask::window(1, 1) & stands), attend(near), 1e-6);

@@ -71,6 +71,9 @@ CORPORA = {
     "empty_lines": [("", "a b c d e"), ("a b c d e", ""), ("", ""), ("x y z w v", "x y z w u")],
     "no_match": [("alpha beta gamma delta", "one two three four"), ("b", "u i o p")],
     "all_empty_system": [("", "a b c"), ("   ", "d")],
+    "all_empty_reference": [("a b c", ""), ("d e", "   ")],
+    "all_empty": [("", ""), ("  ", "\t")],
+    "one_empty_line": [("", "")],
     "longer": [("the the the the the the the house is is red red", "the house is red")],
     "shorter": [("the house is", "the house is red and the garden behind it is green")],
 }
@@ -118,6 +121,7 @@ def bleu_case(name, hypotheses, references, settings):
         "brevity_penalty": result.bp,
         "sys_len": result.sys_len,
         "ref_len": result.ref_len,
+        "ratio": result.ratio,
         "signature": signature(metric),
     }
 

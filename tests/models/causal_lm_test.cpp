@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "attend/decoding/beam_search.h"
 #include "attend/decoding/sampling.h"
 #include "attend/functional/loss.h"
@@ -199,6 +201,50 @@ TEST(CausalLM, BeamSearchContinuesThePrompt) {
       text = torch::cat({text, torch::full({1, 1}, token, torch::kLong)}, 1);
     }
   }
+}
+
+TEST(CausalLM, BeamSearchRecordsTheAttentionToAllPositions) {
+  auto model = small();
+  const auto prompt = ids(2, 3);
+  const auto found = beam_search(*model, prompt,
+                                 {.beam_size = 2,
+                                  .n_best = 2,
+                                  .max_length_factor = 0,
+                                  .max_length_extra = 4,
+                                  .attention = true});
+  for (int64_t b = 0; b < 2; ++b) {
+    for (const auto& one : found[static_cast<size_t>(b)]) {
+      const auto text =
+          torch::cat({prompt[b], torch::tensor(one.tokens, torch::kLong)}).unsqueeze(0);
+      const auto rows = static_cast<int64_t>(one.tokens.size()) + (one.ended ? 1 : 0);
+      ASSERT_EQ(one.attention.size(0), rows);
+      const auto weights = model->run(text, {}, WeightsRequest::kMean).weights.back()[0];
+      const auto expected = weights.narrow(0, 2, rows);
+      const auto columns = std::min(expected.size(1), one.attention.size(1));
+      EXPECT_TENSOR_NEAR(one.attention.narrow(1, 0, columns), expected.narrow(1, 0, columns), 1e-6);
+      EXPECT_TENSOR_NEAR(one.attention.sum(1), torch::ones({rows}), 1e-6);
+    }
+  }
+}
+
+TEST(CausalLM, IdsOutsideTheVocabularyNameTheInputAndBothNumbers) {
+  auto model = small();
+  const auto text = torch::tensor({{1, 2, 14, 4}});
+  EXPECT_THROW_MESSAGE(model(text), c10::IndexError,
+                       "CausalLM: expected ids in [0, 11), the vocabulary, got ids from 1 to 14");
+  EXPECT_THROW_MESSAGE(
+      model->start(text), c10::IndexError,
+      "CausalLM: expected prompt in [0, 11), the vocabulary, got ids from 1 to 14");
+  EXPECT_THROW_MESSAGE(
+      sample(*model, text), c10::IndexError,
+      "CausalLM: expected prompt in [0, 11), the vocabulary, got ids from 1 to 14");
+  EXPECT_THROW_MESSAGE(
+      sample(*model, torch::tensor({{1, 2, -4}})), c10::IndexError,
+      "CausalLM: expected prompt in [0, 11), the vocabulary, got ids from -4 to 2");
+  const auto state = model->start(ids(2, 1));
+  EXPECT_THROW_MESSAGE(model->step(torch::tensor({3, 11}), *state), c10::IndexError,
+                       "CausalLM::step: expected tokens in [0, 11), the vocabulary, got ids from 3 "
+                       "to 11");
 }
 
 TEST(CausalLM, ClonesAndFiles) {

@@ -246,6 +246,40 @@ TEST(Seq2Seq, EveryParameterLearns) {
   }
 }
 
+TEST(TranslationModel, IdsOutsideTheVocabularyNameTheInputAndBothNumbers) {
+  const auto separate = Seq2SeqOptions(15, kVocab, 12, 3, 1).share_embeddings(false);
+  const std::vector<std::pair<std::string, std::shared_ptr<TranslationModel>>> both{
+      {"Seq2Seq", Seq2Seq(separate).ptr()},
+      {"Seq2Seq",  // fewer target tokens in a shared table
+       Seq2Seq(Seq2SeqOptions(15, kVocab, 12, 3, 1).share_embeddings(true)).ptr()},
+      {"RecurrentSeq2Seq",
+       RecurrentSeq2Seq(RecurrentSeq2SeqOptions(15, kVocab, 6).share_embeddings(false)).ptr()}};
+  auto source = sources(), target = targets();
+  source[0][1] = 15;
+  target[1][2] = kVocab;
+  for (size_t i = 0; i < both.size(); ++i) {
+    const auto& name = both[i].first;
+    const auto& model = both[i].second;
+    const bool is_shared = i == 1;
+    const auto of_source =
+        name + ": expected source in [0, 15), the vocabulary, got ids from 0 to 15";
+    EXPECT_THROW_MESSAGE(model->forward(source, targets()), c10::IndexError, of_source);
+    EXPECT_THROW_MESSAGE(model->start(source), c10::IndexError, of_source);
+    EXPECT_THROW_MESSAGE(model->loss_sum(source, targets(), targets()), c10::IndexError, of_source);
+    const auto of_target =
+        name + (is_shared
+                    ? ": expected target in [0, 11), the vocabulary, or start_id or pad_id, got 11"
+                    : ": expected target in [0, 11), the vocabulary, got ids from 2 to 11");
+    EXPECT_THROW_MESSAGE(model->forward(sources(), target), c10::IndexError, of_target);
+    EXPECT_THROW_MESSAGE(model->loss_sum(sources(), target, targets()), c10::IndexError, of_target);
+    const auto state = model->start(sources());
+    EXPECT_THROW_MESSAGE(model->step(torch::tensor({3, -1}), *state), c10::IndexError,
+                         name +
+                             "::step: expected tokens in [0, 11), the vocabulary, got ids from "
+                             "-1 to 3");
+  }
+}
+
 TEST(Seq2Seq, ErrorsNameBothSides) {
   EXPECT_THROW_MESSAGE(Seq2Seq(Seq2SeqOptions(11, 13, 12, 3, 1).share_embeddings(true)),
                        c10::ValueError,

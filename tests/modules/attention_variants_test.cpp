@@ -157,9 +157,7 @@ VariantForm form_of(const Variant& variant) {
 class AttentionVariant : public testing::TestWithParam<std::tuple<Variant, DeviceCase>> {
  protected:
   void SetUp() override {
-    if (device_case().device == torch::kCUDA && !torch::cuda::is_available()) {
-      GTEST_SKIP() << "no CUDA device: torch::cuda::is_available() is false";
-    }
+    if (const auto* why = testing_support::missing(device_case().device)) GTEST_SKIP() << why;
     torch::manual_seed(7);
   }
   const Variant& variant() const { return std::get<0>(GetParam()); }
@@ -184,6 +182,11 @@ INSTANTIATE_TEST_SUITE_P(
     Cpu, AttentionVariant,
     testing::Combine(testing::ValuesIn(variants()),
                      testing::ValuesIn(testing_support::cases_on(torch::kCPU))),
+    name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Pretend, AttentionVariant,
+    testing::Combine(testing::ValuesIn(variants()),
+                     testing::ValuesIn(testing_support::cases_on(torch::kPrivateUse1))),
     name_of);
 INSTANTIATE_TEST_SUITE_P(
     Cuda, AttentionVariant,
@@ -316,7 +319,7 @@ TEST_P(AttentionVariantGradients, MatchDifferences) {
     return torch::randn(sizes, torch::kDouble).requires_grad_();
   };
   const auto query = leaf({kB, kT, kE}), key = leaf({kB, kS, kE}), value = leaf({kB, kS, kE});
-  const auto mask = masks(kT, kS, torch::kCPU).back().mask;
+  const auto mask = masks(kT, kS, query.device()).back().mask;
   auto leaves = parameters_of(*attention);
   leaves.insert(leaves.end(), {{"query", query}, {"key", key}, {"value", value}});
   expect_gradients_match_differences(
@@ -340,7 +343,7 @@ TEST(LongAttentionVariants, AgreeWithTheReference) {
       return torch::randn({kB, length, kE}, torch::kDouble) * 0.5;
     };
     const auto query = random(kLong), key = random(kLonger), value = random(kLonger);
-    const auto mask = masks(kLong, kLonger, torch::kCPU).back();
+    const auto mask = masks(kLong, kLonger, query.device()).back();
     const auto expected = oracle::variant_attention(
         query, key, value, oracle::weights_of(*attention), form_of(variant), mask.meaning);
     const auto got = attention(query, key, value, mask.mask, WeightsRequest::kMean);
@@ -358,7 +361,8 @@ TEST(SlidingWindow, LongSequencesAreTakenByBlocksWithTheSameResult) {
   for (const auto& [left, right] : {std::pair{20, 0}, std::pair{5, 17}, std::pair{0, 0}}) {
     SCOPED_TRACE(testing::Message() << left << ", " << right);
     const auto window = AttentionMask::window(left, right);
-    const auto dense = AttentionMask(functional::window_mask(900, 930, left, right));
+    const auto dense =
+        AttentionMask(functional::window_mask(900, 930, left, right, query.device()));
     for (const auto& more : {AttentionMask(), lengths, lengths & AttentionMask(bias)}) {
       EXPECT_TENSOR_NEAR(
           functional::scaled_dot_product_attention(query, key, key, window & more).output,

@@ -168,7 +168,7 @@ TEST(FixedCache, HoldsWhatIsAppendedInTheFirstSlotsOfBuffersThatNeverMove) {
   EXPECT_TENSOR_EQUAL(held.value.narrow(2, 0, 5), joined({first.value, second.value}));
   EXPECT_EQ(held.key.select(2, 5).abs().sum().item<double>(), 0.0);
   EXPECT_EQ(cache.length(), 5);
-  EXPECT_TENSOR_EQUAL(cache.next_positions(2, torch::kCPU), torch::tensor({5, 6}));
+  EXPECT_TENSOR_EQUAL(cache.next_positions(2, held.key.device()), torch::tensor({5, 6}));
 }
 
 TEST(FixedCache, IsFullAtItsCapacityAndThenUnchanged) {

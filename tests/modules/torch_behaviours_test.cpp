@@ -52,7 +52,7 @@ torch::Tensor may_attend(at::IntArrayRef sizes) { return torch::ones(sizes, torc
 void expect_within(const torch::Tensor& actual, const torch::Tensor& expected, double tolerance) {
   ASSERT_TRUE(actual.defined());
   ASSERT_EQ(actual.sizes(), expected.sizes());
-  const auto difference = actual.to(torch::kDouble) - expected.to(torch::kDouble);
+  const auto difference = actual.cpu().to(torch::kDouble) - expected.cpu().to(torch::kDouble);
   EXPECT_TENSOR_NEAR(difference, torch::zeros_like(difference), tolerance);
 }
 
@@ -276,7 +276,7 @@ TEST(TorchMultiheadAttention, OfOnesGivesTheSquareOfTheSize) {
   fill(*causal);
   const auto expected = torch::full({1, 2, 4}, 16.0, torch::kFloat);
   EXPECT_TENSOR_EQUAL(attention(x, AttentionMask::causal()).output, expected);
-  EXPECT_TENSOR_EQUAL(attention(x, functional::causal_mask(2)).output, expected);
+  EXPECT_TENSOR_EQUAL(attention(x, functional::causal_mask(2, x.device())).output, expected);
   EXPECT_TENSOR_EQUAL(causal(x).output, expected);
 }
 
@@ -645,7 +645,7 @@ TEST(TorchStacks, TheCausalMaskIsTheTensorThatSaysTheSame) {
     const auto x = normal({kB, kS, kE});
     const auto causal = encoder(x, AttentionMask::causal()).output;
     for (const AttentionMask& mask :
-         {AttentionMask(functional::causal_mask(kS)),
+         {AttentionMask(functional::causal_mask(kS, x.device())),
           AttentionMask(causal_bias(kS, torch::kDouble)),
           functional::mask_from_torch(torch::ones({kS, kS}, torch::kBool).triu(1))}) {
       expect_within(encoder(x, mask).output, causal, 1e-12);

@@ -20,6 +20,13 @@ class CoreOnly(PackagingTest):
         self.assert_fails(self.configure_attend(hidden, "-DATTEND_TOOLKIT=ON"),
                           "attend: ATTEND_TOOLKIT=ON expected pkg-config, got none")
 
+    def test_the_systems_sentencepiece_is_not_taken(self):
+        elsewhere = f"-DATTEND_SENTENCEPIECE_ROOT={self.work}"
+        reason = f"attend's build of SentencePiece in {self.work} (the system's libsentencepiece is not used: "
+        self.assert_succeeds(self.configure_attend(elsewhere), f"attend: toolkit: OFF (not found: {reason}")
+        self.assert_fails(self.configure_attend(elsewhere, "-DATTEND_TOOLKIT=ON"),
+                          f"attend: ATTEND_TOOLKIT=ON expected {reason}")
+
     def test_off(self):
         self.assert_succeeds(self.configure_attend("-DATTEND_TOOLKIT=OFF"), "attend: toolkit: OFF")
 

@@ -74,6 +74,107 @@ class ConsumeWithoutCudaToolkit(Consume):
                            name="control-build"), "CUDA")
 
 
+class ConsumeToolkit(PackagingTest):
+    """A program that uses the toolkit, and LibTorch's scripts beside it."""
+
+    printed = "text the dog sees the cat, script 24, allocation refused"
+
+    @classmethod
+    def setUpClass(cls):
+        if not HAS_TOOLKIT:
+            raise unittest.SkipTest("the toolkit was not built")
+        super().setUpClass()
+        cls.torch = pathlib.Path(os.environ["ATTEND_TORCH"])
+        cls.ninja = f"-DCMAKE_MAKE_PROGRAM={cache('CMAKE_MAKE_PROGRAM')}"
+        # Compiled once, in the project that the first test builds.
+        cls.compiled = cls.work / "build/CMakeFiles/consumer.dir/main.cpp.o"
+
+    def build_and_run(self, source, prefix, *arguments, name):
+        self.assert_succeeds(self.configure(source, f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_BUILD_TYPE=Debug",
+                                            self.ninja, *arguments, name=name))
+        self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--build", self.work / name))
+        self.assert_succeeds(run(self.work / name / "consumer", cwd="/"), self.printed)
+
+    def test_1_by_cmake(self):
+        self.build_and_run(SOURCE / "tests/consumer/toolkit", PREFIX, name="build")
+
+    def test_2_by_hand_with_installed_and_built_libraries_in_any_order(self):
+        attend = ["-lattend_toolkit", "-lattend"]
+        libtorch = ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10"]
+        torch = self.torch / "lib"
+        for folder in (PREFIX / "lib", BUILD / "src"):
+            for order in (attend + libtorch, libtorch + attend):
+                with self.subTest(folder=folder.name, first=order[0]):
+                    program = self.work / "by-hand"
+                    self.assert_succeeds(run(
+                        cache("CMAKE_CXX_COMPILER"), self.compiled, "-o", program, "-L", folder, "-L", torch, *order,
+                        f"-Wl,-rpath,{folder}:{torch}"))
+                    self.assert_succeeds(run(program, cwd="/"), self.printed)
+
+    def test_3_a_static_package(self):
+        # The archives are made of what was compiled for the shared libraries: it is the same.
+        self.assert_succeeds(self.configure(
+            SOURCE, "-DBUILD_SHARED_LIBS=OFF", "-DATTEND_CUDA=OFF", "-DATTEND_BUILD_TESTS=OFF", self.ninja,
+            f"-DTorch_DIR={self.torch}/share/cmake/Torch", name="static"))
+        for library, parts in (("attend", ["attend", "attend_detail", "attend_kernels"]),
+                               ("attend_toolkit", ["attend_toolkit", "attend_detail"])):
+            objects = [path for part in parts for path in (BUILD / f"src/CMakeFiles/{part}.dir").rglob("*.o")]
+            self.assert_succeeds(run("ar", "rcs", self.work / f"static/src/lib{library}.a", *objects))
+        prefix = self.work / "static prefix"
+        for component in ("core", "toolkit"):
+            self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--install", self.work / "static", "--prefix", prefix,
+                                     "--component", component))
+        source = self.work / "static-consumer"
+        source.mkdir()
+        (source / "CMakeLists.txt").write_text(f"""
+            cmake_minimum_required(VERSION 3.23)
+            project(consumer CXX)
+            find_package(attend REQUIRED COMPONENTS toolkit)
+            add_executable(consumer "{self.compiled}")
+            set_target_properties(consumer PROPERTIES LINKER_LANGUAGE CXX)
+            target_link_libraries(consumer PRIVATE attend::toolkit)""")
+        self.build_and_run(source, prefix, name="static-build")
+        flags = subprocess.run(["nm", "-D", "--defined-only", self.work / "static-build/consumer"], check=True,
+                               stdout=subprocess.PIPE, text=True).stdout
+        self.assertNotIn("FLAGS_", flags)
+
+
+class Components(PackagingTest):
+    """What `cmake --install` does where not all was built."""
+
+    def test_of_a_build_with_the_core_alone(self):
+        self.assert_succeeds(self.configure(SOURCE, "-DATTEND_CUDA=OFF", "-DATTEND_BUILD_TESTS=OFF",
+                                            f"-DCMAKE_MAKE_PROGRAM={cache('CMAKE_MAKE_PROGRAM')}",
+                                            f"-DTorch_DIR={os.environ['ATTEND_TORCH']}/share/cmake/Torch"))
+        build, prefix = self.work / "build", self.work / "prefix"
+        install = [cache("CMAKE_COMMAND"), "--install", build, "--prefix", prefix]
+        core = build / "src/libattend.so"
+        self.assert_fails(run(*install), f"attend: expected what is to be installed to be built, got no {core}",
+                          "(component core)", f"Build it (cmake --build {build}), or install one component")
+        self.assertFalse(prefix.exists(), "it installed a part")
+
+        for path in (BUILD / "src").glob("libattend.so*"):
+            shutil.copy2(path, build / "src", follow_symlinks=False)
+        if HAS_TOOLKIT:
+            self.assert_fails(run(*install), f"got no {build}/src/libattend_toolkit.so",
+                              "(component toolkit)", "--component core | toolkit")
+            self.assertFalse(prefix.exists(), "it installed a part")
+        self.assert_succeeds(run(*install, "--component", "core"))
+        self.assertFalse((prefix / "include/attend/text").exists())
+        for wanted, said in (("0.1", "attend_FOUND: 1"),
+                             ("COMPONENTS;toolkit", "attend_FOUND: 0 attend: expected the component toolkit")):
+            self.assert_succeeds(self.configure(
+                SEARCH, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DFIND_ATTEND={wanted}", name="search"), said)
+
+    def test_components_together_are_all_of_it(self):
+        prefix = self.work / "together"
+        for component in ("core", "toolkit", "programs"):
+            self.assert_succeeds(run(cache("CMAKE_COMMAND"), "--install", BUILD, "--prefix", prefix,
+                                     "--component", component))
+        files = [{path.relative_to(root).as_posix() for path in root.rglob("*")} for root in (prefix, PREFIX)]
+        self.assertEqual(*files)
+
+
 class Package(PackagingTest):
     """The CMake package and the programs of the installed attend."""
 

@@ -102,7 +102,7 @@ def main():
             folder = str(Path(temporary) / "llama" / name)
             model = randomised(LlamaForCausalLM(LlamaConfig(
                 vocab_size=29, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-                max_position_embeddings=40, bos_token_id=1, eos_token_id=2, **options)))
+                max_position_embeddings=40, bos_token_id=28, eos_token_id=28, **options)))
             model.save_pretrained(folder, safe_serialization=True)
             fine &= same_causal_lm(f"transformers -> attend, Llama, {name}", dump, folder, model)
 

@@ -2,19 +2,25 @@
 //
 //   model_dump make FOLDER marian|recurrent|prenorm|separate|restricted|gpt2|llama|vit SEED
 //                                                                         a small random model
-//   model_dump run|run-causal-lm|run-vit FOLDER < INPUT                            JSON Lines on stdout
+//   model_dump run|run-causal-lm|run-vit|search|search-causal-lm FOLDER < INPUT
+//                                                                         JSON Lines on stdout
 //
 // A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
 // "images": [numbers]}; a line of the result holds the logits, and for the first two the greedy
-// continuation of each row.
+// continuation of each row. For a search it is {"ids": [[ids]], "generation": {}}, what is to be
+// written as the folder's generation_config.json, or "ids" alone for what the folder says itself; the
+// result holds all hypotheses of each row.
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <fstream>
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
 
@@ -72,7 +78,7 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
   options.activation(attend::Activation::kSwish).max_length(40);
   if (kind == "prenorm") options.norm_order(attend::NormOrder::kPre);
   if (kind == "separate") options.tgt_vocab(31).share_embeddings(false);
-  if (kind == "restricted") options.src_vocab(31);  // the shared table; pad and start stay 22
+  if (kind == "restricted") options.src_vocab(31).pad_id(30).start_id(30).share_embeddings(true);
   attend::Seq2Seq model(options);
   const torch::NoGradGuard no_grad;
   model->final_logits_bias.normal_();
@@ -93,7 +99,7 @@ void run_causal_lm(const std::string& folder) {
     const auto input = ids(nlohmann::json::parse(line).at("ids"));
     auto result = described(model(input));
     for (const auto& hypotheses :
-         attend::beam_search(*model, input, {.max_length_factor = 0.0, .max_length_extra = 12})) {
+         attend::beam_search(*model, input, {.max_length_factor = 0.0, .max_length_extra = 11})) {
       result["greedy"].push_back(hypotheses.front().tokens);
     }
     fmt::print("{}\n", result.dump());
@@ -118,8 +124,30 @@ void run(const std::string& folder) {
     const auto input = nlohmann::json::parse(line);
     const auto source = ids(input.at("source"));
     auto result = described(model->forward(source, ids(input.at("target"))));
-    for (const auto& hypotheses : attend::beam_search(*model, source, {.max_length_extra = 20})) {
+    for (const auto& hypotheses :
+         attend::beam_search(*model, source, {.max_length_extra = 20, .forced_eos = true})) {
       result["greedy"].push_back(hypotheses.front().tokens);
+    }
+    fmt::print("{}\n", result.dump());
+  }
+}
+
+void search(const std::string& folder, attend::IncrementalModel& model) {
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto input = nlohmann::json::parse(line);
+    if (input.contains("generation")) {
+      std::ofstream(folder + "/generation_config.json") << input.at("generation");
+    }
+    auto options = attend::load_search_options(folder, model.special_tokens());
+    options.n_best = options.beam_size;
+    options.max_length_factor = std::numeric_limits<double>::infinity();
+    nlohmann::json result;
+    for (const auto& hypotheses : attend::beam_search(model, ids(input.at("ids")), options)) {
+      auto all = nlohmann::json::array();
+      for (const auto& one : hypotheses) {
+        all.push_back({{"tokens", one.tokens}, {"ended", one.ended}, {"score", one.score}});
+      }
+      result["found"].push_back(all);
     }
     fmt::print("{}\n", result.dump());
   }
@@ -135,6 +163,11 @@ int main(int argc, char** argv) try {
     run(arguments[1]);
   } else if (arguments.size() == 2 && arguments[0] == "run-causal-lm") {
     run_causal_lm(arguments[1]);
+  } else if (arguments.size() == 2 && arguments[0] == "search") {
+    search(arguments[1], *attend::load_translation_model(arguments[1]));
+  } else if (arguments.size() == 2 && arguments[0] == "search-causal-lm") {
+    auto model = attend::load_causal_lm(arguments[1]);
+    search(arguments[1], *model);
   } else if (arguments.size() == 2 && arguments[0] == "run-vit") {
     run_vit(arguments[1]);
   } else {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "support/pretend_device.h"
+
 namespace attend::testing_support {
 
 /// Where and in what a test computes, and how far its results may be from float64's.
@@ -21,6 +23,17 @@ struct DeviceCase {
 
 inline std::ostream& operator<<(std::ostream& stream, const DeviceCase& c) {
   return stream << c.name;
+}
+
+/// Why there are no tests on a device, or nothing where there are.
+inline const char* missing(torch::DeviceType device) {
+  if (device == torch::kCUDA && !torch::cuda::is_available()) {
+    return "no CUDA device: torch::cuda::is_available() is false";
+  }
+  if (device == torch::kPrivateUse1 && !has_pretend_device()) {
+    return "no pretend device beside a CUDA device";
+  }
+  return nullptr;
 }
 
 inline std::vector<DeviceCase> cases_on(torch::DeviceType device) {
@@ -38,9 +51,7 @@ inline std::vector<DeviceCase> cases_on(torch::DeviceType device) {
 class DeviceTest : public testing::TestWithParam<DeviceCase> {
  protected:
   void SetUp() override {
-    if (GetParam().device == torch::kCUDA && !torch::cuda::is_available()) {
-      GTEST_SKIP() << "no CUDA device: torch::cuda::is_available() is false";
-    }
+    if (const auto* why = missing(GetParam().device)) GTEST_SKIP() << why;
   }
 
   torch::TensorOptions options() const { return GetParam().options(); }
@@ -66,11 +77,12 @@ inline std::string case_name(const testing::TestParamInfo<DeviceCase>& info) {
 
 }  // namespace attend::testing_support
 
-/// The instances are Cpu/Suite.Test/Float32, Cuda/Suite.Test/Float32, ...
-#define ATTEND_INSTANTIATE_ON_DEVICES(suite)                                                       \
-  INSTANTIATE_TEST_SUITE_P(Cpu, suite,                                                             \
-                           ::testing::ValuesIn(::attend::testing_support::cases_on(torch::kCPU)),  \
-                           ::attend::testing_support::case_name);                                  \
-  INSTANTIATE_TEST_SUITE_P(Cuda, suite,                                                            \
-                           ::testing::ValuesIn(::attend::testing_support::cases_on(torch::kCUDA)), \
+/// The instances are Cpu/Suite.Test/Float32, Pretend/Suite.Test/Float32, Cuda/Suite.Test/Float32, ...
+#define ATTEND_INSTANTIATE_ON(name, suite, device)                                           \
+  INSTANTIATE_TEST_SUITE_P(name, suite,                                                      \
+                           ::testing::ValuesIn(::attend::testing_support::cases_on(device)), \
                            ::attend::testing_support::case_name)
+#define ATTEND_INSTANTIATE_ON_DEVICES(suite)                  \
+  ATTEND_INSTANTIATE_ON(Cpu, suite, torch::kCPU);             \
+  ATTEND_INSTANTIATE_ON(Pretend, suite, torch::kPrivateUse1); \
+  ATTEND_INSTANTIATE_ON(Cuda, suite, torch::kCUDA)

@@ -4,6 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "support/default_device.h"
+
 namespace attend::oracle {
 namespace {
 
@@ -27,6 +29,7 @@ std::vector<double> softmax(const std::vector<double>& scores) {
 template <typename Score>
 Result attend(int64_t batch, int64_t heads, int64_t target, const torch::Tensor& value,
               const Mask& mask, const Score& score) {
+  const testing_support::TensorsOnCpu here;
   const auto source = value.size(2), size = value.size(3);
   const auto v = value.accessor<double, 4>();
   const auto allowed = mask.allowed.defined()
@@ -77,6 +80,7 @@ double activate(double x, Activation activation) {
 // [B, T, H * D] -> [B, H, T, D], element by element.
 torch::Tensor heads_of(const torch::Tensor& x, int64_t heads) {
   const auto size = x.size(2) / heads;
+  const testing_support::TensorsOnCpu here;
   auto result = torch::empty({x.size(0), heads, x.size(1), size}, torch::kDouble);
   for (int64_t h = 0; h < heads; ++h) {
     result.select(1, h).copy_(x.narrow(2, h * size, size));
@@ -121,12 +125,13 @@ Weights part(const Weights& weights, const std::string& prefix) {
 }
 
 torch::Tensor causal(int64_t target_length, int64_t source_length) {
+  const testing_support::TensorsOnCpu here;
   auto mask = torch::zeros({target_length, source_length}, torch::kBool);
   auto may = mask.accessor<bool, 2>();
   for (int64_t i = 0; i < target_length; ++i) {
     for (int64_t j = 0; j < source_length; ++j) may[i][j] = j <= i + source_length - target_length;
   }
-  return mask;
+  return mask.to(testing_support::test_device());
 }
 
 Result attention(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,

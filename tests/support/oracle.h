@@ -27,7 +27,7 @@ struct Mask {
   torch::Tensor bias;
 };
 
-/// j <= i + S - T, bool [T, S], element by element.
+/// j <= i + S - T, bool [T, S], element by element; where tests make tensors, to be joined with theirs.
 torch::Tensor causal(int64_t target_length, int64_t source_length);
 
 struct Result {

@@ -14,12 +14,12 @@ namespace attend::testing_support {
 /// the number is exact and does not depend on the machine.
 class PeakMemory {
  public:
-  PeakMemory() : counter_(std::make_shared<Counter>()), guard_(kKind, counter_) {}
+  PeakMemory()
+      : counter_(std::make_shared<Counter>()),
+        guard_(c10::DebugInfoKind::PROFILER_STATE, counter_) {}
   int64_t peak() const { return counter_->peak; }
 
  private:
-  static constexpr auto kKind = c10::DebugInfoKind::PROFILER_STATE;
-
   struct Counter : c10::MemoryReportingInfoBase {
     void reportMemoryUsage(void* /*where*/, int64_t bytes, size_t /*allocated*/,
                            size_t /*reserved*/, c10::Device device) override {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "support/default_device.h"
+
 namespace attend::oracle {
 namespace {
 
@@ -69,6 +71,7 @@ int64_t relative_bucket(int64_t ahead, int64_t buckets, int64_t max_distance, bo
 Result variant_attention(const torch::Tensor& query, const torch::Tensor& key,
                          const torch::Tensor& value, const Weights& weights,
                          const VariantForm& form, const Mask& mask) {
+  const testing_support::TensorsOnCpu here;
   const auto q = in_heads(linear(query, weights, "q_proj"), form.num_heads);
   const auto k = in_heads(linear(key, weights, "k_proj"), form.num_kv_heads);
   const auto v = in_heads(linear(value, weights, "v_proj"), form.num_kv_heads);

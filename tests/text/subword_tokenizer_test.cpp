@@ -1,11 +1,14 @@
 #include "attend/text/subword_tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <random>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -369,17 +372,23 @@ TEST_P(SeparateVocabularies, AreMadeOnceOfOneModel) {
                c10::Error);
 }
 
-TEST_P(SeparateVocabularies, MayBeOneWithTheTargetsPiecesFirst) {
+TEST_P(SeparateVocabularies, MayBeOneWithTheTargetsPiecesFirstAndThePaddingLast) {
   const auto whole = joint(), separate = whole.with_separate_vocabs(side(0), side(1)),
              one = whole.with_restricted_vocab(side(0), side(1));
   EXPECT_EQ(whole.target_vocab_size(), whole.vocab_size());
   EXPECT_EQ(separate.target_vocab_size(), separate.target_vocabulary().size());
   EXPECT_FALSE(one.separate_vocabs());
-  EXPECT_EQ(one.target_vocab_size(), separate.target_vocabulary().size());
+  // All of a vocabulary of the target's own but its padding.
+  EXPECT_EQ(one.target_vocab_size(), separate.target_vocabulary().size() - 1);
   EXPECT_LT(one.target_vocab_size(), one.vocab_size());
   EXPECT_LE(one.vocab_size(), whole.vocab_size());
+  EXPECT_EQ(one.pad_id(), one.vocab_size() - 1);
+  std::vector<std::string> of_target;
+  for (int64_t id = 0; id < separate.target_vocabulary().size(); ++id) {
+    if (id != separate.pad_id()) of_target.push_back(separate.target_vocabulary().piece(id));
+  }
   for (int64_t id = 0; id < one.target_vocab_size(); ++id) {
-    EXPECT_EQ(one.target_vocabulary().piece(id), separate.target_vocabulary().piece(id));
+    EXPECT_EQ(one.target_vocabulary().piece(id), of_target[static_cast<size_t>(id)]);
   }
   const TemporaryFolder folder;
   one.save(folder.path());
@@ -392,12 +401,35 @@ TEST_P(SeparateVocabularies, MayBeOneWithTheTargetsPiecesFirst) {
   };
   for (const auto& text : corpus()) {
     EXPECT_EQ(pieces(one.source_subwords(text)), pieces(separate.source_subwords(text)));
-    EXPECT_EQ(one.encode_target(text), separate.encode_target(text));
+    EXPECT_EQ(pieces(one.target_subwords(text)), pieces(separate.target_subwords(text)));
     EXPECT_LT(std::ranges::max(one.encode_target(text)), one.target_vocab_size());
     EXPECT_EQ(std::ranges::count(one.encode_source(text), one.unk_id()), 0) << text;
     EXPECT_EQ(loaded.encode_source(text), one.encode_source(text));
     EXPECT_EQ(loaded.encode_target(text), one.encode_target(text));
     EXPECT_EQ(one.decode_target(one.encode_target(text)), text);
+  }
+}
+
+// As attend 0.1 wrote them: the padding before the pieces.
+TEST_P(SeparateVocabularies, AVocabularyWithThePaddingElsewhereIsReadAsItIs) {
+  const TemporaryFolder folder;
+  const auto tokenizer = joint().with_restricted_vocab(side(0), side(1));
+  tokenizer.save(folder.path());
+  std::vector<std::string> pieces{"</s>", "<unk>", "<pad>"};
+  for (int64_t id = 2; id < tokenizer.pad_id(); ++id) {
+    pieces.push_back(tokenizer.source_vocabulary().piece(id));
+  }
+  nlohmann::json vocabulary;
+  for (size_t id = 0; id < pieces.size(); ++id) vocabulary[pieces[id]] = id;
+  folder.write("vocab.json", vocabulary.dump());
+  const auto loaded = SubwordTokenizer::load(folder.path());
+  EXPECT_EQ(loaded.pad_id(), 2);
+  EXPECT_EQ(loaded.vocab_size(), tokenizer.vocab_size());
+  EXPECT_EQ(loaded.target_vocab_size(), tokenizer.target_vocab_size() + 1);
+  for (const auto& text : corpus()) {
+    auto ids = tokenizer.encode_target(text);
+    for (auto& id : ids) id += id >= 2 ? 1 : 0;
+    EXPECT_EQ(loaded.encode_target(text), ids);
   }
 }
 
@@ -483,6 +515,42 @@ TEST(SubwordTokenizer, WhatIsWrongWithAFolderIsSaidWithTheFile) {
   EXPECT_EQ(load_error(folder.path()), "");  // every file is as it was
 }
 
+// Text from a file can hold anything, and a million levels are more than a recursion can follow.
+TEST(SubwordTokenizer, MessagesAboutAFileAreShortAndPrintable) {
+  const std::string evil = R"("a\n\u001b[31m)" + std::string(5000, 'x') + '"';
+  const auto levels = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  const std::vector<std::pair<const char*, std::string>> files{
+      {"vocab.json", "{" + evil + ": -1}"},
+      {"vocab.json", "{\"a\": " + levels + "}"},
+      {"vocab.json", "{" + evil + ": 0, \"b\": 0}"},
+      {"tokenizer_config.json", "{\"eos_token\": " + levels + "}"},
+      {"tokenizer_config.json", "{\"eos_token\": " + evil + "}"},
+      {"tokenizer_config.json", "{\"separate_vocabs\": " + evil + "}"},
+      {"tokenizer_config.json", "{\"sp_model_kwargs\": {\"a\": " + levels + "}}"},
+      {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"3\": " + levels + "}}"},
+      {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"3\": {\"content\": " + evil + "}}}"},
+  };
+  for (const auto& [name, content] : files) {
+    const TemporaryFolder folder;
+    make_tokenizer().save(folder.path());
+    folder.write(name, content);
+    const auto message = load_error(folder.path());
+    EXPECT_TRUE(message.starts_with(folder.path().string())) << message;
+    EXPECT_LT(message.size(), folder.path().string().size() + 600) << name;
+    EXPECT_TRUE(std::ranges::none_of(message, [](unsigned char c) { return c < 0x20; })) << message;
+  }
+}
+
+TEST(SubwordTokenizer, FilesThatAreNoRegularFilesAreNamed) {
+  const TemporaryFolder folder;
+  make_tokenizer().save(folder.path());
+  const auto path = folder.path() / "vocab.json";
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(load_error(folder.path()),
+            path.string() + ": expected a regular file, got a folder or a special file");
+}
+
 TEST(SubwordTokenizer, MissingFilesAreNamed) {
   const TemporaryFolder folder;
   EXPECT_NE(load_error(folder.path()).find("vocab.json: cannot read: No such file"),
@@ -525,6 +593,118 @@ TEST(SubwordTokenizer, ThreadsMayShareIt) {
   }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(std::count(ok.begin(), ok.end(), 1), 4);
+}
+
+// ---- Models that would lead SentencePiece astray ------------------------------------------------
+
+std::string refusal(const std::string& model) {
+  try {
+    const auto tokenizer = SubwordTokenizer::from_joint_model(model);
+    for (const auto* text : {"The cat sits", "\uFDFA Ａ ½ x"}) {
+      tokenizer.decode_target(tokenizer.encode_source(text));
+      tokenizer.source_subwords(text);
+    }
+  } catch (const c10::Error& e) {
+    return e.what_without_backtrace();
+  }
+  return {};
+}
+
+// Where the normaliser's table lies in a model: the size of its trie, the trie, its texts.
+struct Table {
+  size_t begin, trie_size, size;
+};
+
+uint32_t number_at(const std::string& bytes, size_t at) {
+  uint32_t value = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    value |= uint32_t{static_cast<unsigned char>(bytes[at + i])} << (8U * i);
+  }
+  return value;
+}
+
+void set_number(std::string& bytes, size_t at, uint32_t value) {
+  for (size_t i = 0; i < 4; ++i) bytes[at + i] = static_cast<char>(value >> (8U * i) & 0xFFU);
+}
+
+Table table_of(const std::string& model) {
+  const std::string before = "nmt_nfkc\x12";  // its name, and the tag of the table
+  auto at = model.find(before);
+  EXPECT_NE(at, std::string::npos);
+  at += before.size();
+  size_t size = 0;
+  for (unsigned shift = 0;; shift += 7) {
+    const auto byte = static_cast<unsigned char>(model[at++]);
+    size |= size_t{byte & 0x7FU} << shift;
+    if (byte < 0x80) break;
+  }
+  return {at, number_at(model, at), size};
+}
+
+TEST(SubwordTokenizer, AModelWhoseNormaliserPointsOutsideOfItsTablesIsRefused) {
+  const auto good = make_tokenizer().source_model();
+  const auto table = table_of(good);
+  ASSERT_EQ(table.trie_size % 1024, 0U);
+  ASSERT_LT(table.trie_size, table.size);
+  EXPECT_EQ(refusal(good), "");
+  const auto root = table.begin + 4;
+  const auto changed = [&](size_t at, uint32_t value) {
+    auto model = good;
+    set_number(model, at, value);
+    return refusal(model);
+  };
+  const std::string expected =
+      "SubwordTokenizer: expected a SentencePiece model, got a normaliser whose tables do not fit "
+      "together";
+  EXPECT_EQ(changed(root, 0x7FFFFE00), expected);      // leads far beyond the trie
+  EXPECT_EQ(changed(table.begin, 0), expected);        // no trie
+  EXPECT_EQ(changed(table.begin, 1 << 20), expected);  // a trie larger than the table
+  EXPECT_EQ(changed(table.begin, 1025), expected);     // of no whole blocks
+  auto model = good;
+  model[table.begin + table.size - 1] = 'x';  // the last text has no end
+  EXPECT_EQ(refusal(model), expected);
+  model = good;
+  for (auto at = root; at < root + table.trie_size; at += 4) {
+    if (number_at(model, at) >> 31U != 0) set_number(model, at, 0xFFFFFFFF);
+  }
+  EXPECT_EQ(refusal(model), expected);  // texts far behind the last
+}
+
+// A message of a field that holds bytes.
+std::string field(char tag, const std::string& bytes) {
+  std::string result(1, tag);
+  auto size = bytes.size();
+  for (; size >= 0x80; size >>= 7U) result += static_cast<char>(0x80U | (size & 0x7FU));
+  return result + static_cast<char>(size) + bytes;
+}
+
+TEST(SubwordTokenizer, AModelWithPiecesThatBreakSentencePieceIsRefused) {
+  const auto with_piece = [](const std::string& piece) {
+    return make_tokenizer().source_model() + field('\x0A', field('\x0A', piece));
+  };
+  EXPECT_EQ(refusal(with_piece("cat2")), "");
+  EXPECT_EQ(refusal(with_piece(std::string(200'000, 'a'))),
+            "SubwordTokenizer: expected a SentencePiece model, got a piece of 200000 bytes");
+  EXPECT_EQ(refusal(with_piece("foo\0bar"s)),
+            "SubwordTokenizer: expected a SentencePiece model, got a piece with a NUL");
+  const auto last = make_tokenizer().vocab_size() - 1;
+  EXPECT_EQ(refusal(with_piece("\xFF")),
+            "SubwordTokenizer: expected pieces in UTF-8, got other bytes in piece " +
+                std::to_string(last));
+}
+
+TEST(SubwordTokenizer, ADamagedModelIsReadOrRefused) {
+  const auto good = make_tokenizer().source_model();
+  std::mt19937 random(1);
+  for (int i = 0; i < 200; ++i) {
+    auto model = good;
+    if (i % 4 == 0) model.resize(random() % model.size());
+    for (int change = 0; change < (i % 4 == 1 ? 1 : 20); ++change) {
+      const auto range = random() % 2 == 0 ? model.size() : std::min<size_t>(model.size(), 3000);
+      if (range > 0) model[random() % range] = static_cast<char>(random() & 0xFFU);
+    }
+    refusal(model);  // returns
+  }
 }
 
 }  // namespace

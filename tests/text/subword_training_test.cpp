@@ -176,9 +176,57 @@ TEST(SubwordTraining, TheTokenizersOptionsAreSaved) {
   }
 }
 
+// As many characters as SentencePiece's BPE trainer can count.
+constexpr size_t kLongestWord = 32768;
+
+std::string letters(size_t count) {
+  std::string word;
+  for (size_t i = 0; i < count; ++i) word += static_cast<char>('a' + (i * i + i / 7) % 20);
+  return word;
+}
+
+SubwordTrainingOptions bpe_of_long_sentences() {
+  auto wanted = options(60);
+  wanted.model = SubwordModel::kBpe;
+  wanted.max_sentence_length = int64_t{1} << 20;
+  return wanted;
+}
+
+TEST(SubwordTraining, AWordTooLongForBpeIsNamedByItsSentence) {
+  const auto wanted = bpe_of_long_sentences();
+  const auto error = [&](const std::string& sentence) {
+    auto sentences = corpus();
+    sentences.push_back(sentence);
+    return error_of(sentences, wanted);
+  };
+  const std::string expected =
+      "train_subwords: expected words of at most 32768 characters for BPE, got one of ";
+  EXPECT_EQ(error(letters(kLongestWord)), "");
+  EXPECT_EQ(error(letters(kLongestWord + 1)), expected + "32769 in sentences[5]");
+  EXPECT_EQ(error("the " + letters(40000) + " cat"), expected + "40000 in sentences[5]");
+  EXPECT_EQ(error(letters(30000) + " " + letters(30000)), "");  // two words
+  // Characters count as they are normalised: U+3316 is six of them.
+  std::string units;
+  for (int i = 0; i < 5462; ++i) units += "\u3316";
+  EXPECT_EQ(error(units), expected + "32772 in sentences[5]");
+  // What is not trained on does no harm.
+  auto short_ones = wanted;
+  short_ones.max_sentence_length = 1000;
+  EXPECT_EQ(error_of({"the cat", letters(40000)}, short_ones), "");
+}
+
+TEST(SubwordTraining, AWordOfAnyLengthIsTrainedOnByUnigram) {
+  auto wanted = bpe_of_long_sentences();
+  wanted.model = SubwordModel::kUnigram;
+  EXPECT_EQ(error_of({"the cat", letters(40000)}, wanted), "");
+}
+
 TEST(SubwordTraining, OptionsOutOfRangeAreRefused) {
   auto wanted = options(0);
   EXPECT_EQ(error_of(corpus(), wanted), "train_subwords: expected vocab_size > 0, got 0");
+  // From 2^31 / 1.1 on SentencePiece's sizes turn negative, and it goes on without end.
+  EXPECT_EQ(error_of(corpus(), options(2'000'000'000)),
+            "train_subwords: expected vocab_size <= 10000000, got 2000000000");
   wanted = options(30);
   wanted.character_coverage = 0.5;
   EXPECT_EQ(error_of(corpus(), wanted),

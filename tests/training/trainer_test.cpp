@@ -18,6 +18,7 @@
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/translation/translator.h"
+#include "support/default_device.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
 #include "training/small_task.h"
@@ -27,6 +28,7 @@ namespace {
 
 using testing_support::reversed_digits;
 using testing_support::TemporaryFolder;
+using testing_support::test_device;
 using testing_support::tokenizer_for;
 
 Seq2SeqOptions model_options(const SubwordTokenizer& tokenizer) {
@@ -68,7 +70,8 @@ class TrainerTest : public testing::Test {
  protected:
   TrainingResult train(const TemporaryFolder& folder, const TrainerOptions& o,
                        const TrainerCallbacks& callbacks = {}) {
-    Trainer trainer(new_model(tokenizer_), tokenizer_, train_, valid_, folder.path(), o);
+    Trainer trainer(new_model(tokenizer_), tokenizer_, train_, valid_, folder.path(), o,
+                    test_device());
     return trainer.run(callbacks);
   }
 
@@ -199,9 +202,11 @@ TEST_F(TrainerTest, EachEpochDrawsItsSubwords) {
       if (is_file) {
         const auto encoded = corpus();
         ASSERT_GT(encoded.file.blocks(), 1U);
-        Trainer(model, tokenizer_, encoded, valid_, folder.path() / "m", o).run(callbacks);
+        Trainer(model, tokenizer_, encoded, valid_, folder.path() / "m", o, test_device())
+            .run(callbacks);
       } else {
-        Trainer(model, tokenizer_, words, valid_, folder.path() / "m", o).run(callbacks);
+        Trainer(model, tokenizer_, words, valid_, folder.path() / "m", o, test_device())
+            .run(callbacks);
       }
     });
     ASSERT_EQ(ends.size(), 1U);
@@ -209,7 +214,7 @@ TEST_F(TrainerTest, EachEpochDrawsItsSubwords) {
     std::array<std::multiset<std::vector<int64_t>>, 2> cuts;
     for (size_t i = 0; i < sources.size(); ++i) {
       const size_t of = i < static_cast<size_t>(ends[0]) ? 0 : 1;
-      for (const auto& row : sources[i].unbind()) {
+      for (const auto& row : sources[i].cpu().unbind()) {
         std::vector<int64_t> ids(row.const_data_ptr<int64_t>(),
                                  row.const_data_ptr<int64_t>() + row.numel());
         std::erase(ids, tokenizer_.pad_id());
@@ -245,6 +250,81 @@ TEST_F(TrainerTest, BpeDropoutWantsABpeModel) {
   o.bpe_dropout = 0.1;
   EXPECT_THAT([&] { train(folder, o); },
               testing::ThrowsMessage<c10::ValueError>(testing::HasSubstr("expected a BPE model")));
+}
+
+// Under each optimiser, with decay and averages, on one thread and on several.
+TEST_F(TrainerTest, ThePaddingRowStaysExactlyZero) {
+  for (const auto optimizer : {OptimizerKind::kAdam, OptimizerKind::kMuon}) {
+    for (const int64_t shares : {1, 2}) {
+      const TemporaryFolder folder;
+      auto o = options(12);
+      o.optimizer = optimizer;
+      o.adam.weight_decay = 0.01;
+      o.batch_shares = shares;
+      o.average_checkpoints = 2;
+      int64_t update = 0;
+      TrainerCallbacks callbacks;
+      callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
+      callbacks.stop_requested = [&] { return update == 7; };
+      EXPECT_TRUE(train(folder, o, callbacks).interrupted);
+      train(folder, o);
+      auto tensors = weights_in(folder);
+      tensors.merge(read_safetensors(folder.path() / "training.safetensors").tensors);
+      int tables = 0;
+      for (const auto& [name, tensor] : tensors) {
+        if (!name.ends_with("model.shared.weight") || tensor.dim() != 2) continue;
+        ++tables;
+        const auto row = tensor.select(0, tokenizer_.pad_id());
+        EXPECT_TENSOR_EQUAL(row, torch::zeros_like(row)) << name;
+        EXPECT_GT(tensor.select(0, 0).abs().max().item<double>(), 0.0) << name;
+      }
+      EXPECT_EQ(tables, 5);  // the model, its snapshot and average, and Adam's two means
+    }
+  }
+}
+
+// As those of attend 0.1.
+TEST_F(TrainerTest, ASnapshotWithAPaddingRowThatLearntGoesOnLearningIt) {
+  const TemporaryFolder folder;
+  auto o = options(5);
+  o.exponential_smoothing = 0;
+  train(folder, o);
+  const auto path = folder.path() / "training.safetensors";
+  auto snapshot = read_safetensors(path);
+  auto identity = nlohmann::json::parse(snapshot.metadata.at("identity"));
+  ASSERT_EQ(identity.erase("model"), 1U);  // which attend 0.1 did not say
+  snapshot.metadata["identity"] = identity.dump();
+  auto row = snapshot.tensors.at("weights.model.shared.weight").select(0, tokenizer_.pad_id());
+  row.fill_(0.5);
+  write_safetensors(path, snapshot);
+  o.after.amount = 8;
+  EXPECT_EQ(train(folder, o).updates, 8);
+  const auto learnt = weights_in(folder).at("model.shared.weight").select(0, tokenizer_.pad_id());
+  EXPECT_EQ(learnt.eq(0.5).sum().item<int64_t>(), 0);
+  EXPECT_TENSOR_NEAR(learnt, torch::full_like(learnt, 0.5), 0.05);
+}
+
+// The shapes of weights do not tell the number of heads.
+TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
+  const TemporaryFolder folder;
+  const auto train_another = [&](const Seq2SeqOptions& model) {
+    Trainer(Seq2Seq(model).ptr(), tokenizer_, train_, valid_, folder.path(), options(6)).run();
+  };
+  train(folder, options(3));
+  const auto expect_refused = [&](const Seq2SeqOptions& other, const std::string& what) {
+    EXPECT_THAT([&] { train_another(other); },
+                testing::ThrowsMessage<FileError>(testing::HasSubstr(
+                    "training.safetensors: expected a run with the same model: " + what)));
+  };
+  expect_refused(model_options(tokenizer_).encoder_heads(2), "encoder heads (2), got 4");
+  expect_refused(model_options(tokenizer_).decoder_heads(8), "decoder heads (8), got 4");
+  expect_refused(model_options(tokenizer_).activation(Activation::kGelu),
+                 "activation (\"gelu\"), got \"relu\"");
+  expect_refused(model_options(tokenizer_).scale_embedding(false),
+                 "scaled embeddings (false), got true");
+  expect_refused(model_options(tokenizer_).positions(PositionKind::kSinusoidal),
+                 "positions (\"sinusoidal\"), got \"sinusoidal-halves\"");
+  train_another(model_options(tokenizer_).dropout(0.2));  // what is no part of the model may change
 }
 
 TEST_F(TrainerTest, AnotherOptimizerIsRefused) {
@@ -288,7 +368,8 @@ TEST_F(TrainerTest, BatchSharesEndWithTheSameBitsAndWithTheWholeBatchsGradient) 
     double cost = 0;
     TrainerCallbacks costs;
     costs.report = [&](const TrainingReport& report) { cost = report.cost; };
-    Trainer(model.ptr(), tokenizer_, train_, valid_, one.path(), without_dropout).run(costs);
+    Trainer(model.ptr(), tokenizer_, train_, valid_, one.path(), without_dropout, test_device())
+        .run(costs);
     return std::pair(weights_in(one), cost);
   };
   const auto [whole, whole_cost] = exact(1);
@@ -412,7 +493,8 @@ TEST_F(TrainerTest, ACorpusOnTheDiskIsTrainedOnByPoolsAndResumedInTheMiddleOfOne
   o.valid_freq = {300, Duration::Unit::kUpdates};
   std::vector<int64_t> epochs;
   const auto train_from_disk = [&](const TrainerCallbacks& callbacks) {
-    Trainer trainer(new_model(tokenizer_), tokenizer_, corpus, valid_, folder.path(), o);
+    Trainer trainer(new_model(tokenizer_), tokenizer_, corpus, valid_, folder.path(), o,
+                    test_device());
     return trainer.run(callbacks);
   };
   TrainerCallbacks callbacks;
@@ -443,7 +525,7 @@ TEST_F(TrainerTest, ASmallCorpusOnTheDiskIsTrainedOnAsInMemory) {
   TokenFileWriter writer(corpus_folder.path() / "tokens");
   for (const auto& pair : encode_pairs(train_, tokenizer_, {}, counts)) writer.add(pair);
   Trainer trainer(new_model(tokenizer_), tokenizer_, EncodedCorpus{writer.commit(""), counts},
-                  valid_, on_disk.path(), options(12));
+                  valid_, on_disk.path(), options(12), test_device());
   trainer.run();
   expect_equal(weights_in(on_disk), weights_in(in_memory));
 }
@@ -474,7 +556,7 @@ std::shared_ptr<TranslationModel> faulty_model(const SubwordTokenizer& tokenizer
 TEST_F(TrainerTest, UpdatesThatAreNotFiniteAreLeftOutAndCounted) {
   const TemporaryFolder folder;
   Trainer trainer(faulty_model(tokenizer_, {2, 3, 9}), tokenizer_, train_, valid_, folder.path(),
-                  options(10));
+                  options(10), test_device());
   TrainerCallbacks callbacks;
   std::vector<int64_t> skipped;
   std::vector<double> costs;
@@ -497,7 +579,7 @@ TEST_F(TrainerTest, TooManyInARowEndTheRunWithTheBatch) {
   o.max_bad_updates = 3;
   // Two in a row are let through, three are not.
   Trainer trainer(faulty_model(tokenizer_, {11, 12, 14, 15, 16}), tokenizer_, train_, valid_,
-                  folder.path(), o);
+                  folder.path(), o, test_device());
   try {
     trainer.run();
     FAIL() << "expected an error";
@@ -589,11 +671,12 @@ TEST_F(TrainerTest, ProductsInBFloat16) {
           TrainerCallbacks stop;
           stop.stop_requested = [] { return true; };
           torch::manual_seed(7);
-          EXPECT_TRUE(
-              Trainer(make(), tokenizer_, train_, valid_, folder.path(), o).run(stop).interrupted);
+          EXPECT_TRUE(Trainer(make(), tokenizer_, train_, valid_, folder.path(), o, test_device())
+                          .run(stop)
+                          .interrupted);
         }
         torch::manual_seed(7);
-        Trainer(make(), tokenizer_, train_, valid_, folder.path(), o).run(callbacks);
+        Trainer(make(), tokenizer_, train_, valid_, folder.path(), o, test_device()).run(callbacks);
         weights.push_back(weights_in(folder));
       }
     }

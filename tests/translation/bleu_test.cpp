@@ -62,6 +62,7 @@ TEST(BleuGolden, EqualsSacreBleu) {
     EXPECT_NEAR(actual.brevity_penalty, expected.at("brevity_penalty").get<double>(), 1e-12);
     EXPECT_EQ(actual.sys_len, expected.at("sys_len").get<int64_t>());
     EXPECT_EQ(actual.ref_len, expected.at("ref_len").get<int64_t>());
+    EXPECT_NEAR(actual.ratio, expected.at("ratio").get<double>(), 1e-12);
     for (size_t n = 0; n < actual.precisions.size(); ++n) {
       EXPECT_NEAR(actual.precisions[n], expected.at("precisions")[n].get<double>(), 1e-9);
     }

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <thread>
 
+#include "attend/checkpoint/model_folder.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
+#include "support/default_device.h"
+#include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
 
 namespace attend::translator_test {
@@ -26,7 +31,7 @@ Translator random_translator(const TranslatorOptions& options) {
     const torch::NoGradGuard no_grad;
     parameter.normal_(0.0, 0.5);
   }
-  return {model.ptr(), subwords, options};
+  return {model.ptr(), subwords, options, testing_support::test_device()};
 }
 
 const std::vector<std::string>& texts() {
@@ -111,6 +116,60 @@ TEST(Translator, ATextLongerThanTheModelIsTranslatedInParts) {
   EXPECT_GT(translation.attention.size(1), 100);
 }
 
+// A model that ends every translation at once.
+Translator silent_translator(const TranslatorOptions& options) {
+  const auto subwords = tokenizer();
+  Seq2Seq model(Seq2SeqOptions(subwords.vocab_size(), subwords.vocab_size(), 16, 2, 1)
+                    .max_length(8)
+                    .dropout(0.0));
+  const torch::NoGradGuard no_grad;
+  for (auto& parameter : model->parameters()) parameter.zero_();
+  model->final_logits_bias[0][subwords.eos_id()] = 6.0;
+  return {model.ptr(), subwords, options};
+}
+
+TEST(Translator, PartsWithAnEmptyTranslationCountInTheSums) {
+  for (const bool attention : {false, true}) {
+    const auto translator = silent_translator({.beam_size = 1, .attention = attention});
+    const auto one = translator.translate("the");
+    EXPECT_EQ(one.text, "");
+    EXPECT_LT(one.log_probability, -0.01);
+    std::string text;
+    while (translator.tokenizer().encode_source(text).size() <= 2 * 7) text += "the cat ";
+    const auto three = translator.translate(text);  // of at most 7 subwords and the end each
+    EXPECT_EQ(three.text, "");
+    EXPECT_NEAR(three.log_probability, 3 * one.log_probability, 1e-5);
+    EXPECT_NEAR(three.score, 3 * one.score, 1e-5);
+  }
+}
+
+TEST(Translator, AModelWithSpareIdsNeverWritesThem) {
+  const auto subwords = tokenizer();
+  const auto size = subwords.vocab_size();
+  torch::manual_seed(3);
+  Seq2Seq model(Seq2SeqOptions(size + 7, size + 7, 16, 2, 1)
+                    .max_length(24)
+                    .pad_id(subwords.pad_id())
+                    .start_id(subwords.pad_id()));
+  {
+    const torch::NoGradGuard no_grad;
+    model->final_logits_bias.narrow(1, size, 7).fill_(50.0);  // by far the likeliest
+    const auto word = subwords.encode_target("cat").front();
+    model->final_logits_bias.select(1, word).fill_(20.0);  // the likeliest of those with a text
+  }
+  for (const int64_t beam_size : {1, 3}) {
+    const Translator translator(model.ptr(), subwords,
+                                {.beam_size = beam_size, .n_best = beam_size, .attention = true});
+    for (const auto& translations : translator.translate(texts())) {
+      for (const auto& translation : translations) {
+        // Of the ids that are left, which share all of the probability.
+        EXPECT_GE(translation.log_probability, -100.0);
+      }
+    }
+    EXPECT_FALSE(translator.translate("the cat").text.empty());
+  }
+}
+
 TEST(Translator, AlignmentCountsTheWordsOfBothTexts) {
   const auto translator = random_translator({.beam_size = 3, .n_best = 3, .attention = true});
   const auto translations = translator.translate(texts());
@@ -129,6 +188,84 @@ TEST(Translator, ForcedAlignmentHasTheWordsOfBothTexts) {
   EXPECT_LT(forced.sum(1).max().item<float>(), 1.0F);  // the rest is at the end token
   EXPECT_THROW_MESSAGE(translator.align({"a"}, {}), c10::ValueError,
                        "Translator::align: expected as many targets as sources, got 0 and 1");
+}
+
+// The scores of the best translations.
+std::vector<double> scores_of(const Translator& translator) {
+  std::vector<double> scores;
+  for (const auto& translations : translator.translate(texts())) {
+    scores.push_back(translations.front().score);
+  }
+  return scores;
+}
+
+TEST(Translator, TheFolderSaysHowToSearchWhereTheCallerDoesNot) {
+  const testing_support::TemporaryFolder folder;
+  const auto made = random_translator({});
+  save_model(folder.path(), made.model());
+  made.tokenizer().save(folder.path());
+  const auto loaded = [&](const TranslatorOptions& options) {
+    return scores_of(Translator::load(folder.path(), options));
+  };
+  // attend's own folder says what attend does without one.
+  EXPECT_EQ(loaded({}), scores_of(made));
+
+  folder.write("generation_config.json",
+               R"({"num_beams": 2, "length_penalty": 0.0, "early_stopping": true, "max_length": 24,
+                   "forced_eos_token_id": 0, "eos_token_id": 0})");
+  const TranslatorOptions told{
+      .beam_size = 2, .length_penalty = 0.0, .early_stopping = EarlyStopping::kTrue};
+  EXPECT_EQ(loaded({}), scores_of(random_translator(told)));
+  EXPECT_NE(loaded({}), scores_of(made));
+  const TranslatorOptions other{
+      .beam_size = 4, .length_penalty = 0.5, .early_stopping = EarlyStopping::kNever};
+  EXPECT_EQ(loaded(other), scores_of(random_translator(other)));
+  // As many as asked for need as wide a beam.
+  EXPECT_EQ(Translator::load(folder.path(), {.n_best = 3}).translate(texts()).at(0).size(), 3U);
+
+  folder.write("generation_config.json", R"({"max_length": 3, "forced_eos_token_id": 0})");
+  for (const auto& subwords : Translator::load(folder.path()).translate(texts())) {
+    EXPECT_LE(split_words(subwords.front().text).size(), 1U);  // start, one token, end
+  }
+  folder.write("generation_config.json", R"({"num_beams": true})");
+  EXPECT_THROW(Translator::load(folder.path()), FileError);
+}
+
+TEST(Translator, ATranslationMayBeCutByTheLimitAndStillHaveAnAlignment) {
+  const testing_support::TemporaryFolder folder;
+  const auto made = random_translator({});
+  save_model(folder.path(), made.model());
+  made.tokenizer().save(folder.path());
+  folder.write("generation_config.json", R"({"max_new_tokens": 2})");
+  const auto translator = Translator::load(folder.path(), {.attention = true});
+  for (const auto& translations : translator.translate(texts())) {
+    const auto& one = translations.front();
+    if (!one.attention.defined()) continue;
+    EXPECT_EQ(one.attention.size(0), static_cast<int64_t>(split_words(one.text).size()));
+  }
+}
+
+TEST(Translator, OptionsOutOfTheirRangeAreRefusedBeforeAnyText) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW_MESSAGE(random_translator({.beam_size = 0}), c10::ValueError,
+                       "Translator: expected beam_size > 0, got 0");
+  EXPECT_THROW_MESSAGE(random_translator({.length_penalty = kNan}), c10::ValueError,
+                       "beam_search: expected a finite length_penalty, got nan");
+  EXPECT_THROW_MESSAGE(
+      random_translator({.max_length_factor = kNan}), c10::ValueError,
+      "beam_search: expected max_length_factor >= 0 and max_length_extra >= 1, got "
+      "nan and 10");
+}
+
+TEST(Translator, ALimitWithoutBoundIsTheModels) {
+  const auto text = [](double factor) {
+    return random_translator({.beam_size = 1, .max_length_factor = factor})
+        .translate("a dog sleeps on the mat")
+        .text;
+  };
+  EXPECT_NE(text(100), "");
+  EXPECT_EQ(text(std::numeric_limits<double>::infinity()), text(100));
+  EXPECT_EQ(text(1e19), text(100));
 }
 
 TEST(Translator, SplitsAtWhitespaceOfAnyLength) {

@@ -400,6 +400,58 @@ TEST(Heatmap, TheColorBarSpansTheScale) {
   EXPECT_LT(heatmap_layout(without).width, heatmap_layout(heatmap).width);
 }
 
+// ---- Text that cannot be drawn ------------------------------------------------------------------
+
+// Every noncharacter of Unicode, control characters, surrogates and other bytes that are not UTF-8.
+Labels undrawable() {
+  Labels all{"\x01",         "\x1B",         "\x7F", "\xC2\x85",
+             "\xED\xA0\x80", "\xED\xBF\xBF", "\xFF", "\xC0\x80"};
+  const auto add = [&](uint32_t c) {
+    std::string bytes;
+    const auto tail = [&](unsigned shift) {
+      bytes += static_cast<char>(0x80U | ((c >> shift) & 0x3FU));
+    };
+    if (c < 0x10000) {
+      bytes += static_cast<char>(0xE0U | (c >> 12U));
+    } else {
+      bytes += static_cast<char>(0xF0U | (c >> 18U));
+      tail(12);
+    }
+    tail(6);
+    tail(0);
+    all.push_back(bytes);
+  };
+  for (uint32_t c = 0xFDD0; c <= 0xFDEF; ++c) add(c);
+  for (uint32_t plane = 0; plane <= 16; ++plane) {
+    add(plane << 16U | 0xFFFEU);
+    add(plane << 16U | 0xFFFFU);
+  }
+  return all;
+}
+
+TEST(Heatmap, WhatCannotBeDrawnIsDrawnAsTheReplacementCharacter) {
+  const auto picture = [](const std::string& text) {
+    return Heatmap{torch::zeros({1, 1}), {text}, {"x" + text}, {.title = text}};
+  };
+  constexpr size_t kAtATime = 10;
+  const auto all = undrawable();
+  for (size_t from = 0; from < all.size(); from += kAtATime) {
+    std::string text, replacement;
+    for (size_t i = from; i < std::min(all.size(), from + kAtATime); ++i) {
+      text += all[i] + " ";
+      // Of what is no UTF-8, each byte is replaced: those of surrogates and of an overlong NUL.
+      const bool by_bytes = all[i][0] == '\xED' || all[i][0] == '\xC0';
+      for (size_t b = 0; b < (by_bytes ? all[i].size() : 1); ++b) replacement += "\uFFFD";
+      replacement += " ";
+    }
+    SCOPED_TRACE(testing::PrintToString(text));
+    EXPECT_EQ(heatmap_png(picture(text)), heatmap_png(picture(replacement)));
+    EXPECT_EQ(heatmap_svg(picture(text)), heatmap_svg(picture(replacement)));
+    EXPECT_EQ(heatmap_text(picture(text)), heatmap_text(picture(replacement)));
+  }
+  EXPECT_NO_THROW(heatmap_png(picture("\uFEFFmark")));  // a byte order mark has no width
+}
+
 // ---- SVG ----------------------------------------------------------------------------------------
 
 TEST(Heatmap, TheSvgIsWellFormedWhateverTheLabelsHold) {
@@ -410,6 +462,7 @@ TEST(Heatmap, TheSvgIsWellFormedWhateverTheLabelsHold) {
                      "control\x01\n\t\x1B[31m",
                      "\xFF\xC3 broken",
                      "\xEF\xBF\xBF",
+                     "\xEF\xB7\x90 \xF0\x9F\xBF\xBE",
                      "",
                      "&amp;",
                      "--><!--"};

@@ -22,10 +22,12 @@ namespace attend {
 /// transformers' MarianMTModel.from_pretrained reads. Where its shared embeddings serve a target of
 /// fewer tokens, `attend_target_vocab_size` says how many, and the bias of all other outputs is
 /// -1e9. What no Hugging Face class reads is written in the same form as `attend_seq2seq` or
-/// `attend_recurrent_seq2seq`, never as `marian`.
+/// `attend_recurrent_seq2seq`, never as `marian`. Tables of sinusoids with more than 2^24 elements
+/// are written too, or reading would not believe in them.
 ///
-/// A `CausalLM` is written as `model_type: gpt2`, a `VisionTransformer` as `vit`: what transformers'
-/// GPT2LMHeadModel and ViTForImageClassification read.
+/// A `CausalLM` is written as `model_type: gpt2` or `llama` where it is of that architecture, which
+/// transformers' GPT2LMHeadModel and LlamaForCausalLM read, else as `attend_causal_lm`, with every
+/// option by name. A `VisionTransformer` is written as `vit`: ViTForImageClassification.
 ///
 /// Throws: FileError with the path if the system refuses.
 ATTEND_API void save_model(const std::filesystem::path& folder, Seq2SeqImpl& model);
@@ -34,16 +36,27 @@ ATTEND_API void save_model(const std::filesystem::path& folder, TranslationModel
 ATTEND_API void save_model(const std::filesystem::path& folder, CausalLMImpl& model);
 ATTEND_API void save_model(const std::filesystem::path& folder, VisionTransformerImpl& model);
 
-/// The architecture that a model folder holds, as its config.json names it: "marian", "gpt2", ...
+/// The architecture that a model folder holds, as its config.json names it: "marian", "llama", ...
 /// Throws: FileError.
 ATTEND_API std::string model_type(const std::filesystem::path& folder);
 
+/// Whether `load_causal_lm` reads folders of this model_type.
+ATTEND_API bool is_causal_lm(const std::string& model_type);
+
 /// Reads a model folder of attend's or a MarianMT one, in evaluation mode, as float32 on the CPU.
 ///
-/// Tied and derived tensors (embed_tokens, lm_head, sinusoidal embed_positions) may be in the file
-/// and must then equal what they are tied to; any other missing or unused tensor is an error.
+/// The weights are in `model.safetensors` or, where there is none, in the files that
+/// `model.safetensors.index.json` lists. What config.json says is compared with their headers before
+/// any memory is given. Sinusoids are in no header: a table of them may have 2^24 elements, or as
+/// many as the weights.
 ///
-/// Throws: FileError that names the file and, where it applies, every tensor at fault.
+/// Tied and derived tensors (embed_tokens, lm_head, sinusoidal embed_positions) may be in the file
+/// and must then equal what they are tied to, or what is derived, as far as the file's dtype goes;
+/// any other missing or unused tensor is an error. So is a weight that is not finite, but for
+/// -infinity in `final_logits_bias`: such an output is never predicted.
+///
+/// Throws: FileError that names the file and, where it applies, the tensors at fault: ten of them,
+///         and how many more there are. Pickles (`pytorch_model.bin`) are never read.
 ATTEND_API std::shared_ptr<TranslationModel> load_translation_model(
     const std::filesystem::path& folder);
 
@@ -51,8 +64,9 @@ ATTEND_API std::shared_ptr<TranslationModel> load_translation_model(
 ATTEND_API Seq2Seq load_seq2seq(const std::filesystem::path& folder);
 ATTEND_API RecurrentSeq2Seq load_recurrent_seq2seq(const std::filesystem::path& folder);
 
-/// Reads a GPT-2 folder, with or without the `transformer.` prefix, in evaluation mode, as float32
-/// on the CPU. Throws FileError as above.
+/// Reads the folder of a decoder-only language model (GPT-2's, Llama's or attend's own form), the
+/// first two with or without the prefix of their names, in evaluation mode, as float32 on the CPU.
+/// Throws FileError as above.
 ATTEND_API CausalLM load_causal_lm(const std::filesystem::path& folder);
 
 /// Reads the folder of a ViT for image classification, likewise.

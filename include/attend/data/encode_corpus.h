@@ -60,7 +60,7 @@ using EncodingProgress = std::function<bool(int64_t pairs)>;
 /// threads, with a few thousand pairs in memory at a time.
 ///
 /// A file at `path` that was made of the same texts (by name, size and time), with the same filter
-/// and vocabulary, is taken as it is.
+/// and vocabulary, is taken as it is. A text may be a pipe, which is read once, each time.
 ///
 /// Throws: FileError as `read_parallel` does; c10::Error where `progress` stops it. There is no new
 ///         file then, and what was at `path` stays.

@@ -21,7 +21,7 @@ struct WordLink {
 ///
 /// Shapes: attention [T, S], word_of_target of size T, word_of_source of size S, each naming the
 ///         word of a subword, or -1 for one that belongs to none (the end token), which is left
-///         out. -> [target words, source words].
+///         out. -> [target words, source words] on the CPU.
 /// Throws: c10::Error for sizes that do not fit.
 ATTEND_API torch::Tensor merge_subwords(const torch::Tensor& attention,
                                         const std::vector<int64_t>& word_of_target,

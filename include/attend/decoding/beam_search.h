@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "attend/export.h"
@@ -10,20 +11,21 @@
 
 namespace attend {
 
-/// One finished sequence.
+/// One sequence that the search found.
 struct Hypothesis {
   std::vector<int64_t> tokens;  // without the start and end tokens
   double log_probability = 0;   // sum over the tokens and the end token, in nats
   double score = 0;             // log_probability / length^length_penalty; what is ranked
-  torch::Tensor attention;      // [tokens + 1, S] on the CPU, if requested: row i predicts token i,
-                                // the last one the end token
+  bool ended = true;            // by the end token, not by the limit
+  torch::Tensor attention;  // [tokens, S] on the CPU, if requested: row i predicts token i; with
+                            // a last row for the end token if it ended
 };
 
 /// A continuation that a step of the search looked at.
 struct BeamCandidate {
   enum Fate {
     kKept,      // one of the hypotheses that the next step continues
-    kFinished,  // ended, one of the results
+    kFinished,  // ended or at the limit, and among the beam_size best of these so far
     kDropped,
   };
   size_t parent = 0;  // the hypothesis it continues: its index among those kept by the step
@@ -40,28 +42,58 @@ struct BeamStep {
   std::vector<BeamCandidate> candidates = {};  // best first
 };
 
+/// When a search with beam_size finished hypotheses ends: Hugging Face's `early_stopping`.
+enum class EarlyStopping {
+  kFalse,  // when the best unfinished one, scored by its length so far, is no better than the worst
+           // finished one
+  kTrue,   // at once
+  kNever,  // when no unfinished one could become better by the limit: with length_penalty > 0 the
+           // best is scored as if it were that long already
+};
+
 /// How to search.
-struct BeamSearchOptions {
-  int64_t beam_size = 1;           // hypotheses kept; 1 is greedy search
-  int64_t n_best = 1;              // returned for each sentence; at most beam_size
-  double length_penalty = 1.0;     // 0: plain sum, 1: mean over tokens; Wu et al., 2016, section 7
-  double max_length_factor = 3.0;  // tokens allowed for each source token...
-  int64_t max_length_extra = 10;   // ...and beyond that
-  bool attention = false;          // record the attention to the source
+struct ATTEND_API BeamSearchOptions {
+  int64_t beam_size = 1;        // hypotheses kept; 1 is greedy search
+  int64_t n_best = 1;           // returned for each sentence; at most beam_size
+  double length_penalty = 1.0;  // 0: plain sum, 1: mean over tokens; Wu et al., 2016, section 7
+  EarlyStopping early_stopping = EarlyStopping::kFalse;  // without effect on greedy search
+
+  // The limit of a sentence is the least that these and the model's positions allow.
+  double max_length_factor = 3.0;          // tokens allowed for each source token; may be infinite
+  int64_t max_length_extra = 10;           // and beyond that
+  std::optional<int64_t> max_length = {};  // with what is fed first counted: the start token, or
+                                           // the prompt
+  std::optional<int64_t> max_new_tokens = {};  // without
+
+  bool forced_eos = false;  // the last token that the limit allows is the end token, counted as
+                            // certain; otherwise a hypothesis may be unfinished there
+  std::vector<int64_t> bad_words_ids = {};  // tokens never chosen, beside the pad and start tokens
+  bool renormalize_logits = false;  // probabilities are of what may be chosen, not of all tokens
+  bool attention = false;           // record the attention to the source
   std::function<void(const BeamStep&)> on_step =
       {};  // told of every step, for who wants to look on
+
+  /// Throws c10::ValueError for a field out of its range.
+  void validate() const;
 };
 
 /// Beam search over a batch, the N best hypotheses of each sentence, best first.
 ///
-/// Every step keeps the beam_size best unfinished continuations; a sentence is done when beam_size
-/// hypotheses have ended, and leaves the batch. At the length limit the end token is forced. The
-/// pad and start tokens are never chosen. With beam_size 1 this is greedy search.
+/// Every step looks at the continuations of a sentence's hypotheses, best first. The beam_size best
+/// that do not end go on; those that end are finished if they are among the beam_size best of all,
+/// and the beam_size finished ones of the best scores are kept. A sentence leaves the batch when
+/// early_stopping says so or at the limit, where what is unfinished counts as finished. The pad and
+/// start tokens are never chosen. With beam_size 1 this is greedy search, which stops at the end
+/// token.
 ///
-/// Source: Graves, 2012, arXiv:1211.3711; the length penalty divides by length^alpha, the end token
-///         counted, as in Marian and fairseq.
+/// Source: Graves, 2012, arXiv:1211.3711; every rule and score is that of `generate` in Hugging Face
+///         transformers 5.23, whose names the options have. The length counts the end token, and not
+///         what was fed first.
 /// Shapes: source [B, S] ids, padded at the end; source_mask as for IncrementalModel::start.
-/// Throws: c10::ValueError for options, c10::Error for shapes.
+/// Throws: c10::ValueError for options, c10::Error for shapes and for logits that are NaN.
+/// Note:   `generate` has no limit by the source's length, and forbids the pad and start tokens only
+///         where its bad_words_ids say so. Between the host and a device, a step copies one small
+///         tensor each way.
 ATTEND_API std::vector<std::vector<Hypothesis>> beam_search(IncrementalModel& model,
                                                             const torch::Tensor& source,
                                                             const BeamSearchOptions& options = {},

@@ -12,11 +12,12 @@ namespace attend {
 
 /// How to choose the next token at random.
 struct SamplingOptions {
-  double temperature = 1.0;      // divides the logits; > 0; below 1 the likely become likelier
-  int64_t top_k = 0;             // only the k likeliest; 0: all. Fan et al., 2018, arXiv:1805.04833
-  double top_p = 1.0;            // only the fewest that hold this much probability, (0, 1]; after
-                                 // top_k. Holtzman et al., 2020, arXiv:1904.09751, section 3.1
+  double temperature = 1.0;  // divides the logits; > 0, finite; below 1 the likely become likelier
+  int64_t top_k = 0;         // only the k likeliest; 0: all. Fan et al., 2018, arXiv:1805.04833
+  double top_p = 1.0;        // only the fewest that hold this much probability, (0, 1]; after
+                             // top_k. Holtzman et al., 2020, arXiv:1904.09751, section 3.1
   int64_t max_new_tokens = 100;  // the end token counted; fewer where the model's positions end
+  std::vector<int64_t> bad_words_ids = {};  // tokens never drawn, beside the pad and start tokens
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;
@@ -35,12 +36,14 @@ struct SampledSequence {
 ATTEND_API torch::Tensor filtered_logits(const torch::Tensor& logits,
                                          const SamplingOptions& options);
 
-/// Draws a continuation of each prompt, token by token. The pad and start tokens are never drawn,
-/// unless the start token also ends a text. A sequence that has ended leaves the batch.
+/// Draws a continuation of each prompt, token by token. The pad and start tokens, unless the start
+/// token also ends a text, and those in `bad_words_ids` are never drawn. A sequence that has ended leaves the batch.
 ///
 /// Shapes: prompt [B, P] ids -> B sequences. For several of one prompt, repeat its row.
-/// Throws: c10::ValueError for options, and where the prompt leaves no room; c10::Error for shapes.
+/// Throws: c10::ValueError for options, and where the prompt leaves no room; c10::Error for shapes and
+///         for logits that are NaN.
 /// Note:   without a generator the default one of the logits' device decides (torch::manual_seed).
+///         From a device, a step reads one small tensor, and writes one where a sequence has ended.
 ATTEND_API std::vector<SampledSequence> sample(
     IncrementalModel& model, const torch::Tensor& prompt, const SamplingOptions& options = {},
     const std::optional<torch::Generator>& generator = std::nullopt);

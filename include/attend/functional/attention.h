@@ -45,6 +45,14 @@ struct AttentionParameters {
 ///         [B, T, S] or [T, S] for input without heads; of the chosen heads and queries only. Both
 ///         are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
+/// Note:   derivatives of any order, and tangents (differentiation in forward mode), exist at any length. Those beyond the
+///         first, and whatever carries a tangent, are computed on the CPU by the formula, which holds all
+///         [B, H, T, S] scores; of LibTorch's kernels for other devices there is what LibTorch has.
+/// Note:   NaN and infinities that a query sees show in its output, and in the gradients of it, as by the formula (but for an
+///         infinity in LibTorch's bfloat16 kernel, which may take it for a number). On the CPU, keys
+///         and values that no query of their head sees, such as padding, and queries that see no key may hold anything: they
+///         count as zeros. What some queries of a head see and others do not may show in the others too, since a
+///         weight of zero times NaN is NaN.
 /// Note:   on the CPU, numbers of 16 bits are computed in float32 where that is faster, and the output is rounded: short
 ///         sequences always, all others where the processor lacks products of them (`has_fast_products`).
 ATTEND_API AttentionOutput scaled_dot_product_attention(
@@ -68,6 +76,7 @@ ATTEND_API std::string explain_attention(const torch::Tensor& query, const torch
 /// Shapes: query [B, T, A], key [B, S, A], scale_vector [A], value [B, S, Dv] -> output [B, T, Dv],
 ///         weights [B, T, S]; or all of them without B.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
+/// Note:   derivatives, and what is not a number: as `scaled_dot_product_attention`; all by the formula.
 /// Note:   AttentionParameters::scale multiplies the scores; its default here is 1.
 ATTEND_API AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tensor& key,
                                               const torch::Tensor& scale_vector,

@@ -13,7 +13,8 @@ namespace attend::functional {
 /// Note:   of bfloat16 or float16, by dtype or by autocast, on a CPU without products of them, more than a few rows are
 ///         multiplied in float32 and rounded; see `has_fast_products`. In float32 on an AMD processor with AVX-512, where
 ///         LibTorch's product (MKL) is slow, attend's own is taken; the environment variable ATTEND_LINEAR, `attend` or
-///         `libtorch`, decides otherwise, and c10::ValueError is thrown for another value.
+///         `libtorch`, decides otherwise, and c10::ValueError is thrown for another value. What carries a tangent, and a
+///         gradient that is differentiated again, are LibTorch's products.
 /// Throws: c10::Error for shapes, devices and dtypes, naming `who`.
 ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
                                 const torch::Tensor& bias = {}, const char* who = "linear");

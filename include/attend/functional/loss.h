@@ -26,6 +26,8 @@ ATTEND_API torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const to
 /// Note:   costs the gradients' products where one is recorded, whether or not backward is called. Of 16-bit numbers,
 ///         by dtype or by autocast, the loss is float32. On a CPU without AMX so is all that leads to it, and what
 ///         autocast would round is not rounded.
+/// Note:   derivatives beyond the first, and tangents, are those of `cross_entropy_sum` of all logits, which then exist. NaN
+///         shows as it does there.
 ATTEND_API torch::Tensor linear_cross_entropy_sum(const torch::Tensor& hidden,
                                                   const torch::Tensor& weight,
                                                   const torch::Tensor& bias,

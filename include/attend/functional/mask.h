@@ -18,7 +18,8 @@ namespace attend {
 /// the cheapest thing its kernel takes (nothing, a causal flag, a [B, 1, 1, S] row, ...). A dense
 /// [B, H, T, S] tensor is made only when no smaller form says the same.
 ///
-/// A query that may attend to no key at all gets a zero output, zero weights and finite gradients.
+/// A query that may attend to no key at all gets a zero output, zero weights and finite gradients. What keys hold that no
+/// query may attend to does not matter, on the CPU not even if it is NaN.
 ///
 /// Shapes: a bool tensor (true = may attend) or a floating-point tensor (added to the scores;
 ///         -infinity forbids) of shape [T, S] or broadcastable to [B, H, T, S]. A 3-D tensor is

@@ -91,6 +91,9 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
 
   /// Start and end of a text; there is no pad token, which is -1.
   SpecialTokenIds special_tokens() const override;
+  VocabularySizes vocabulary_sizes() const override {
+    return {options.vocab_size(), options.vocab_size()};
+  }
   int64_t max_target_length() const override { return options.max_length(); }
 
   /// `mask` may say which tokens are padding: AttentionMask::padding([B, P], true = token), padded

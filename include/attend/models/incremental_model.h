@@ -16,6 +16,12 @@ struct SpecialTokenIds {
   int64_t pad_id;    // fills up rows; never chosen; -1 where there is none
 };
 
+/// How many ids a model knows.
+struct VocabularySizes {
+  int64_t source = 0;  // of what it reads; 0: not told
+  int64_t target = 0;  // V, of what it writes; 0: not told
+};
+
 /// What a model remembers between the steps of N sequences that grow one token at a time. The N
 /// rows belong to B sentences, N / B consecutive rows to each: the hypotheses of a beam.
 class ATTEND_API DecoderState {
@@ -57,6 +63,9 @@ class ATTEND_API IncrementalModel {
   IncrementalModel& operator=(IncrementalModel&&) = default;
 
   virtual SpecialTokenIds special_tokens() const = 0;
+
+  /// What a tokenizer is compared with.
+  virtual VocabularySizes vocabulary_sizes() const { return {}; }
 
   /// The largest number of tokens a row can be fed.
   virtual int64_t max_target_length() const = 0;

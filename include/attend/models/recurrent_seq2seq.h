@@ -25,8 +25,9 @@ struct ATTEND_API RecurrentSeq2SeqOptions {
                                          // vocabularies have one size
   TORCH_ARG(bool, tie_output) = true;    // the target embeddings are the output layer too
   TORCH_ARG(int64_t, eos_id) = 0;        // ends a sentence
-  TORCH_ARG(int64_t, pad_id);            // default: the last id that both vocabularies have
-  TORCH_ARG(int64_t, start_id);          // fed first to the decoder; default pad_id
+  TORCH_ARG(int64_t, pad_id);    // its embedding is zero and does not learn; default: the last
+                                 // id that both vocabularies have; any id of a shared table
+  TORCH_ARG(int64_t, start_id);  // fed first to the decoder; default pad_id
 };
 
 /// A recurrent encoder-decoder with additive attention: a bidirectional GRU reads the source, a GRU
@@ -63,6 +64,9 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
                                   const AttentionMask& source_mask = {});
 
   SpecialTokenIds special_tokens() const override;
+  VocabularySizes vocabulary_sizes() const override {
+    return {options.src_vocab(), options.tgt_vocab()};
+  }
   int64_t max_target_length() const override { return options.max_length(); }
   torch::nn::Module& module() override { return *this; }
   std::unique_ptr<DecoderState> start(const torch::Tensor& source,
@@ -91,7 +95,7 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
   Memory encode(const torch::Tensor& source, const AttentionMask& source_mask);
   Decoded decode(const torch::Tensor& target, const Memory& memory, const torch::Tensor& hidden,
                  const WeightsRequest& weights);
-  torch::Tensor target_table() const;
+  const torch::Tensor& target_table() const;
   torch::Tensor output_table() const;
   torch::Tensor project(const torch::Tensor& features) const;
 };

@@ -40,8 +40,10 @@ struct ATTEND_API Seq2SeqOptions {
   TORCH_ARG(bool, tie_output) = true;       // the target embeddings are the output layer too
   TORCH_ARG(bool, scale_embedding) = true;  // embeddings times sqrt(E): Vaswani, section 3.4
   TORCH_ARG(int64_t, eos_id) = 0;           // ends a sentence
-  TORCH_ARG(int64_t, pad_id);               // default: the last id that both vocabularies have
-  TORCH_ARG(int64_t, start_id);             // fed first to the decoder; default pad_id (Marian)
+  TORCH_ARG(int64_t, pad_id);    // its embedding is zero and does not learn; default: the
+                                 // last id that both vocabularies have; any id of a shared
+                                 // table, whose last one CTranslate2 wants
+  TORCH_ARG(int64_t, start_id);  // fed first to the decoder; default pad_id (Marian)
 };
 
 /// What `Seq2Seq::run` returns: logits, and the attention of every layer if requested; undefined
@@ -86,7 +88,8 @@ TORCH_MODULE(Seq2SeqBody);
 /// Shapes: source [B, S], target [B, T] ids -> logits [B, T, V].
 /// Throws: c10::ValueError for options and for sequences longer than max_length, c10::Error for
 ///         shapes and for ids outside the vocabulary.
-/// Note:   parameter names are those of transformers' MarianMTModel.
+/// Note:   parameter names are those of transformers' MarianMTModel. The padding token's embedding is
+///         a row of zeros without a gradient, as there; one that was loaded and is not zero learns.
 class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public TranslationModel {
  public:
   Seq2SeqImpl(int64_t src_vocab, int64_t tgt_vocab, int64_t embed_dim, int64_t num_heads,
@@ -108,6 +111,9 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
                     const WeightsRequest& weights = WeightsRequest::kNone);
 
   SpecialTokenIds special_tokens() const override;
+  VocabularySizes vocabulary_sizes() const override {
+    return {options.src_vocab(), options.tgt_vocab()};
+  }
   int64_t max_target_length() const override { return options.max_length(); }
   torch::nn::Module& module() override { return *this; }
 
@@ -132,7 +138,7 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
   torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& table,
                       PositionalEncoding& positions, int64_t offset) const;
   const torch::Tensor& source_table() const;
-  torch::Tensor target_table() const;
+  const torch::Tensor& target_table() const;
   torch::Tensor output_table() const;
   torch::Tensor project(const torch::Tensor& hidden) const;
   // `run` with the decoder's output, [B, T, E], in the place of logits.

@@ -57,7 +57,8 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   /// A tokenizer whose two sides share one SentencePiece model, given as the bytes of its file.
   /// The ids are those of the model, with `<pad>` after the last one (Marian's convention).
   ///
-  /// Throws: c10::ValueError where the bytes are no SentencePiece model with `</s>` and `<unk>`.
+  /// Throws: c10::ValueError where the bytes are no SentencePiece model with `</s>` and `<unk>`, or
+  ///         its pieces are not UTF-8.
   static SubwordTokenizer from_joint_model(std::string model,
                                            const SubwordTokenizerOptions& options = {});
 
@@ -73,9 +74,10 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   SubwordTokenizer with_separate_vocabs(std::span<const std::string> source,
                                         std::span<const std::string> target) const;
 
-  /// The same restriction with one vocabulary, in the order: `</s>`, `<unk>`, `<pad>`, the pieces of
-  /// the target, those that only the source has. One table of embeddings then serves both sides, and
-  /// the output layer is that of its first target_vocab_size() rows.
+  /// The same restriction with one vocabulary, in the order: `</s>`, `<unk>`, the pieces of the
+  /// target, those that only the source has, and `<pad>` (Marian's convention). One table of
+  /// embeddings then serves both sides, and the output layer is that of its first
+  /// target_vocab_size() rows.
   ///
   /// Throws: as with_separate_vocabs.
   SubwordTokenizer with_restricted_vocab(std::span<const std::string> source,
@@ -117,7 +119,7 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   bool separate_vocabs() const;
 
   /// Every id of an encoded target is smaller. After with_restricted_vocab() it may be less than the
-  /// size of the target's vocabulary.
+  /// size of the target's vocabulary, and pad_id() beyond it.
   int64_t target_vocab_size() const;
 
   /// The bytes of `source.spm` and `target.spm`.

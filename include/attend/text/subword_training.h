@@ -25,7 +25,7 @@ enum class Normalization {
 
 struct SubwordTrainingOptions {
   SubwordModel model = SubwordModel::kUnigram;
-  int64_t vocab_size = 8000;        // ids in all: pieces, </s>, <unk> and <pad>
+  int64_t vocab_size = 8000;        // ids in all: pieces, </s>, <unk> and <pad>; at most 10^7
   bool shrink_to_fit = true;        // make a smaller vocabulary where the text supports no more;
                                     // false = an error that names the largest possible size
   double character_coverage = 1.0;  // share of the characters that become pieces, rare ones left
@@ -36,7 +36,7 @@ struct SubwordTrainingOptions {
                                         // already, whose "d&apos;" would be four pieces
   Normalization normalization = Normalization::kNmtNfkc;
   int64_t max_sentence_length =
-      4192;  // bytes; longer sentences are left out of the training; >= 10
+      4192;  // bytes; longer sentences are left out of the training; [10, 2^30]
   SubwordTokenizerOptions tokenizer = {};  // what the tokenizer's folder says
 };
 
@@ -47,8 +47,9 @@ struct SubwordTrainingOptions {
 /// machine or its number of cores.
 ///
 /// Throws: c10::ValueError where an option is out of range, a sentence is not UTF-8, the sentences
-///         hold no text, or vocab_size is smaller than the characters need, or, without
-///         shrink_to_fit, larger than the text supports; the last two name both sizes.
+///         hold no text, a word of one has more than 32,768 characters in BPE training, or
+///         vocab_size is smaller than the characters need, or, without shrink_to_fit, larger than
+///         the text supports; the last two name both sizes.
 ATTEND_TOOLKIT_API SubwordTokenizer train_subwords(const std::vector<std::string>& sentences,
                                                    const SubwordTrainingOptions& options = {});
 

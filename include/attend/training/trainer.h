@@ -145,6 +145,7 @@ struct TrainingResult {
 ///
 /// Several processes (`workers`) share each batch, and their gradient is that of the whole batch: a
 /// run may go on with another number of them. The first one writes; the others read the same folder.
+/// Nothing here keeps two runs out of one folder: a program takes a `FolderLock` before it begins.
 ///
 /// Throws: c10::ValueError for options, and for a tokenizer that is not BPE with `bpe_dropout`;
 ///         FileError for files, and if the folder's snapshot belongs to another corpus, model or

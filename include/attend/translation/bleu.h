@@ -40,6 +40,7 @@ struct ATTEND_TOOLKIT_API BleuScore {
   double brevity_penalty = 1.0;        // [0, 1]
   int64_t sys_len = 0;                 // tokens of all hypotheses
   int64_t ref_len = 0;                 // tokens of all references
+  double ratio = 0.0;                  // sys_len / ref_len; 0 where no reference has a token
 };
 
 /// BLEU of a corpus with one reference for each hypothesis, as sacreBLEU computes it.

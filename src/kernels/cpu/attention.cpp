@@ -14,6 +14,8 @@
 // After highway.h, since it is compiled once for each set too.
 #include <hwy/contrib/math/math-inl.h>
 
+#include "kernels/cpu/partial-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
@@ -57,7 +59,7 @@ HWY_INLINE void product_block(D d, const Scalars<T> a, const Rows<const T> b, co
     Vector values[kVectors];
     const T* line = b.data + k * b.stride + column;
     for (int v = 0; v < kVectors; ++v) {
-      values[v] = kPartial && v == kVectors - 1 ? hn::MaskedLoad(mask, d, line + v * lanes)
+      values[v] = kPartial && v == kVectors - 1 ? load_first(d, line + v * lanes, rest)
                                                 : hn::LoadU(d, line + v * lanes);
     }
     for (int r = 0; r < kRows; ++r) {
@@ -71,7 +73,7 @@ HWY_INLINE void product_block(D d, const Scalars<T> a, const Rows<const T> b, co
     for (int v = 0; v < kVectors; ++v) {
       auto value = hn::Mul(factor, sums[r][v]);
       if (kPartial && v == kVectors - 1) {
-        if (add) value = hn::Add(value, hn::MaskedLoad(mask, d, line + v * lanes));
+        if (add) value = hn::Add(value, load_first(d, line + v * lanes, rest));
         hn::BlendedStore(value, mask, d, line + v * lanes);
       } else {
         if (add) value = hn::Add(value, hn::LoadU(d, line + v * lanes));
@@ -128,7 +130,8 @@ HWY_INLINE void transpose(const Rows<const T> from, int64_t rows, int64_t column
   }
 }
 
-// Scores become weights, in place; scores of -infinity alone become zeros.
+// Scores become weights, in place; scores of -infinity alone become zeros. Of a score that is NaN or infinity all become NaN:
+// Max and Exp hide it, sums do not, and no differences from the largest score, which are 0 or less, cancel each other.
 template <typename T>
 HWY_INLINE void softmax(T* scores, int64_t count) {
   const hn::ScalableTag<T> d;
@@ -139,32 +142,47 @@ HWY_INLINE void softmax(T* scores, int64_t count) {
   auto most = forbidden;
   for (int64_t s = 0; s < whole; s += lanes) most = hn::Max(most, hn::LoadU(d, scores + s));
   if (whole < count) {
-    most = hn::Max(most, hn::IfThenElse(tail, hn::MaskedLoad(tail, d, scores + whole), forbidden));
+    most = hn::Max(most,
+                   hn::IfThenElse(tail, load_first(d, scores + whole, count - whole), forbidden));
   }
-  const T largest = hn::GetLane(hn::MaxOfLanes(d, most));
-  if (largest == kMinusInfinity<T>) {  // nothing to attend to
-    set_zero(scores, scores + count);
-    return;
+  T largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  if (largest <= std::numeric_limits<T>::lowest()) {  // from where the portable MaxOfLanes starts
+    largest = kMinusInfinity<T>;
+    T filling{0};
+    for (int64_t s = 0; s < count; ++s) {
+      if (scores[s] > largest) largest = scores[s];
+      if (scores[s] != kMinusInfinity<T>) filling = scores[s];
+    }
+    if (largest == kMinusInfinity<T>) {  // nothing to attend to, or NaN, which Max hides
+      for (int64_t s = 0; s < count; ++s) scores[s] = filling;
+      return;
+    }
   }
   const auto shift = hn::Set(d, largest);
-  auto sums = hn::Zero(d);
+  auto sums = hn::Zero(d), differences = hn::Zero(d);
   for (int64_t s = 0; s < whole; s += lanes) {
-    const auto value = hn::Exp(d, hn::Sub(hn::LoadU(d, scores + s), shift));
+    const auto difference = hn::Sub(hn::LoadU(d, scores + s), shift);
+    const auto value = hn::Exp(d, difference);
+    differences = hn::Add(differences, difference);
     sums = hn::Add(sums, value);
     hn::StoreU(value, d, scores + s);
   }
   if (whole < count) {
-    const auto value = hn::IfThenElseZero(
-        tail, hn::Exp(d, hn::Sub(hn::MaskedLoad(tail, d, scores + whole), shift)));
+    const auto difference =
+        hn::IfThenElseZero(tail, hn::Sub(load_first(d, scores + whole, count - whole), shift));
+    const auto value = hn::IfThenElseZero(tail, hn::Exp(d, difference));
+    differences = hn::Add(differences, difference);
     sums = hn::Add(sums, value);
     hn::BlendedStore(value, tail, d, scores + whole);
   }
-  const auto inverse = hn::Set(d, T{1} / hn::GetLane(hn::SumOfLanes(d, sums)));
+  const T difference = hn::GetLane(hn::SumOfLanes(d, differences));
+  const T sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  const auto inverse = hn::Set(d, T{1} / (difference != difference ? difference : sum));
   for (int64_t s = 0; s < whole; s += lanes) {
     hn::StoreU(hn::Mul(hn::LoadU(d, scores + s), inverse), d, scores + s);
   }
   if (whole < count) {
-    hn::BlendedStore(hn::Mul(hn::MaskedLoad(tail, d, scores + whole), inverse), tail, d,
+    hn::BlendedStore(hn::Mul(load_first(d, scores + whole, count - whole), inverse), tail, d,
                      scores + whole);
   }
 }
@@ -210,8 +228,8 @@ HWY_INLINE void softmax_row_backward(const T* weights, T* gradient, int64_t sour
     sums = hn::MulAdd(hn::LoadU(d, weights + s), hn::LoadU(d, gradient + s), sums);
   }
   if (whole < source) {
-    sums = hn::MulAdd(hn::MaskedLoad(tail, d, weights + whole),
-                      hn::MaskedLoad(tail, d, gradient + whole), sums);
+    sums = hn::MulAdd(load_first(d, weights + whole, source - whole),
+                      load_first(d, gradient + whole, source - whole), sums);
   }
   const auto sum = hn::Set(d, hn::GetLane(hn::SumOfLanes(d, sums)));
   const auto factor = hn::Set(d, scale);
@@ -220,9 +238,10 @@ HWY_INLINE void softmax_row_backward(const T* weights, T* gradient, int64_t sour
     hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, weights + s), factor), centred), d, gradient + s);
   }
   if (whole < source) {
-    const auto centred = hn::Sub(hn::MaskedLoad(tail, d, gradient + whole), sum);
-    hn::BlendedStore(hn::Mul(hn::Mul(hn::MaskedLoad(tail, d, weights + whole), factor), centred),
-                     tail, d, gradient + whole);
+    const auto centred = hn::Sub(load_first(d, gradient + whole, source - whole), sum);
+    hn::BlendedStore(
+        hn::Mul(hn::Mul(load_first(d, weights + whole, source - whole), factor), centred), tail, d,
+        gradient + whole);
   }
 }
 

@@ -39,7 +39,8 @@ struct Attention {
 ///
 /// The scores of a head are held as a whole, [T, S], so this is for short sequences: there, what
 /// general matrix products spend on packing and calls is more than the products themselves.
-/// A row that may attend to nothing gets zero weights and a zero output.
+/// A row that may attend to nothing gets zero weights and a zero output. A score that is NaN or infinity makes all weights of
+/// its row NaN.
 template <typename T>
 void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* weights, int64_t first,
                        int64_t last);

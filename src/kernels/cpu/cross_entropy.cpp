@@ -11,6 +11,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/partial-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
@@ -54,17 +56,20 @@ HWY_INLINE MaxAndSum<T> max_and_sum(T* HWY_RESTRICT x, const T* HWY_RESTRICT bia
   return {most, sum};
 }
 
-// x becomes exp(x - most) if `store`; returns its sum.
+// x becomes exp(x - most) if `store`; returns its sum, NaN if an x is none or infinity: Exp and Max hide NaN, sums do not, and
+// no differences that are 0 or less cancel each other.
 template <bool kStore, typename T>
 HWY_INLINE T exponentials(T* HWY_RESTRICT x, int64_t size, T most) {
   const hn::ScalableTag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto shift = hn::Set(d, most);
-  auto sum0 = hn::Zero(d), sum1 = sum0;
+  auto sum0 = hn::Zero(d), sum1 = sum0, differences = sum0;
   int64_t i = 0;
   for (; i + 2 * lanes <= size; i += 2 * lanes) {
-    const auto e0 = hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), shift));
-    const auto e1 = hn::Exp(d, hn::Sub(hn::LoadU(d, x + i + lanes), shift));
+    const auto x0 = hn::Sub(hn::LoadU(d, x + i), shift);
+    const auto x1 = hn::Sub(hn::LoadU(d, x + i + lanes), shift);
+    const auto e0 = hn::Exp(d, x0), e1 = hn::Exp(d, x1);
+    differences = hn::Add(differences, hn::Add(x0, x1));
     if (kStore) {
       hn::StoreU(e0, d, x + i);
       hn::StoreU(e1, d, x + i + lanes);
@@ -75,11 +80,14 @@ HWY_INLINE T exponentials(T* HWY_RESTRICT x, int64_t size, T most) {
   auto sum = hn::Add(sum0, sum1);
   for (; i < size; i += lanes) {
     const auto mask = hn::FirstN(d, static_cast<size_t>(size - i));
-    const auto e = hn::Exp(d, hn::Sub(hn::MaskedLoad(mask, d, x + i), shift));
+    const auto rest = hn::Sub(load_first(d, x + i, size - i), shift);
+    const auto e = hn::Exp(d, rest);
     if (kStore) hn::BlendedStore(e, mask, d, x + i);
     sum = hn::Add(sum, hn::IfThenElseZero(mask, e));
+    differences = hn::Add(differences, hn::IfThenElseZero(mask, rest));
   }
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  const T difference = hn::GetLane(hn::SumOfLanes(d, differences));
+  return std::isnan(difference) ? difference : hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
 template <typename T>

@@ -68,7 +68,8 @@ HWY_INLINE void drop(const T* HWY_RESTRICT x, T* HWY_RESTRICT out, int64_t size,
     const auto begin = block * kDropoutBlock, left = size - begin;
     const auto count = left < kDropoutBlock ? left : kDropoutBlock;
     for (int64_t i = 0; i < count; ++i) {
-      out[begin + i] = numbers[i] >= threshold ? x[begin + i] * scale : T{0};
+      // A product, so that what is not a number stays seen where it is dropped.
+      out[begin + i] = x[begin + i] * (numbers[i] >= threshold ? scale : T{0});
     }
   }
 }

@@ -190,13 +190,15 @@ HWY_INLINE void losses_of_rows(const VocabularyLoss<T>& loss, T* losses) {
       total = hn::MulAdd(part_of_tile, hn::Load(d, loss.total + t), total);
       sum = hn::Add(sum, hn::Load(d, loss.sum + t));
     }
-    // Exp and Max let what is not a number pass for one; sums do not.
-    const auto is_nan = hn::IsNaN(sum);
-    total = hn::IfThenElse(is_nan, sum, total);
+    // Exp and Max let what is not a number pass for one, and infinity for nothing; sums do not.
+    const auto infinity = hn::Set(d, std::numeric_limits<T>::infinity());
+    const auto is_nan = hn::Or(hn::IsNaN(sum), hn::Eq(most, infinity));
+    const auto nan = hn::Set(d, std::numeric_limits<T>::quiet_NaN());
+    total = hn::IfThenElse(is_nan, nan, total);
     for (auto t = row; t < end; t += kLossRows) {
       hn::Store(hn::Div(hn::Load(d, loss.greatest + t), total), d, loss.greatest + t);
     }
-    hn::Store(hn::IfThenElse(is_nan, sum, hn::Add(hn::Log(d, total), most)), d, log_totals + row);
+    hn::Store(hn::IfThenElse(is_nan, nan, hn::Add(hn::Log(d, total), most)), d, log_totals + row);
     hn::Store(sum, d, sums + row);
   }
   for (int64_t row = 0; row < loss.rows; ++row) {

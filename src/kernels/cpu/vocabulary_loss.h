@@ -30,6 +30,8 @@ constexpr int64_t kDimGroup = 8;
 /// panel's rows. A word's logits of several rows are then one vector, in the products as in the
 /// softmax.
 ///
+/// Of a logit that is NaN or infinity, the row's loss and dz are NaN.
+///
 /// Source: the shift by each tile's greatest: Milakov and Gimelshein, 2018, arXiv:1805.02867, section 3.
 template <typename T>
 struct VocabularyLoss {

@@ -36,7 +36,7 @@ TABS = ["heads", "model", "matrix", "rollout", "entropy", "beams"]
 HOSTILE = [
     "<b>bold</b>", "&amp;", "\"quoted\" 'single'", "<img src=x onerror=\"window.hacked=1\">",
     "</script><script>window.hacked=1</script>", "{{TITLE}}", "▁Ünïcödé", "日本語の注意", "שלום", "مرحبا بالعالم",
-    "a" * 300, "e\u0301", "👩‍👩‍👧", "${1}", "%3Cb%3E", "<!--",
+    "a" * 300, "e\u0301", "👩‍👩‍👧", "${1}", "%3Cb%3E", "<!--", "a\ufffeb\uffff", "\ufdd0\U0010ffff", "\ufeffmark",
 ]
 
 
@@ -1172,6 +1172,23 @@ class TextTest(PageTest):
         self.assertLess(long.bounding_box()["width"], 300)
         self.assertEqual(long.evaluate("e => getComputedStyle(e).textOverflow"), "ellipsis")
         self.assertEqual(long.get_attribute("title"), "a" * 300)
+
+    def test_a_long_title_is_cut_to_two_lines_and_told_in_full(self):
+        for title in ("The old cat sat on the mat and looked at the dog. " * 30, "x" * 2000, "קצר " * 400):
+            data = Example(layers=1, heads=1).data
+            data["title"] = title
+            for width in (360, 1280):
+                page = self.open(data, title=title, viewport={"width": width, "height": 900})
+                heading = page.locator("#title")
+                line = heading.evaluate("e => parseFloat(getComputedStyle(e).lineHeight)")
+                self.assertAlmostEqual(heading.bounding_box()["height"], 2 * line, delta=1)
+                self.assertEqual(heading.get_attribute("title"), title)
+                self.assertEqual(heading.text_content(), title)
+                box = page.locator("#help-button").bounding_box()
+                self.assertLessEqual(box["x"] + box["width"], width)
+        short = self.open(viewport={"width": 1280, "height": 900}).locator("#title")
+        self.assertLess(short.bounding_box()["height"],
+                        1.1 * short.evaluate("e => parseFloat(getComputedStyle(e).lineHeight)"))
 
     def test_characters_without_a_shape_get_one(self):
         tokens = ["", " ", "\n", "\t", "a\u0000b", "x"]

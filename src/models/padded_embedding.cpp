@@ -1,0 +1,55 @@
+#include "models/padded_embedding.h"
+
+namespace attend::detail {
+namespace {
+
+// A gradient [V, E] as it is, or with zeros in a row that is zero in `table`. Decided on the device, without waiting
+// for it.
+torch::Tensor without_zero_row(const torch::Tensor& gradient, const torch::Tensor& table,
+                               int64_t row) {
+  const auto learns = table.select(0, row).ne(0).any();  // []
+  if (learns.is_cpu() && learns.item<bool>()) return gradient;
+  const auto own = gradient.select(0, row);
+  return at::select_scatter(gradient, at::where(learns, own, at::zeros_like(own)), 0, row);
+}
+
+}  // namespace
+
+PaddedEmbeddingImpl::PaddedEmbeddingImpl(int64_t vocab, int64_t embed_dim, int64_t pad_id,
+                                         double std)
+    : EmbeddingImpl(vocab, embed_dim), pad_id_(pad_id) {
+  torch::nn::init::normal_(weight, 0.0, std);
+  const torch::NoGradGuard no_grad;
+  weight.select(0, pad_id).zero_();
+  keep_zero();
+}
+
+// On the parameter itself, so that all that makes a gradient of it, whoever that is, obeys.
+void PaddedEmbeddingImpl::keep_zero() {
+  if (weight.is_inference()) return;  // it will never have a gradient
+  // Weak: a hook that held its own tensor would keep both alive for ever.
+  c10::weak_intrusive_ptr<c10::TensorImpl> table(weight.getIntrusivePtr());
+  weight.register_hook([table, row = pad_id_](const torch::Tensor& gradient) {
+    auto alive = table.lock();
+    if (!gradient.defined() || !alive) return gradient;
+    return without_zero_row(gradient, torch::Tensor(std::move(alive)).detach(), row);
+  });
+}
+
+// The base class copies the parameters, but not their hooks.
+std::shared_ptr<torch::nn::Module> PaddedEmbeddingImpl::clone(
+    const std::optional<torch::Device>& device) const {
+  auto copy = std::make_shared<PaddedEmbeddingImpl>(*this);
+  static_cast<EmbeddingImpl&>(*copy) =
+      *std::dynamic_pointer_cast<EmbeddingImpl>(EmbeddingImpl::clone(device));
+  copy->keep_zero();
+  return copy;
+}
+
+torch::nn::Embedding padded_embedding(int64_t vocab, int64_t embed_dim, int64_t pad_id,
+                                      double std) {
+  return torch::nn::Embedding(std::static_pointer_cast<torch::nn::EmbeddingImpl>(
+      std::make_shared<PaddedEmbeddingImpl>(vocab, embed_dim, pad_id, std)));
+}
+
+}  // namespace attend::detail
