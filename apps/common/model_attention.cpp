@@ -157,8 +157,8 @@ AttentionPage model_attention(const AttentionRequest& request) {
     throw FileError(request.model_dir / "config.json",
                     "expected a model that reads text, got a vision transformer (vit)");
   }
-  return type == "gpt2" ? of_causal_model(request, std::move(page))
-                        : of_translator(request, std::move(page));
+  return is_causal_lm(type) ? of_causal_model(request, std::move(page))
+                            : of_translator(request, std::move(page));
 }
 
 }  // namespace attend::app

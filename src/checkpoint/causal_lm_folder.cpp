@@ -1,190 +1,93 @@
-// GPT-2's form of a causal language model: its configuration's words, and weights that are packed
-// and transposed ([in, out], as its Conv1D keeps them).
-#include "attend/checkpoint/model_folder.h"
-
+// Folders of decoder-only language models, in one of several forms.
 #include <algorithm>
-#include <optional>
+#include <array>
 
+#include "attend/checkpoint/model_folder.h"
+#include "checkpoint/causal_lm_form.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/layout.h"
 #include "detail/excerpt.h"
 
 namespace attend {
+namespace detail {
+
+void read_text_ids(const JsonFile& config, CausalLMOptions& options) {
+  const auto last = options.vocab_size() - 1;
+  options.bos_id(config.get_or<int64_t>("bos_token_id", last));
+  // Llama 3 has a list of them.
+  const auto eos = config.value().find("eos_token_id");
+  if (eos == config.value().end() || !eos->is_array()) {
+    options.eos_id(config.get_or<int64_t>("eos_token_id", last));
+  } else if (eos->size() == 1 && eos->front().is_number_integer()) {
+    options.eos_id(eos->front().get<int64_t>());
+  } else {
+    throw FileError(config.path(),
+                    fmt::format("expected eos_token_id to be one id, got {}", brief(*eos)));
+  }
+}
+
+}  // namespace detail
+
 namespace {
 
-using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr auto kGpt2 = "gpt2";
-const std::string kGpt2Prefix = "transformer.", kGpt2Head = "lm_head.weight";
-
-std::string activation_name(Activation activation) {
-  switch (activation) {
-    case Activation::kRelu:
-      return "relu";
-    case Activation::kGelu:
-      return "gelu";
-    case Activation::kGeluTanh:
-      return "gelu_new";
-    case Activation::kSwish:
-      return "silu";
-  }
-  TORCH_INTERNAL_ASSERT(false, "activation");
-}
-
-Activation activation_of(const detail::JsonFile& config) {
-  const auto name = config.get_or<std::string>("activation_function", "gelu_new");
-  for (const auto activation :
-       {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSwish}) {
-    if (name == activation_name(activation)) return activation;
-  }
-  if (name == "gelu_pytorch_tanh") return Activation::kGeluTanh;
-  if (name == "swish") return Activation::kSwish;
-  throw FileError(config.path(),
-                  fmt::format("expected activation_function to be one of relu, gelu, "
-                              "gelu_new and silu, got {}",
-                              detail::in_quotes(name)));
-}
-
-json gpt2_config(const CausalLMOptions& o) {
-  return {{"activation_function", activation_name(o.activation())},
-          {"architectures", json::array({"GPT2LMHeadModel"})},
-          {"attn_pdrop", o.attention_dropout()},
-          {"bos_token_id", o.bos_id()},
-          {"embd_pdrop", o.dropout()},
-          {"eos_token_id", o.eos_id()},
-          {"layer_norm_epsilon", o.layer_norm_eps()},
-          {"model_type", kGpt2},
-          {"n_embd", o.embed_dim()},
-          {"n_head", o.num_heads()},
-          {"n_inner", o.feed_forward_dim()},
-          {"n_layer", o.num_layers()},
-          {"n_positions", o.max_length()},
-          {"resid_pdrop", o.dropout()},
-          {"tie_word_embeddings", true},
-          {"torch_dtype", "float32"},
-          {"vocab_size", o.vocab_size()}};
-}
-
-CausalLMOptions gpt2_options(const detail::JsonFile& config) {
-  config.expect("tie_word_embeddings", true);
-  config.expect("scale_attn_weights", true);
-  config.expect("scale_attn_by_inverse_layer_idx", false);
-  config.expect("add_cross_attention", false);
-  const auto vocab = config.size("vocab_size"), embed = config.size("n_embd");
-  return CausalLMOptions(vocab, embed, config.size("n_head"), config.size("n_layer"))
-      .feed_forward_dim(config.size_or("n_inner", 4 * embed))
-      .max_length(config.size("n_positions"))
-      .dropout(config.get_or<double>("resid_pdrop", 0.1))
-      .attention_dropout(config.get_or<double>("attn_pdrop", 0.1))
-      .activation(activation_of(config))
-      .layer_norm_eps(config.get_or<double>("layer_norm_epsilon", 1e-5))
-      .bos_id(config.get_or<int64_t>("bos_token_id", vocab - 1))
-      .eos_id(config.get_or<int64_t>("eos_token_id", vocab - 1));
-}
-
-// One tensor of GPT-2's for one or several of ours.
-struct Mapping {
-  std::string theirs;
-  std::vector<std::string> ours;  // side by side along the outputs
-  bool is_transposed = false;
-};
-
-std::vector<Mapping> gpt2_mappings(int64_t layers) {
-  std::vector<Mapping> all{{"transformer.wte.weight", {"embed_tokens.weight"}},
-                           {"transformer.wpe.weight", {"embed_positions.weight"}},
-                           {"transformer.ln_f.weight", {"decoder.layer_norm.weight"}},
-                           {"transformer.ln_f.bias", {"decoder.layer_norm.bias"}}};
-  for (int64_t i = 0; i < layers; ++i) {
-    const auto theirs = fmt::format("transformer.h.{}.", i);
-    const auto ours = fmt::format("decoder.layers.{}.", i);
-    for (const std::string kind : {"weight", "bias"}) {
-      const bool turned = kind == "weight";
-      const auto add = [&](const std::string& name, const std::vector<std::string>& own,
-                           bool transposed) {
-        Mapping mapping{fmt::format("{}{}.{}", theirs, name, kind), {}, transposed};
-        for (const auto& part : own) {
-          mapping.ours.push_back(fmt::format("{}{}.{}", ours, part, kind));
-        }
-        all.push_back(std::move(mapping));
-      };
-      add("ln_1", {"self_attn_layer_norm"}, false);
-      add("attn.c_attn", {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, turned);
-      add("attn.c_proj", {"self_attn.out_proj"}, turned);
-      add("ln_2", {"final_layer_norm"}, false);
-      add("mlp.c_fc", {"fc1"}, turned);
-      add("mlp.c_proj", {"fc2"}, turned);
-    }
-  }
-  return all;
-}
-
-// GPT-2's tensors for a model of these options.
-detail::NamedShapes gpt2_layout(const CausalLMOptions& options,
-                                const std::vector<Mapping>& mappings) {
-  const auto ours = detail::layout_of(options);
-  detail::NamedShapes theirs;
-  for (const auto& mapping : mappings) {
-    auto shape = ours.at(mapping.ours.front());
-    shape[0] *= static_cast<int64_t>(mapping.ours.size());
-    if (mapping.is_transposed) std::ranges::reverse(shape);
-    theirs[mapping.theirs] = std::move(shape);
-  }
-  return theirs;
-}
-
-// The name of GPT2LMHeadModel: folders of the bare model have no prefix, old ones hold each layer's
-// causal mask.
-std::optional<std::string> gpt2_name(const std::string& name) {
-  if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")) return std::nullopt;
-  return name.starts_with(kGpt2Prefix) || name == kGpt2Head ? name : kGpt2Prefix + name;
+std::array<detail::CausalLMForm, 3> causal_lm_forms() {
+  return {detail::gpt2_form(), detail::llama_form(), detail::own_causal_lm_form()};
 }
 
 }  // namespace
 
+bool is_causal_lm(const std::string& model_type) {
+  return std::ranges::any_of(causal_lm_forms(), [&](const detail::CausalLMForm& form) {
+    return form.model_type == model_type;
+  });
+}
+
 void save_model(const fs::path& folder, CausalLMImpl& model) {
-  const auto ours = detail::named_weights(model);
-  detail::NamedTensors theirs;
-  for (const auto& mapping : gpt2_mappings(model.options.num_layers())) {
-    std::vector<torch::Tensor> parts;
-    for (const auto& name : mapping.ours) parts.push_back(ours.at(name));
-    const auto joined = parts.size() == 1 ? parts.front() : torch::cat(parts, 0);
-    theirs[mapping.theirs] = mapping.is_transposed ? joined.t().contiguous() : joined;
-  }
   const auto& o = model.options;
-  json generation{{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}};
-  // Decoding here never chooses the start of a text.
-  if (o.bos_id() != o.eos_id()) {
-    generation["bad_words_ids"] = json::array({json::array({o.bos_id()})});
+  for (const auto& form : causal_lm_forms()) {
+    if (!form.holds(o)) continue;
+    nlohmann::json generation{{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}};
+    // Decoding here never chooses the start of a text.
+    if (o.bos_id() != o.eos_id()) {
+      generation["bad_words_ids"] = nlohmann::json::array({nlohmann::json::array({o.bos_id()})});
+    }
+    detail::write_folder(folder,
+                         {{"config.json", form.config(o)}, {"generation_config.json", generation}},
+                         detail::to_theirs(detail::named_weights(model), form.mappings(o)));
+    return;
   }
-  detail::write_folder(
-      folder, {{"config.json", gpt2_config(o)}, {"generation_config.json", generation}}, theirs);
 }
 
 CausalLM load_causal_lm(const fs::path& folder) {
   const detail::JsonFile config(folder / "config.json");
-  if (config.get<std::string>("model_type") != kGpt2) detail::refuse_model_type(config, kGpt2);
-  const auto options = gpt2_options(config);
-  const detail::WeightsFile file(folder, gpt2_name);
-  detail::check_layer_count(config, "n_layer", options.num_layers(), file, kGpt2Prefix + "h.");
-  const auto mappings = gpt2_mappings(options.num_layers());
-  const detail::WeightsPlan plan{.wanted = gpt2_layout(options, mappings),
-                                 .tied = {{kGpt2Prefix + "wte.weight", kGpt2Head}},
-                                 .derived = {},
-                                 .may_exclude = {}};
-  detail::check_header(file, plan);
-  auto model = detail::build<CausalLM>(config.path(), options);
-  const auto theirs = detail::read_weights(file, plan);
-  detail::NamedTensors ours;
-  for (const auto& mapping : mappings) {
-    const auto& tensor = theirs.at(mapping.theirs);
-    const auto pieces = (mapping.is_transposed ? tensor.t() : tensor)
-                            .chunk(static_cast<int64_t>(mapping.ours.size()), 0);
-    for (size_t i = 0; i < pieces.size(); ++i) ours[mapping.ours[i]] = pieces[i];
+  const auto type = config.get<std::string>("model_type");
+  std::string known;
+  for (const auto& form : causal_lm_forms()) {
+    known += (known.empty() ? "" : " or ") + std::string(form.model_type);
+    if (type != form.model_type) continue;
+    const auto options = form.options(config);
+    const detail::WeightsFile file(folder, form.rename);
+    detail::check_layer_count(config, form.layers_key, options.num_layers(), file,
+                              form.layers_prefix);
+    detail::check_derived_positions(config, options.positions(), options.max_length(),
+                                    options.embed_dim(), file);
+    const auto mappings = form.mappings(options);
+    const detail::WeightsPlan plan{
+        .wanted = detail::to_theirs(detail::layout_of(options), mappings),
+        .tied = options.tie_output()
+                    ? std::vector<std::vector<std::string>>{{form.embeddings, form.head}}
+                    : std::vector<std::vector<std::string>>{},
+        .derived = {},
+        .may_exclude = {}};
+    detail::check_header(file, plan);
+    auto model = detail::build<CausalLM>(config.path(), options);
+    detail::fill(*model, detail::to_ours(detail::read_weights(file, plan), mappings));
+    model->eval();
+    return model;
   }
-  detail::fill(*model, ours);
-  model->eval();
-  return model;
+  detail::refuse_model_type(config, known);
 }
 
 }  // namespace attend

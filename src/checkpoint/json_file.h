@@ -37,11 +37,27 @@ class JsonFile {
   const std::filesystem::path& path() const { return path_; }
   const nlohmann::json& value() const { return value_; }
 
+  /// Whether the key is there with another value than null.
+  bool has(const char* key) const {
+    const auto found = value_.find(key);
+    return found != value_.end() && !found->is_null();
+  }
+
+  /// The object under `key`; its reading errors name both keys.
+  JsonFile object(const char* key) const {
+    const auto found = value_.find(key);
+    if (found == value_.end() || !found->is_object()) {
+      throw FileError(path_, fmt::format("expected {} to be an object, got {}", name(key),
+                                         found == value_.end() ? "none" : brief(*found)));
+    }
+    return {path_, name(key) + ".", *found};
+  }
+
   template <typename T>
   T get(const char* key) const {
     const auto found = value_.find(key);
     if (found == value_.end()) {
-      throw FileError(path_, fmt::format("expected the key {}, got none", key));
+      throw FileError(path_, fmt::format("expected the key {}, got none", name(key)));
     }
     return convert<T>(key, *found);
   }
@@ -63,16 +79,22 @@ class JsonFile {
   /// A switch that must have one value, if it is there.
   void expect(const char* key, bool wanted) const {
     if (get_or<bool>(key, wanted) != wanted) {
-      throw FileError(path_, fmt::format("expected {} to be {}, got {}", key, wanted, !wanted));
+      throw FileError(path_,
+                      fmt::format("expected {} to be {}, got {}", name(key), wanted, !wanted));
     }
   }
 
  private:
+  JsonFile(std::filesystem::path path, std::string prefix, nlohmann::json value)
+      : path_(std::move(path)), prefix_(std::move(prefix)), value_(std::move(value)) {}
+
+  std::string name(const char* key) const { return prefix_ + key; }
+
   int64_t check_size(const char* key, int64_t value, int64_t least) const {
     constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
     if (value < least || value > kMost) {
-      throw FileError(path_,
-                      fmt::format("expected {} in [{}, {}], got {}", key, least, kMost, value));
+      throw FileError(
+          path_, fmt::format("expected {} in [{}, {}], got {}", name(key), least, kMost, value));
     }
     return value;
   }
@@ -89,7 +111,7 @@ class JsonFile {
                       : std::is_same_v<T, std::string> ? value.is_string()
                                                        : true;
     if (!fits) {
-      throw FileError(path_, fmt::format("expected {} to be {}, got {}", key,
+      throw FileError(path_, fmt::format("expected {} to be {}, got {}", name(key),
                                          std::is_same_v<T, bool>       ? "true or false"
                                          : std::is_integral_v<T>       ? "an integer"
                                          : std::is_floating_point_v<T> ? "a number"
@@ -100,6 +122,7 @@ class JsonFile {
   }
 
   std::filesystem::path path_;
+  std::string prefix_;  // of the keys of an object within the file's
   nlohmann::json value_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace attend::detail {
 namespace {
 
@@ -11,9 +13,9 @@ void add_linear(NamedShapes& shapes, const std::string& name, int64_t from, int6
   if (bias) shapes[name + ".bias"] = {to};
 }
 
-void add_layer_norm(NamedShapes& shapes, const std::string& name, int64_t dim) {
-  shapes[name + ".weight"] = {dim};
-  shapes[name + ".bias"] = {dim};
+void add_norm(NamedShapes& shapes, const std::string& name, const TransformerLayerOptions& layer) {
+  shapes[name + ".weight"] = {layer.embed_dim()};
+  if (layer.norm() == NormKind::kLayer) shapes[name + ".bias"] = {layer.embed_dim()};
 }
 
 void add_gru(NamedShapes& shapes, const std::string& name, int64_t dim) {
@@ -23,34 +25,73 @@ void add_gru(NamedShapes& shapes, const std::string& name, int64_t dim) {
   }
 }
 
-// An attention with its residual connection's norm, under the names `name` and `name`_layer_norm.
-void add_attention(NamedShapes& shapes, const std::string& name, int64_t dim) {
-  for (const auto* part : {"q_proj", "k_proj", "v_proj", "out_proj"}) {
-    add_linear(shapes, fmt::format("{}.{}", name, part), dim, dim);
+void add_attention(NamedShapes& shapes, const std::string& name,
+                   const MultiHeadAttentionOptions& o) {
+  const auto head_dim = o.embed_dim() / std::max<int64_t>(o.num_heads(), 1);
+  const auto kv_dim = head_dim * o.num_kv_heads();
+  add_linear(shapes, name + ".q_proj", o.query_dim(), o.embed_dim(), o.bias());
+  add_linear(shapes, name + ".k_proj", o.key_dim(), kv_dim, o.bias());
+  add_linear(shapes, name + ".v_proj", o.value_dim(), kv_dim, o.bias());
+  add_linear(shapes, name + ".out_proj", o.embed_dim(), o.embed_dim(), o.bias());
+  if (o.qk_norm()) {
+    shapes[name + ".q_norm.weight"] = {head_dim};
+    shapes[name + ".k_norm.weight"] = {head_dim};
   }
-  add_layer_norm(shapes, name + "_layer_norm", dim);
+  if (o.relative_bias()) {
+    shapes[name + ".relative_attention_bias.weight"] = {o.relative_bias()->num_buckets,
+                                                        o.num_heads()};
+  }
+  if (o.sinks()) shapes[name + ".sinks"] = {o.num_heads()};
+  if (o.add_bias_kv()) {
+    shapes[name + ".bias_k"] = {1, 1, kv_dim};
+    shapes[name + ".bias_v"] = {1, 1, kv_dim};
+  }
 }
 
 struct StackLayout {
-  int64_t layers, embed_dim, feed_forward_dim;
+  TransformerLayerOptions layer;
+  int64_t layers;
   bool has_final_norm;
   bool reads_memory;  // a decoder's layers attend to an encoder's output too
 };
 
 void add_stack(NamedShapes& shapes, const std::string& name, const StackLayout& stack) {
-  const auto dim = stack.embed_dim;
+  const auto& feed_forward = stack.layer.feed_forward();
+  const auto dim = stack.layer.embed_dim(), hidden = feed_forward.feed_forward_dim();
   for (int64_t i = 0; i < stack.layers; ++i) {
     const auto layer = fmt::format("{}.layers.{}.", name, i);
-    add_attention(shapes, layer + "self_attn", dim);
-    if (stack.reads_memory) add_attention(shapes, layer + "encoder_attn", dim);
-    add_linear(shapes, layer + "fc1", dim, stack.feed_forward_dim);
-    add_linear(shapes, layer + "fc2", stack.feed_forward_dim, dim);
-    add_layer_norm(shapes, layer + "final_layer_norm", dim);
+    add_attention(shapes, layer + "self_attn", stack.layer.self_attention());
+    add_norm(shapes, layer + "self_attn_layer_norm", stack.layer);
+    if (stack.reads_memory) {
+      add_attention(shapes, layer + "encoder_attn", stack.layer.effective_cross_attention());
+      add_norm(shapes, layer + "encoder_attn_layer_norm", stack.layer);
+    }
+    add_linear(shapes, layer + "fc1", dim, hidden, feed_forward.bias());
+    add_linear(shapes, layer + "fc2", hidden, dim, feed_forward.bias());
+    if (feed_forward.gated())
+      add_linear(shapes, layer + "gate_proj", dim, hidden, feed_forward.bias());
+    add_norm(shapes, layer + "final_layer_norm", stack.layer);
   }
-  if (stack.has_final_norm) add_layer_norm(shapes, name + ".layer_norm", dim);
+  if (stack.has_final_norm) add_norm(shapes, name + ".layer_norm", stack.layer);
 }
 
 }  // namespace
+
+bool derives_positions(PositionKind kind) {
+  return kind == PositionKind::kSinusoidal || kind == PositionKind::kSinusoidalHalves;
+}
+
+void check_derived_positions(const JsonFile& config, PositionKind kind, int64_t max_length,
+                             int64_t embed_dim, const WeightsFile& file) {
+  if (!derives_positions(kind)) return;
+  const auto most = std::max(kUnprovenTable, file.numel()) / embed_dim;
+  if (max_length > most) {
+    throw FileError(config.path(),
+                    fmt::format("expected max_position_embeddings of at most {} for a model of "
+                                "this size, got {}",
+                                most, max_length));
+  }
+}
 
 NamedShapes layout_of(const Seq2SeqOptions& o) {
   NamedShapes shapes;
@@ -66,10 +107,15 @@ NamedShapes layout_of(const Seq2SeqOptions& o) {
     shapes["model.decoder.embed_positions.weight"] = {o.max_length(), dim};
   }
   const bool final_norm = o.norm_order() == NormOrder::kPre;
+  const auto layer = [&](int64_t heads, int64_t feed_forward_dim) {
+    return TransformerLayerOptions(dim, heads).feed_forward_dim(feed_forward_dim);
+  };
   add_stack(shapes, "model.encoder",
-            {o.encoder_layers(), dim, o.encoder_feed_forward_dim(), final_norm, false});
+            {layer(o.encoder_heads(), o.encoder_feed_forward_dim()), o.encoder_layers(), final_norm,
+             false});
   add_stack(shapes, "model.decoder",
-            {o.decoder_layers(), dim, o.decoder_feed_forward_dim(), final_norm, true});
+            {layer(o.decoder_heads(), o.decoder_feed_forward_dim()), o.decoder_layers(), final_norm,
+             true});
   shapes["final_logits_bias"] = {1, o.tgt_vocab()};
   if (!o.tie_output()) shapes["lm_head.weight"] = {o.tgt_vocab(), dim};
   return shapes;
@@ -98,9 +144,12 @@ NamedShapes layout_of(const RecurrentSeq2SeqOptions& o) {
 }
 
 NamedShapes layout_of(const CausalLMOptions& o) {
-  NamedShapes shapes{{"embed_tokens.weight", {o.vocab_size(), o.embed_dim()}},
-                     {"embed_positions.weight", {o.max_length(), o.embed_dim()}}};
-  add_stack(shapes, "decoder", {o.num_layers(), o.embed_dim(), o.feed_forward_dim(), true, false});
+  NamedShapes shapes{{"embed_tokens.weight", {o.vocab_size(), o.embed_dim()}}};
+  if (o.positions() == PositionKind::kLearned) {
+    shapes["embed_positions.weight"] = {o.max_length(), o.embed_dim()};
+  }
+  add_stack(shapes, "decoder", {o.layer(), o.num_layers(), o.final_norm(), false});
+  if (!o.tie_output()) add_linear(shapes, "lm_head", o.embed_dim(), o.vocab_size(), false);
   return shapes;
 }
 
@@ -111,7 +160,9 @@ NamedShapes layout_of(const VisionTransformerOptions& o) {
       {"position_embeddings", {1, 1 + side * side, dim}},
       {"patch_projection.weight", {dim, o.num_channels(), o.patch_size(), o.patch_size()}},
       {"patch_projection.bias", {dim}}};
-  add_stack(shapes, "encoder", {o.num_layers(), dim, o.feed_forward_dim(), true, false});
+  const auto layer =
+      TransformerLayerOptions(dim, o.num_heads()).feed_forward_dim(o.feed_forward_dim());
+  add_stack(shapes, "encoder", {layer, o.num_layers(), true, false});
   add_linear(shapes, "classifier", dim, o.num_classes());
   return shapes;
 }

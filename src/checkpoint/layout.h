@@ -16,4 +16,15 @@ NamedShapes layout_of(const RecurrentSeq2SeqOptions& options);
 NamedShapes layout_of(const CausalLMOptions& options);
 NamedShapes layout_of(const VisionTransformerOptions& options);
 
+/// Sinusoids are worked out, so a file says nothing of how many a model has. A table of up to this
+/// many elements is taken at the configuration's word; a larger one if the file is as large.
+constexpr int64_t kUnprovenTable = int64_t{1} << 24;
+
+/// Whether the vectors of these positions are worked out.
+bool derives_positions(PositionKind kind);
+
+/// Throws: FileError for more sinusoids than that.
+void check_derived_positions(const JsonFile& config, PositionKind kind, int64_t max_length,
+                             int64_t embed_dim, const WeightsFile& file);
+
 }  // namespace attend::detail

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "attend/checkpoint/safetensors.h"
+#include "checkpoint/enum_names.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/layout.h"
 #include "checkpoint/weights.h"
@@ -26,49 +27,6 @@ constexpr auto kAttendRecurrent = "attend_recurrent_seq2seq";
 constexpr auto kTargetVocab = "attend_target_vocab_size";
 constexpr auto kLogitsBias = "final_logits_bias";
 constexpr double kNeverPredicted = -1e9, kNeverInHalf = -6e4, kHardlyEver = -1e4;
-
-// Sinusoids are worked out, so a file says nothing of how many a model has. A table of up to this
-// many elements is taken at the configuration's word; a larger one if the file is as large.
-constexpr int64_t kUnprovenTable = int64_t{1} << 24;
-
-const std::vector<std::pair<std::string, Activation>>& activation_names() {
-  static const std::vector<std::pair<std::string, Activation>> names{
-      {"relu", Activation::kRelu},
-      {"gelu", Activation::kGelu},
-      {"gelu_new", Activation::kGeluTanh},
-      {"swish", Activation::kSwish},
-      {"silu", Activation::kSwish}};
-  return names;
-}
-
-const std::vector<std::pair<std::string, PositionKind>>& position_names() {
-  static const std::vector<std::pair<std::string, PositionKind>> names{
-      {"sinusoidal_halves", PositionKind::kSinusoidalHalves},
-      {"sinusoidal", PositionKind::kSinusoidal},
-      {"learned", PositionKind::kLearned}};
-  return names;
-}
-
-template <typename Enum>
-std::string name_of(const std::vector<std::pair<std::string, Enum>>& names, Enum value) {
-  for (const auto& [name, candidate] : names) {
-    if (candidate == value) return name;
-  }
-  TORCH_INTERNAL_ASSERT(false, "an enumerator without a name");
-}
-
-template <typename Enum>
-Enum value_of(const detail::JsonFile& config, const char* key,
-              const std::vector<std::pair<std::string, Enum>>& names) {
-  const auto wanted = config.get<std::string>(key);
-  for (const auto& [name, value] : names) {
-    if (name == wanted) return value;
-  }
-  std::string known;
-  for (const auto& [name, value] : names) known += (known.empty() ? "" : ", ") + name;
-  throw FileError(config.path(), fmt::format("expected {} to be one of {}, got {}", key, known,
-                                             detail::in_quotes(wanted)));
-}
 
 bool is_marian(const Seq2SeqOptions& options) {
   return options.norm_order() == NormOrder::kPost &&
@@ -116,7 +74,7 @@ json generation_config(int64_t start, int64_t eos, int64_t pad, int64_t max_leng
 
 json config_of(const Seq2SeqOptions& o) {
   json config{{"activation_dropout", o.activation_dropout()},
-              {"activation_function", name_of(activation_names(), o.activation())},
+              {"activation_function", detail::name_of(detail::activation_names(), o.activation())},
               {"architectures", json::array({is_marian(o) ? "MarianMTModel" : "AttendSeq2Seq"})},
               {"attention_dropout", o.attention_dropout()},
               {"bos_token_id", o.eos_id()},
@@ -149,7 +107,8 @@ json config_of(const Seq2SeqOptions& o) {
               {"torch_dtype", "float32"},
               {"use_cache", true},
               {"vocab_size", o.src_vocab()}};
-  if (!is_marian(o)) config["position_embedding_type"] = name_of(position_names(), o.positions());
+  if (!is_marian(o))
+    config["position_embedding_type"] = detail::name_of(detail::position_names(), o.positions());
   if (has_padded_output(o)) config[kTargetVocab] = o.tgt_vocab();
   return config;
 }
@@ -178,7 +137,7 @@ Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
           .dropout(config.get_or<double>("dropout", 0.1))
           .attention_dropout(config.get_or<double>("attention_dropout", 0.0))
           .activation_dropout(config.get_or<double>("activation_dropout", 0.0))
-          .activation(value_of(config, "activation_function", activation_names()))
+          .activation(detail::value_of(config, "activation_function", detail::activation_names()))
           .max_length(config.size_or("max_position_embeddings", 512))
           .share_embeddings(shares)
           .tie_output(config.get_or<bool>("tie_word_embeddings", true))
@@ -191,7 +150,7 @@ Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
   });
   if (!marian) {
     options.norm_order(config.get<bool>("normalize_before") ? NormOrder::kPre : NormOrder::kPost)
-        .positions(value_of(config, "position_embedding_type", position_names()));
+        .positions(detail::value_of(config, "position_embedding_type", detail::position_names()));
   }
   return options;
 }
@@ -251,7 +210,7 @@ std::vector<std::vector<std::string>> tied_names(const Seq2SeqOptions& options) 
 
 // The tables of positions that a file may hold although they are worked out.
 detail::NamedTensors derived_positions(const Seq2SeqImpl& model) {
-  if (model.options.positions() == PositionKind::kLearned) return {};
+  if (!detail::derives_positions(model.options.positions())) return {};
   return {{"model.encoder.embed_positions.weight", model.model->encoder->embed_positions->weight},
           {"model.decoder.embed_positions.weight", model.model->decoder->embed_positions->weight}};
 }
@@ -261,7 +220,7 @@ detail::WeightsPlan plan_of(const Seq2SeqOptions& options, const detail::Weights
                            .tied = tied_names(options),
                            .derived = {},
                            .may_exclude = {kLogitsBias}};
-  if (options.positions() != PositionKind::kLearned) {
+  if (detail::derives_positions(options.positions())) {
     for (const auto* side : {"encoder", "decoder"}) {
       plan.derived[fmt::format("model.{}.embed_positions.weight", side)] = {options.max_length(),
                                                                             options.embed_dim()};
@@ -275,18 +234,6 @@ detail::WeightsPlan plan_of(const Seq2SeqOptions& options, const detail::Weights
   return plan;
 }
 
-void check_positions(const detail::JsonFile& config, const Seq2SeqOptions& options,
-                     const detail::WeightsFile& file) {
-  if (options.positions() == PositionKind::kLearned) return;
-  const auto most = std::max(kUnprovenTable, file.numel()) / options.embed_dim();
-  if (options.max_length() > most) {
-    throw FileError(config.path(),
-                    fmt::format("expected max_position_embeddings of at most {} for a model of "
-                                "this size, got {}",
-                                most, options.max_length()));
-  }
-}
-
 Seq2Seq read_seq2seq(const fs::path& folder, const detail::JsonFile& config) {
   const auto options = seq2seq_options(config);
   const detail::WeightsFile file(folder);
@@ -296,7 +243,8 @@ Seq2Seq read_seq2seq(const fs::path& folder, const detail::JsonFile& config) {
                             "model.decoder.layers.");
   const auto plan = plan_of(options, file);
   detail::check_header(file, plan);
-  check_positions(config, options, file);
+  detail::check_derived_positions(config, options.positions(), options.max_length(),
+                                  options.embed_dim(), file);
   auto model = detail::build<Seq2Seq>(config.path(), options);
   auto weights = detail::read_weights(file, plan, derived_positions(*model));
   if (auto& bias = weights.at(kLogitsBias); bias.size(1) != options.tgt_vocab()) {
@@ -343,7 +291,7 @@ void save_model(const fs::path& folder, Seq2SeqImpl& model) {
     auto& bias = weights.at(kLogitsBias);
     bias = padded_bias(bias, options.src_vocab());
   }
-  if (options.max_length() > kUnprovenTable / options.embed_dim()) {
+  if (options.max_length() > detail::kUnprovenTable / options.embed_dim()) {
     weights.merge(derived_positions(model));
   }
   save(folder, config_of(options), model.special_tokens(), model.max_target_length(), weights);

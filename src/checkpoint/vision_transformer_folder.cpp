@@ -27,7 +27,7 @@ json vit_config(const VisionTransformerOptions& o) {
           {"image_size", o.image_size()},
           {"intermediate_size", o.feed_forward_dim()},
           {"label2id", ids},
-          {"layer_norm_eps", o.layer_norm_eps()},
+          {"layer_norm_eps", o.norm_eps()},
           {"model_type", kVit},
           {"num_attention_heads", o.num_heads()},
           {"num_channels", o.num_channels()},
@@ -61,7 +61,7 @@ VisionTransformerOptions vit_options(const detail::JsonFile& config) {
       .num_channels(config.size_or("num_channels", 3))
       .dropout(config.get_or<double>("hidden_dropout_prob", 0.0))
       .attention_dropout(config.get_or<double>("attention_probs_dropout_prob", 0.0))
-      .layer_norm_eps(config.get_or<double>("layer_norm_eps", 1e-12));
+      .norm_eps(config.get_or<double>("layer_norm_eps", 1e-12));
 }
 
 // Ours and theirs, name by name.

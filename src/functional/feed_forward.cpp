@@ -20,11 +20,14 @@ torch::Tensor activate(const torch::Tensor& x, Activation activation) {
 }
 
 torch::Tensor feed_forward(const torch::Tensor& x, const torch::nn::Linear& fc1,
-                           const torch::nn::Linear& fc2, Activation activation, double dropout_p,
-                           const char* who) {
-  auto hidden = activate(linear(x, fc1, who), activation);
+                           const torch::nn::Linear& fc2, const torch::nn::Linear& gate,
+                           Activation activation, double dropout_p) {
+  constexpr auto kName = "FeedForward";
+  auto hidden = gate.is_empty()
+                    ? activate(linear(x, fc1, kName), activation)
+                    : activate(linear(x, gate, kName), activation) * linear(x, fc1, kName);
   if (dropout_p > 0.0) hidden = dropout(hidden, dropout_p);
-  return linear(hidden, fc2, who);
+  return linear(hidden, fc2, kName);
 }
 
 }  // namespace attend::functional

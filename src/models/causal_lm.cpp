@@ -4,7 +4,9 @@
 
 #include "attend/functional/dropout.h"
 #include "attend/functional/linear.h"
+#include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "functional/lowered_mask.h"
 #include "models/vocabulary_ids.h"
 
 namespace attend {
@@ -23,34 +25,89 @@ class CausalLMState : public DecoderState {
   void reorder(const torch::Tensor& rows, const torch::Tensor& /*sentences*/) override {
     for (auto& cache : caches_) cache.reorder(rows);
     first_ = first_.index_select(0, rows);
+    if (padding_.defined()) padding_ = padding_.index_select(0, rows);
   }
 
   std::vector<KeyValueCache> caches_;  // one a layer
   torch::Tensor first_;                // [N]
+  torch::Tensor padding_;  // [N], the padded tokens before each row's prompt; or undefined
   int64_t position_ = 0;
 };
 
-TransformerLayerOptions causal_lm_layer(const CausalLMOptions& o) {
-  return TransformerLayerOptions(o.embed_dim(), o.num_heads())
-      .feed_forward_dim(o.feed_forward_dim())
-      .dropout(o.dropout())
-      .attention_dropout(o.attention_dropout())
-      .activation(o.activation())
-      .norm_order(NormOrder::kPre)
-      .layer_norm_eps(o.layer_norm_eps());
+// The mask of the keys [0, length) that are not padding. padding: [N] -> [N, 1, 1, length].
+AttentionMask behind_padding(const torch::Tensor& padding, int64_t length) {
+  if (!padding.defined()) return {};
+  const auto keys = torch::arange(length, padding.options());
+  return AttentionMask(keys.ge(padding.unsqueeze(1)).unsqueeze(1).unsqueeze(1));
+}
+
+// How many tokens of padding stand before each prompt: [B], or undefined for no mask.
+torch::Tensor left_padding(const AttentionMask& mask, const torch::Tensor& prompt) {
+  if (mask.is_none()) return {};
+  const auto batch = prompt.size(0), length = prompt.size(1);
+  const auto lowered = functional::lower_mask(kCausalLM, mask, {batch, 1, 1, length},
+                                              prompt.device(), torch::kFloat);
+  const auto is_tokens = lowered.band.is_everything() && !lowered.bias.defined();
+  TORCH_CHECK(is_tokens, kCausalLM,
+              ": expected a prompt's mask to be of padding alone, got another");
+  if (!lowered.allowed.defined()) return {};
+  const auto real = lowered.allowed.expand({batch, 1, 1, length}).view({batch, length});
+  const auto count = real.sum(1);  // [B]
+  const auto keys = torch::arange(length, count.options());
+  const auto padding = length - count;
+  TORCH_CHECK(real.eq(keys.ge(padding.unsqueeze(1)))
+                  .logical_and(count.gt(0).unsqueeze(1))
+                  .all()
+                  .item<bool>(),
+              kCausalLM,
+              ": expected prompts of at least 1 token, padded on the left, got padding elsewhere");
+  return padding;
 }
 
 }  // namespace
 
 CausalLMOptions::CausalLMOptions(int64_t vocab_size, int64_t embed_dim, int64_t num_heads,
                                  int64_t num_layers)
+    : CausalLMOptions(vocab_size,
+                      TransformerLayerOptions(embed_dim, num_heads)
+                          .activation(Activation::kGeluTanh)
+                          .attention_dropout(0.1)
+                          .norm_order(NormOrder::kPre),
+                      num_layers) {}
+
+CausalLMOptions::CausalLMOptions(int64_t vocab_size, const TransformerLayerOptions& layer,
+                                 int64_t num_layers)
     : vocab_size_(vocab_size),
-      embed_dim_(embed_dim),
-      num_heads_(num_heads),
+      layer_(layer),
       num_layers_(num_layers),
-      feed_forward_dim_(4 * embed_dim),
+      final_norm_(layer_.norm_order() == NormOrder::kPre),
       bos_id_(vocab_size - 1),
       eos_id_(vocab_size - 1) {}
+
+CausalLMOptions& CausalLMOptions::feed_forward_dim(int64_t value) {
+  layer_.feed_forward_dim(value);
+  return *this;
+}
+
+CausalLMOptions& CausalLMOptions::activation(Activation value) {
+  layer_.activation(value);
+  return *this;
+}
+
+CausalLMOptions& CausalLMOptions::norm_eps(double value) {
+  layer_.norm_eps(value);
+  return *this;
+}
+
+CausalLMOptions& CausalLMOptions::dropout(double value) {
+  layer_.dropout(value);
+  return embedding_dropout(value);
+}
+
+CausalLMOptions& CausalLMOptions::attention_dropout(double value) {
+  layer_.attention_dropout(value);
+  return *this;
+}
 
 CausalLMImpl::CausalLMImpl(const CausalLMOptions& options_) : options(options_) {
   CausalLMImpl::reset();
@@ -65,16 +122,27 @@ void CausalLMImpl::reset() {
                       " in [0, ", options.vocab_size(), "), got ", id);
   }
   detail::check_heads(kCausalLM, options.embed_dim(), options.num_heads());
+  detail::check_probability(kCausalLM, "embedding_dropout", options.embedding_dropout());
   embed_tokens = register_module("embed_tokens",
                                  torch::nn::Embedding(options.vocab_size(), options.embed_dim()));
   embed_positions = register_module(
       "embed_positions",
       PositionalEncoding(PositionalEncodingOptions(options.embed_dim(), options.max_length())
-                             .kind(PositionKind::kLearned)));
-  decoder = register_module("decoder", TransformerEncoder(TransformerEncoderOptions(
-                                           causal_lm_layer(options), options.num_layers())));
+                             .kind(options.positions())));
+  decoder = register_module(
+      "decoder", TransformerEncoder(TransformerEncoderOptions(options.layer(), options.num_layers())
+                                        .final_norm(options.final_norm())));
   torch::nn::init::normal_(embed_tokens->weight, 0.0, kEmbeddingDeviation);
-  torch::nn::init::normal_(embed_positions->weight, 0.0, kEmbeddingDeviation);
+  if (options.positions() == PositionKind::kLearned) {
+    torch::nn::init::normal_(embed_positions->weight, 0.0, kEmbeddingDeviation);
+  }
+  if (!options.tie_output()) {
+    lm_head = register_module(
+        "lm_head",
+        torch::nn::Linear(
+            torch::nn::LinearOptions(options.embed_dim(), options.vocab_size()).bias(false)));
+    torch::nn::init::normal_(lm_head->weight, 0.0, kEmbeddingDeviation);
+  }
 }
 
 void CausalLMImpl::pretty_print(std::ostream& stream) const {
@@ -83,13 +151,34 @@ void CausalLMImpl::pretty_print(std::ostream& stream) const {
          << ", num_layers=" << options.num_layers() << ")";
 }
 
-torch::Tensor CausalLMImpl::embed(const torch::Tensor& ids, int64_t offset) {
-  const auto x = embed_positions(embed_tokens(ids), offset);
-  return is_training() ? functional::dropout(x, options.dropout()) : x;
+torch::Tensor CausalLMImpl::embed(const torch::Tensor& ids, int64_t offset,
+                                  const torch::Tensor& padding) {
+  auto x = embed_tokens(ids);  // [B, T, E]
+  if (padding.defined()) {
+    const auto columns = torch::arange(offset, offset + ids.size(1), padding.options());
+    // What stands at a padded token is never seen.
+    x = embed_positions->at_positions(x, (columns - padding.unsqueeze(1)).clamp_min(0));
+  } else {
+    x = embed_positions(x, offset);
+  }
+  return is_training() ? functional::dropout(x, options.embedding_dropout()) : x;
+}
+
+const torch::Tensor& CausalLMImpl::output_table() const {
+  return lm_head ? lm_head->weight : embed_tokens->weight;
 }
 
 torch::Tensor CausalLMImpl::project(const torch::Tensor& hidden) const {
-  return functional::linear(hidden, embed_tokens->weight, {}, kCausalLM);
+  return functional::linear(hidden, output_table(), {}, kCausalLM);
+}
+
+EncoderOutput CausalLMImpl::decode(const torch::Tensor& ids, const AttentionMask& mask,
+                                   const WeightsRequest& weights) {
+  detail::check_ids(kCausalLM, "ids", ids);
+  detail::check_shape(kCausalLM, "ids", ids, {-1, -1});
+  const auto embedded = detail::look_up_ids(kCausalLM, "ids", ids, options.vocab_size(),
+                                            [&] { return embed(ids, 0); });
+  return decoder(embedded, AttentionMask::causal() & mask, weights);
 }
 
 torch::Tensor CausalLMImpl::forward(const torch::Tensor& ids, const AttentionMask& mask) {
@@ -98,12 +187,16 @@ torch::Tensor CausalLMImpl::forward(const torch::Tensor& ids, const AttentionMas
 
 CausalLMOutput CausalLMImpl::run(const torch::Tensor& ids, const AttentionMask& mask,
                                  const WeightsRequest& weights) {
-  detail::check_ids(kCausalLM, "ids", ids);
-  detail::check_shape(kCausalLM, "ids", ids, {-1, -1});
-  const auto embedded = detail::look_up_ids(kCausalLM, "ids", ids, options.vocab_size(),
-                                            [&] { return embed(ids, 0); });
-  auto decoded = decoder(embedded, AttentionMask::causal() & mask, weights);
+  auto decoded = decode(ids, mask, weights);
   return {project(decoded.output), std::move(decoded.weights)};
+}
+
+torch::Tensor CausalLMImpl::loss_sum(const torch::Tensor& ids, const torch::Tensor& labels,
+                                     int64_t ignore_id, double label_smoothing,
+                                     const AttentionMask& mask) {
+  const auto decoded = decode(ids, mask, WeightsRequest::kNone);
+  return functional::linear_cross_entropy_sum(decoded.output, output_table(), {}, labels, ignore_id,
+                                              label_smoothing);
 }
 
 SpecialTokenIds CausalLMImpl::special_tokens() const {
@@ -114,7 +207,6 @@ std::unique_ptr<DecoderState> CausalLMImpl::start(const torch::Tensor& prompt,
                                                   const AttentionMask& mask) {
   detail::check_ids(kCausalLM, "prompt", prompt);
   detail::check_shape(kCausalLM, "prompt", prompt, {-1, -1});
-  TORCH_CHECK(mask.is_none(), kCausalLM, ": expected a prompt without a mask, got a mask");
   TORCH_CHECK_VALUE(prompt.size(1) >= 1, kCausalLM,
                     ": expected a prompt of at least 1 token, got 0");
   // Its last token is fed by the first step, which would not know that it is the prompt's.
@@ -124,7 +216,11 @@ std::unique_ptr<DecoderState> CausalLMImpl::start(const torch::Tensor& prompt,
   const auto last = prompt.size(1) - 1;
   auto state = std::make_unique<CausalLMState>(static_cast<size_t>(options.num_layers()),
                                                prompt.select(1, last));
-  if (last > 0) decoder->step(embed(prompt.narrow(1, 0, last), 0), state->caches_);
+  state->padding_ = left_padding(mask, prompt);
+  if (last > 0) {
+    decoder->step(embed(prompt.narrow(1, 0, last), 0, state->padding_), state->caches_,
+                  behind_padding(state->padding_, last));
+  }
   state->position_ = last;
   return state;
 }
@@ -136,11 +232,16 @@ StepOutput CausalLMImpl::step(const torch::Tensor& tokens, DecoderState& state,
               "CausalLM::step: expected a state made by this model's start, got another");
   detail::check_ids("CausalLM::step", "tokens", tokens);
   detail::check_rank("CausalLM::step", "tokens", tokens, 1, 1);
+  TORCH_CHECK_VALUE(own->position_ < options.max_length(),
+                    "CausalLM::step: expected a position within max_length ", options.max_length(),
+                    ", got ", own->position_, " + 1");
   auto request = WeightsRequest(want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
-  const auto embedded =
-      detail::look_up_ids("CausalLM::step", "tokens", tokens, options.vocab_size(),
-                          [&] { return embed(tokens.unsqueeze(1), own->position_); });
-  auto decoded = decoder->step(embedded, own->caches_, request.layers({-1}));
+  const auto embedded = detail::look_up_ids(
+      "CausalLM::step", "tokens", tokens, options.vocab_size(),
+      [&] { return embed(tokens.unsqueeze(1), own->position_, own->padding_); });
+  auto decoded =
+      decoder->step(embedded, own->caches_, behind_padding(own->padding_, own->position_ + 1),
+                    request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment) result.alignment = decoded.weights.back().squeeze(1);  // [N, S]

@@ -19,7 +19,7 @@ TransformerLayerOptions vit_layer(const VisionTransformerOptions& o) {
       .attention_dropout(o.attention_dropout())
       .activation(Activation::kGelu)
       .norm_order(NormOrder::kPre)
-      .layer_norm_eps(o.layer_norm_eps());
+      .norm_eps(o.norm_eps());
 }
 
 }  // namespace

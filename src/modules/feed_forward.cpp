@@ -17,20 +17,26 @@ void FeedForwardImpl::reset() {
   detail::check_positive(kName, "embed_dim", options.embed_dim());
   detail::check_positive(kName, "feed_forward_dim", options.feed_forward_dim());
   detail::check_probability(kName, "dropout", options.dropout());
-  fc1 = register_module(
-      "fc1", detail::make_linear(options.embed_dim(), options.feed_forward_dim(), options.bias()));
-  fc2 = register_module(
-      "fc2", detail::make_linear(options.feed_forward_dim(), options.embed_dim(), options.bias()));
+  const auto projection = [&](const char* name, int64_t from, int64_t to) {
+    return register_module(name, detail::make_linear(from, to, options.bias()));
+  };
+  fc1 = projection("fc1", options.embed_dim(), options.feed_forward_dim());
+  fc2 = projection("fc2", options.feed_forward_dim(), options.embed_dim());
+  if (options.gated()) {
+    gate_proj = projection("gate_proj", options.embed_dim(), options.feed_forward_dim());
+  }
 }
 
 void FeedForwardImpl::pretty_print(std::ostream& stream) const {
   stream << "attend::FeedForward(embed_dim=" << options.embed_dim()
-         << ", feed_forward_dim=" << options.feed_forward_dim() << ")";
+         << ", feed_forward_dim=" << options.feed_forward_dim();
+  if (options.gated()) stream << ", gated";
+  stream << ")";
 }
 
 torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {
-  return functional::feed_forward(x, fc1, fc2, options.activation(),
-                                  is_training() ? options.dropout() : 0.0, "FeedForward");
+  return functional::feed_forward(x, fc1, fc2, gate_proj, options.activation(),
+                                  is_training() ? options.dropout() : 0.0);
 }
 
 }  // namespace attend

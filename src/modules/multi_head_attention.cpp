@@ -48,7 +48,7 @@ const MultiHeadAttentionOptions& one_size(const char* who, const MultiHeadAttent
   return o;
 }
 
-torch::Tensor normalised(const torch::Tensor& x, const RMSNormImpl& norm) {
+torch::Tensor normalised(const torch::Tensor& x, const NormImpl& norm) {
   return at::rms_norm(x, {norm.options.size()}, norm.weight, norm.options.eps());
 }
 
@@ -112,8 +112,9 @@ void MultiHeadAttentionBase<Derived>::reset() {
   q_proj = projection("q_proj", options.query_dim(), options.embed_dim(), packed);
   out_proj = projection("out_proj", options.embed_dim(), options.embed_dim(), 1.0);
   if (options.qk_norm()) {
-    q_norm = this->register_module("q_norm", RMSNorm(head_dim));
-    k_norm = this->register_module("k_norm", RMSNorm(head_dim));
+    const auto norm = NormOptions(head_dim).kind(NormKind::kRms).eps(1e-6);
+    q_norm = this->register_module("q_norm", Norm(norm));
+    k_norm = this->register_module("k_norm", Norm(norm));
   }
   if (options.relative_bias()) {
     relative_attention_bias = this->register_module(
@@ -133,8 +134,31 @@ void MultiHeadAttentionBase<Derived>::reset() {
 
 template <typename Derived>
 void MultiHeadAttentionBase<Derived>::pretty_print(std::ostream& stream) const {
-  stream << "attend::" << kModuleName<Derived> << "(embed_dim=" << options.embed_dim()
-         << ", num_heads=" << options.num_heads() << ", dropout=" << options.dropout() << ")";
+  const auto& o = options;
+  stream << "attend::" << kModuleName<Derived> << "(embed_dim=" << o.embed_dim()
+         << ", num_heads=" << o.num_heads() << ", dropout=" << o.dropout();
+  const auto size = [&](const char* name, int64_t value, int64_t usual) {
+    if (value != usual) stream << ", " << name << "=" << value;
+  };
+  const auto variant = [&](const char* name, bool has_it) {
+    if (has_it) stream << ", " << name;
+  };
+  size("query_dim", o.query_dim(), o.embed_dim());
+  size("key_dim", o.key_dim(), o.embed_dim());
+  size("value_dim", o.value_dim(), o.embed_dim());
+  size("num_kv_heads", o.num_kv_heads(), o.num_heads());
+  if (!o.bias()) stream << ", bias=false";
+  if (o.scale()) stream << ", scale=" << *o.scale();
+  variant("rotary", o.rotary().has_value());
+  variant("alibi", o.alibi());
+  variant("relative_bias", o.relative_bias().has_value());
+  variant("window", o.window().has_value());
+  variant("qk_norm", o.qk_norm());
+  if (o.soft_cap() > 0.0) stream << ", soft_cap=" << o.soft_cap();
+  variant("sinks", o.sinks());
+  variant("add_bias_kv", o.add_bias_kv());
+  variant("add_zero_attn", o.add_zero_attn());
+  stream << ")";
 }
 
 template <typename Derived>

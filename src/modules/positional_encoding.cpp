@@ -29,7 +29,14 @@ void PositionalEncodingImpl::reset() {
       // A clone starts as a copy and is then reset: it keeps its dtype and device.
       weight = derived_table(weight.defined() ? weight.options() : torch::TensorOptions());
       break;
+    case PositionKind::kNone:
+      break;
   }
+}
+
+bool PositionalEncodingImpl::is_derived() const {
+  return options.kind() == PositionKind::kSinusoidal ||
+         options.kind() == PositionKind::kSinusoidalHalves;
 }
 
 torch::Tensor PositionalEncodingImpl::derived_table(const torch::TensorOptions& like) const {
@@ -60,24 +67,35 @@ void PositionalEncodingImpl::to(torch::Device device, torch::Dtype dtype, bool n
 
 void PositionalEncodingImpl::to(torch::Dtype dtype, bool non_blocking) {
   Cloneable::to(dtype, non_blocking);
-  if (options.kind() != PositionKind::kLearned) {
-    weight = derived_table(weight.options().dtype(dtype));
-  }
+  if (is_derived()) weight = derived_table(weight.options().dtype(dtype));
 }
 
 void PositionalEncodingImpl::to(torch::Device device, bool non_blocking) {
   Cloneable::to(device, non_blocking);
-  if (options.kind() != PositionKind::kLearned) weight = weight.to(device, non_blocking);
+  if (is_derived()) weight = weight.to(device, non_blocking);
 }
 
 torch::Tensor PositionalEncodingImpl::forward(const torch::Tensor& x, int64_t offset) {
   constexpr auto kName = "PositionalEncoding";
-  detail::check_layer_input(kName, "x", x, weight);
+  if (weight.defined()) {
+    detail::check_layer_input(kName, "x", x, weight);
+  } else {
+    detail::check_rank(kName, "x", x, 2, 3);
+  }
   TORCH_CHECK_VALUE(offset >= 0 && offset <= options.max_length() - x.size(-2), kName,
                     ": expected positions within max_length ", options.max_length(), ", got ",
                     offset, " + ", x.size(-2));
-  return detail::apply_dropout(x + weight.narrow(0, offset, x.size(-2)), options.dropout(),
-                               is_training());
+  return detail::apply_dropout(weight.defined() ? x + weight.narrow(0, offset, x.size(-2)) : x,
+                               options.dropout(), is_training());
+}
+
+torch::Tensor PositionalEncodingImpl::at_positions(const torch::Tensor& x,
+                                                   const torch::Tensor& positions) {
+  constexpr auto kName = "PositionalEncoding";
+  detail::check_shape(kName, "x", x, {-1, -1, options.embed_dim()});
+  detail::check_shape(kName, "positions", positions, {x.size(0), x.size(1)});
+  return detail::apply_dropout(weight.defined() ? x + torch::embedding(weight, positions) : x,
+                               options.dropout(), is_training());
 }
 
 }  // namespace attend

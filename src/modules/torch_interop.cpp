@@ -103,8 +103,10 @@ void pair(Pairing& pairing, const std::string& name, const torch::nn::Linear& ou
   pairing.add(name + ".bias", ours->bias, theirs->bias);
 }
 
-void pair(Pairing& pairing, const std::string& name, const torch::nn::LayerNorm& ours,
+void pair(Pairing& pairing, const std::string& name, const Norm& ours,
           const torch::nn::LayerNorm& theirs) {
+  TORCH_CHECK_VALUE(ours->options.kind() == NormKind::kLayer, pairing.who(), ": expected ", name,
+                    " of NormKind::kLayer, the only one of torch::nn's, got kRms");
   pairing.require_same(name + ".eps", ours->options.eps(), theirs->options.eps());
   pairing.add(name + ".weight", ours->weight, theirs->weight);
   pairing.add(name + ".bias", ours->bias, theirs->bias);
@@ -175,6 +177,8 @@ void check_layer(const Pairing& pairing, const std::string& prefix, const Layer&
   pairing.require_same<std::string>(
       prefix + "activation", name_of(ours.options.activation()),
       name_of(activation_from_torch(pairing.who(), theirs.options.activation())));
+  TORCH_CHECK_VALUE(!ours.options.feed_forward().gated(), pairing.who(), ": expected ", prefix,
+                    "feed_forward without a gate, which torch::nn does not have, got a gated one");
 }
 
 void pair(Pairing& pairing, const std::string& prefix, const TransformerEncoderLayerImpl& ours,
@@ -182,8 +186,8 @@ void pair(Pairing& pairing, const std::string& prefix, const TransformerEncoderL
   check_layer(pairing, prefix, ours, theirs);
   pair(pairing, prefix + "self_attn.", *ours.self_attn, *theirs.self_attn);
   pair(pairing, prefix + "norm1", ours.self_attn_layer_norm, theirs.norm1);
-  pair(pairing, prefix + "linear1", ours.fc1, theirs.linear1);
-  pair(pairing, prefix + "linear2", ours.fc2, theirs.linear2);
+  pair(pairing, prefix + "linear1", ours.feed_forward->fc1, theirs.linear1);
+  pair(pairing, prefix + "linear2", ours.feed_forward->fc2, theirs.linear2);
   pair(pairing, prefix + "norm2", ours.final_layer_norm, theirs.norm2);
 }
 
@@ -194,8 +198,8 @@ void pair(Pairing& pairing, const std::string& prefix, const TransformerDecoderL
   pair(pairing, prefix + "norm1", ours.self_attn_layer_norm, theirs.norm1);
   pair(pairing, prefix + "multihead_attn.", *ours.encoder_attn, *theirs.multihead_attn);
   pair(pairing, prefix + "norm2", ours.encoder_attn_layer_norm, theirs.norm2);
-  pair(pairing, prefix + "linear1", ours.fc1, theirs.linear1);
-  pair(pairing, prefix + "linear2", ours.fc2, theirs.linear2);
+  pair(pairing, prefix + "linear1", ours.feed_forward->fc1, theirs.linear1);
+  pair(pairing, prefix + "linear2", ours.feed_forward->fc2, theirs.linear2);
   pair(pairing, prefix + "norm3", ours.final_layer_norm, theirs.norm3);
 }
 
@@ -307,7 +311,7 @@ TransformerLayerOptions layer_options_from_torch(const TorchLayer& layer) {
       .attention_dropout(layer.self_attn->options.dropout())
       .activation_dropout(layer.dropout->options.p())
       .activation(activation_from_torch("from_torch", layer.options.activation()))
-      .layer_norm_eps(layer.norm1->options.eps())
+      .norm_eps(layer.norm1->options.eps())
       .bias(layer.self_attn->options.bias());
 }
 
@@ -317,8 +321,8 @@ void set_shared_options(TorchLayer& layer, const TransformerLayerOptions& option
   layer.dropout->options.p(options.activation_dropout());
   layer.dropout1->options.p(options.dropout());
   layer.dropout2->options.p(options.dropout());
-  layer.norm1->options.eps(options.layer_norm_eps());
-  layer.norm2->options.eps(options.layer_norm_eps());
+  layer.norm1->options.eps(options.norm_eps());
+  layer.norm2->options.eps(options.norm_eps());
 }
 
 void set_options(torch::nn::TransformerEncoderLayerImpl& layer,
@@ -331,7 +335,7 @@ void set_options(torch::nn::TransformerDecoderLayerImpl& layer,
   set_shared_options(layer, options);
   layer.multihead_attn->options.dropout(options.attention_dropout());
   layer.dropout3->options.p(options.dropout());
-  layer.norm3->options.eps(options.layer_norm_eps());
+  layer.norm3->options.eps(options.norm_eps());
 }
 
 template <typename TorchLayer, typename TorchLayerOptions>
@@ -346,7 +350,7 @@ TorchLayer empty_torch_layer(const TransformerLayerOptions& options) {
 
 torch::nn::AnyModule empty_torch_norm(const TransformerLayerOptions& options) {
   return torch::nn::AnyModule(torch::nn::LayerNorm(
-      torch::nn::LayerNormOptions({options.embed_dim()}).eps(options.layer_norm_eps())));
+      torch::nn::LayerNormOptions({options.embed_dim()}).eps(options.norm_eps())));
 }
 
 // The options of a stack's layers: those of the first one, or where there is none, of the one that
@@ -363,7 +367,7 @@ TransformerLayerOptions stack_options_from_torch(const TorchStack& stack,
 template <typename Layer, typename TorchStack>
 void set_stack_options(TorchStack& stack, const TransformerLayerOptions& options) {
   for (const auto& layer : *stack.layers) set_options(*layer->template as<Layer>(), options);
-  if (auto norm = norm_of("to_torch", stack.norm)) norm->options.eps(options.layer_norm_eps());
+  if (auto norm = norm_of("to_torch", stack.norm)) norm->options.eps(options.norm_eps());
 }
 
 }  // namespace

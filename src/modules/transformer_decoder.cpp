@@ -4,6 +4,120 @@
 #include "modules/transformer_parts.h"
 
 namespace attend {
+namespace {
+
+constexpr auto kDecoderLayer = "TransformerDecoderLayer";
+
+}  // namespace
+
+TransformerDecoderLayerImpl::TransformerDecoderLayerImpl(const TransformerLayerOptions& options_)
+    : options(options_) {
+  TransformerDecoderLayerImpl::reset();
+}
+
+void TransformerDecoderLayerImpl::reset() {
+  detail::check_layer_options(kDecoderLayer, options);
+  const auto cross_attention = options.effective_cross_attention();
+  detail::check_cross_attention(kDecoderLayer, cross_attention, options.embed_dim());
+  self_attn = register_module("self_attn", MultiHeadSelfAttention(options.self_attention()));
+  self_attn_layer_norm = register_module("self_attn_layer_norm", Norm(options.norm_options()));
+  encoder_attn = register_module("encoder_attn", MultiHeadCrossAttention(cross_attention));
+  encoder_attn_layer_norm =
+      register_module("encoder_attn_layer_norm", Norm(options.norm_options()));
+  feed_forward = detail::make_feed_forward(*this, options.feed_forward());
+  final_layer_norm = register_module("final_layer_norm", Norm(options.norm_options()));
+}
+
+void TransformerDecoderLayerImpl::train(bool on) {
+  torch::nn::Module::train(on);
+  feed_forward->train(on);
+}
+
+void TransformerDecoderLayerImpl::pretty_print(std::ostream& stream) const {
+  detail::print_layer(stream, kDecoderLayer, options);
+}
+
+template <typename SelfAttention, typename CrossAttention>
+DecoderLayerOutput TransformerDecoderLayerImpl::run(const torch::Tensor& target,
+                                                    const SelfAttention& attend_to_self,
+                                                    const CrossAttention& attend_to_memory) {
+  detail::check_layer_input(kDecoderLayer, "target", target, self_attn_layer_norm->weight);
+  const detail::ResidualRule rule(options, is_training());
+  DecoderLayerOutput result;
+  auto x = rule(target, self_attn_layer_norm, [&](const torch::Tensor& y) {
+    auto [output, weights] = attend_to_self(y);
+    result.self_weights = weights;
+    return output;
+  });
+  x = rule(x, encoder_attn_layer_norm, [&](const torch::Tensor& y) {
+    auto [output, weights] = attend_to_memory(y);
+    result.cross_weights = weights;
+    return output;
+  });
+  result.output =
+      rule(x, final_layer_norm, [&](const torch::Tensor& y) { return feed_forward(y); });
+  return result;
+}
+
+DecoderLayerOutput TransformerDecoderLayerImpl::forward(const torch::Tensor& target,
+                                                        const torch::Tensor& memory,
+                                                        const AttentionMask& target_mask,
+                                                        const AttentionMask& memory_mask,
+                                                        const WeightsRequest& weights) {
+  return run(
+      target,
+      [&](const torch::Tensor& x) {
+        return self_attn(x, AttentionMask::causal() & target_mask, weights);
+      },
+      [&](const torch::Tensor& x) { return encoder_attn(x, memory, memory_mask, weights); });
+}
+
+DecoderLayerCache TransformerDecoderLayerImpl::start(const torch::Tensor& memory,
+                                                     const KeyValueCache& self) const {
+  return {self, encoder_attn->project_key_value(memory, memory)};
+}
+
+DecoderLayerOutput TransformerDecoderLayerImpl::step(const torch::Tensor& target,
+                                                     DecoderLayerCache& cache,
+                                                     const AttentionMask& memory_mask,
+                                                     const WeightsRequest& weights) {
+  constexpr auto kName = "TransformerDecoderLayer::step";
+  detail::check_shape(kName, "target", target, {-1, -1, options.embed_dim()});
+  TORCH_CHECK(cache.memory.key.defined(), kName,
+              ": expected a cache made by start, got an empty one");
+  const auto rows = target.size(0), sentences = cache.memory.key.size(0);
+  const bool shared = rows != sentences;
+  TORCH_CHECK(!shared || (sentences > 0 && rows % sentences == 0 && target.size(1) == 1), kName,
+              ": expected target [", sentences, ", T, E], or [", sentences,
+              " * K, 1, E] for K hypotheses a sentence, got ",
+              detail::shape_string(target.sizes()));
+  const auto attend_to_self = [&](const torch::Tensor& x) {
+    return self_attn->step(x, cache.self, AttentionMask::causal(), weights);
+  };
+  const auto attend_to_memory = [&](const torch::Tensor& x) {
+    if (!shared) return encoder_attn->attend(x, cache.memory, memory_mask, weights);
+    // The K hypotheses of a sentence become K queries of one row: the memory is read once.
+    // Whichever of its one new position is requested is that position.
+    auto of_hypotheses = weights;
+    of_hypotheses.queries({});
+    auto result = encoder_attn->attend(x.view({sentences, rows / sentences, -1}), cache.memory,
+                                       memory_mask, of_hypotheses);
+    result.output = result.output.view({rows, 1, -1});
+    if (weights.kind() == WeightsRequest::kPerHead) {  // [B, H, K, S] -> [B * K, H, 1, S]
+      result.weights = result.weights.transpose(1, 2).flatten(0, 1).unsqueeze(2);
+    } else if (weights.kind() == WeightsRequest::kMean) {  // [B, K, S] -> [B * K, 1, S]
+      result.weights = result.weights.flatten(0, 1).unsqueeze(1);
+    }
+    return result;
+  };
+  const auto before = cache.self.length();
+  try {
+    return run(target, attend_to_self, attend_to_memory);
+  } catch (...) {
+    cache.self.truncate(before);  // an error leaves the cache as it was
+    throw;
+  }
+}
 
 TransformerDecoderOptions::TransformerDecoderOptions(const TransformerLayerOptions& layer,
                                                      int64_t num_layers)
@@ -22,7 +136,7 @@ void TransformerDecoderImpl::reset() {
     layers->push_back(TransformerDecoderLayer(options.layer()));
   }
   if (options.final_norm()) {
-    layer_norm = register_module("layer_norm", detail::make_layer_norm(options.layer()));
+    layer_norm = register_module("layer_norm", Norm(options.layer().norm_options()));
   }
 }
 

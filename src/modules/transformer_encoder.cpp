@@ -4,9 +4,11 @@
 #include "modules/transformer_parts.h"
 
 namespace attend {
+namespace {
 
-TransformerLayerOptions::TransformerLayerOptions(int64_t embed_dim, int64_t num_heads)
-    : embed_dim_(embed_dim), num_heads_(num_heads), feed_forward_dim_(4 * embed_dim) {}
+constexpr auto kEncoderLayer = "TransformerEncoderLayer";
+
+}  // namespace
 
 TransformerEncoderLayerImpl::TransformerEncoderLayerImpl(const TransformerLayerOptions& options_)
     : options(options_) {
@@ -14,27 +16,29 @@ TransformerEncoderLayerImpl::TransformerEncoderLayerImpl(const TransformerLayerO
 }
 
 void TransformerEncoderLayerImpl::reset() {
-  detail::check_layer_options("TransformerEncoderLayer", options);
-  self_attn =
-      register_module("self_attn", MultiHeadSelfAttention(detail::self_attention_options(options)));
-  self_attn_layer_norm = register_module("self_attn_layer_norm", detail::make_layer_norm(options));
-  fc1 = register_module(
-      "fc1", detail::make_linear(options.embed_dim(), options.feed_forward_dim(), options.bias()));
-  fc2 = register_module(
-      "fc2", detail::make_linear(options.feed_forward_dim(), options.embed_dim(), options.bias()));
-  final_layer_norm = register_module("final_layer_norm", detail::make_layer_norm(options));
+  detail::check_layer_options(kEncoderLayer, options);
+  TORCH_CHECK_VALUE(
+      !options.cross_attention(), kEncoderLayer,
+      ": expected options without cross_attention, which a decoder layer has, got it");
+  self_attn = register_module("self_attn", MultiHeadSelfAttention(options.self_attention()));
+  self_attn_layer_norm = register_module("self_attn_layer_norm", Norm(options.norm_options()));
+  feed_forward = detail::make_feed_forward(*this, options.feed_forward());
+  final_layer_norm = register_module("final_layer_norm", Norm(options.norm_options()));
+}
+
+void TransformerEncoderLayerImpl::train(bool on) {
+  torch::nn::Module::train(on);
+  feed_forward->train(on);
 }
 
 void TransformerEncoderLayerImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::TransformerEncoderLayer(embed_dim=" << options.embed_dim()
-         << ", num_heads=" << options.num_heads()
-         << ", feed_forward_dim=" << options.feed_forward_dim() << ")";
+  detail::print_layer(stream, kEncoderLayer, options);
 }
 
 template <typename SelfAttention>
 AttentionOutput TransformerEncoderLayerImpl::run(const torch::Tensor& x,
                                                  const SelfAttention& attend_to_self) {
-  detail::check_layer_input("TransformerEncoderLayer", "x", x, self_attn_layer_norm->weight);
+  detail::check_layer_input(kEncoderLayer, "x", x, self_attn_layer_norm->weight);
   const detail::ResidualRule rule(options, is_training());
   AttentionOutput result;
   const auto attended = rule(x, self_attn_layer_norm, [&](const torch::Tensor& y) {
@@ -42,11 +46,8 @@ AttentionOutput TransformerEncoderLayerImpl::run(const torch::Tensor& x,
     result.weights = attention.weights;
     return attention.output;
   });
-  result.output = rule(attended, final_layer_norm, [&](const torch::Tensor& y) {
-    return functional::feed_forward(y, fc1, fc2, options.activation(),
-                                    is_training() ? options.activation_dropout() : 0.0,
-                                    "TransformerEncoderLayer");
-  });
+  result.output =
+      rule(attended, final_layer_norm, [&](const torch::Tensor& y) { return feed_forward(y); });
   return result;
 }
 
@@ -57,11 +58,12 @@ AttentionOutput TransformerEncoderLayerImpl::forward(const torch::Tensor& x,
 }
 
 AttentionOutput TransformerEncoderLayerImpl::step(const torch::Tensor& x, KeyValueCache& cache,
+                                                  const AttentionMask& mask,
                                                   const WeightsRequest& weights) {
   const auto before = cache.length();
   try {
     return run(x, [&](const torch::Tensor& y) {
-      return self_attn->step(y, cache, AttentionMask::causal(), weights);
+      return self_attn->step(y, cache, AttentionMask::causal() & mask, weights);
     });
   } catch (...) {
     cache.truncate(before);
@@ -86,7 +88,7 @@ void TransformerEncoderImpl::reset() {
     layers->push_back(TransformerEncoderLayer(options.layer()));
   }
   if (options.final_norm()) {
-    layer_norm = register_module("layer_norm", detail::make_layer_norm(options.layer()));
+    layer_norm = register_module("layer_norm", Norm(options.layer().norm_options()));
   }
 }
 
@@ -118,11 +120,12 @@ EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const Atte
 
 EncoderOutput TransformerEncoderImpl::step(const torch::Tensor& x,
                                            std::vector<KeyValueCache>& caches,
+                                           const AttentionMask& mask,
                                            const WeightsRequest& weights) {
   TORCH_CHECK(caches.size() == layers->size(), "TransformerEncoder::step: expected ",
               layers->size(), " caches, one for each layer, got ", caches.size());
   return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
-    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], of_layer);
+    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], mask, of_layer);
   });
 }
 

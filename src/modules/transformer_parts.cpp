@@ -1,10 +1,58 @@
 #include "modules/transformer_parts.h"
 
 #include "attend/functional/dropout.h"
-#include "attend/modules/transformer_encoder.h"
 #include "detail/check.h"
 
-namespace attend::detail {
+namespace attend {
+
+TransformerLayerOptions::TransformerLayerOptions(int64_t embed_dim, int64_t num_heads)
+    : TransformerLayerOptions(MultiHeadAttentionOptions(embed_dim, num_heads)) {}
+
+TransformerLayerOptions::TransformerLayerOptions(const MultiHeadAttentionOptions& self_attention)
+    : self_attention_(self_attention),
+      feed_forward_(self_attention.embed_dim(), 4 * self_attention.embed_dim()) {}
+
+TransformerLayerOptions& TransformerLayerOptions::feed_forward_dim(int64_t value) {
+  feed_forward_.feed_forward_dim(value);
+  return *this;
+}
+
+TransformerLayerOptions& TransformerLayerOptions::activation(Activation value) {
+  feed_forward_.activation(value);
+  return *this;
+}
+
+TransformerLayerOptions& TransformerLayerOptions::activation_dropout(double value) {
+  feed_forward_.dropout(value);
+  return *this;
+}
+
+TransformerLayerOptions& TransformerLayerOptions::attention_dropout(double value) {
+  self_attention_.dropout(value);
+  if (cross_attention_) cross_attention_->dropout(value);
+  return *this;
+}
+
+TransformerLayerOptions& TransformerLayerOptions::bias(bool value) {
+  self_attention_.bias(value);
+  if (cross_attention_) cross_attention_->bias(value);
+  feed_forward_.bias(value);
+  return *this;
+}
+
+MultiHeadAttentionOptions TransformerLayerOptions::effective_cross_attention() const {
+  if (cross_attention_) return *cross_attention_;
+  return MultiHeadAttentionOptions(embed_dim(), num_heads())
+      .num_kv_heads(self_attention_.num_kv_heads())
+      .dropout(self_attention_.dropout())
+      .bias(self_attention_.bias());
+}
+
+NormOptions TransformerLayerOptions::norm_options() const {
+  return NormOptions(embed_dim()).kind(norm_).eps(norm_eps_);
+}
+
+namespace detail {
 
 torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias, double gain) {
   auto layer = torch::nn::Linear(torch::nn::LinearOptions(from, to).bias(bias));
@@ -13,25 +61,50 @@ torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias, double gain) 
   return layer;
 }
 
-torch::nn::LayerNorm make_layer_norm(const TransformerLayerOptions& options) {
-  return torch::nn::LayerNorm(
-      torch::nn::LayerNormOptions({options.embed_dim()}).eps(options.layer_norm_eps()));
-}
-
-MultiHeadAttentionOptions self_attention_options(const TransformerLayerOptions& options) {
-  return MultiHeadAttentionOptions(options.embed_dim(), options.num_heads())
-      .dropout(options.attention_dropout())
-      .bias(options.bias());
+FeedForward make_feed_forward(torch::nn::Module& layer, const FeedForwardOptions& options) {
+  FeedForward block(options);
+  block->train(layer.is_training());
+  for (const auto& part : block->named_children()) layer.register_module(part.key(), part.value());
+  return block;
 }
 
 void check_layer_options(const char* who, const TransformerLayerOptions& options) {
-  check_heads(who, options.embed_dim(), options.num_heads());
+  const auto& attention = options.self_attention();
+  check_heads(who, attention.embed_dim(), attention.num_heads());
   check_positive(who, "feed_forward_dim", options.feed_forward_dim());
   check_probability(who, "dropout", options.dropout());
-  check_probability(who, "attention_dropout", options.attention_dropout());
-  check_probability(who, "activation_dropout", options.activation_dropout());
-  TORCH_CHECK_VALUE(options.layer_norm_eps() >= 0.0, who, ": expected layer_norm_eps >= 0, got ",
-                    options.layer_norm_eps());
+  check_probability(who, "attention_dropout", attention.dropout());
+  check_probability(who, "activation_dropout", options.feed_forward().dropout());
+  TORCH_CHECK_VALUE(options.norm_eps() >= 0.0, who, ": expected norm_eps >= 0, got ",
+                    options.norm_eps());
+  TORCH_CHECK_VALUE(options.feed_forward().embed_dim() == attention.embed_dim(), who,
+                    ": expected feed_forward with the attention's embed_dim ",
+                    attention.embed_dim(), ", got ", options.feed_forward().embed_dim());
+}
+
+void check_cross_attention(const char* who, const MultiHeadAttentionOptions& options,
+                           int64_t embed_dim) {
+  TORCH_CHECK_VALUE(options.embed_dim() == embed_dim && options.query_dim() == embed_dim, who,
+                    ": expected cross_attention with embed_dim and query_dim ", embed_dim, ", got ",
+                    options.embed_dim(), " and ", options.query_dim());
+  const auto refuse = [&](bool has_it, const char* what) {
+    TORCH_CHECK_VALUE(!has_it, who, ": expected cross_attention without ", what,
+                      ", since a target and its memory share no positions, got ", what);
+  };
+  refuse(options.rotary().has_value(), "rotary");
+  refuse(options.alibi(), "alibi");
+  refuse(options.relative_bias().has_value(), "relative_bias");
+  refuse(options.window().has_value(), "window");
+}
+
+void print_layer(std::ostream& stream, const char* who, const TransformerLayerOptions& options) {
+  stream << "attend::" << who << "(embed_dim=" << options.embed_dim()
+         << ", num_heads=" << options.num_heads()
+         << ", feed_forward_dim=" << options.feed_forward_dim();
+  if (options.norm_order() == NormOrder::kPre) stream << ", norm_order=pre";
+  if (options.norm() == NormKind::kRms) stream << ", norm=rms";
+  if (options.dropout() != 0.0) stream << ", dropout=" << options.dropout();
+  stream << ")";
 }
 
 torch::Tensor apply_dropout(const torch::Tensor& x, double p, bool training) {
@@ -43,4 +116,5 @@ ResidualRule::ResidualRule(const TransformerLayerOptions& options, bool training
       dropout_p_(options.dropout()),
       training_(training) {}
 
-}  // namespace attend::detail
+}  // namespace detail
+}  // namespace attend

@@ -2,35 +2,40 @@
 
 #include <torch/torch.h>
 
-namespace attend {
+#include "attend/modules/transformer_layer.h"
 
-struct TransformerLayerOptions;
-struct MultiHeadAttentionOptions;
-
-namespace detail {
+namespace attend::detail {
 
 /// A Linear that starts as the Transformer's do: Xavier-uniform weights, zero bias.
 torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias, double gain = 1.0);
 
-torch::nn::LayerNorm make_layer_norm(const TransformerLayerOptions& options);
+/// A feed-forward block whose weights are registered in `layer` itself, so that their names have no
+/// extra level. Its training mode is the layer's at this moment.
+FeedForward make_feed_forward(torch::nn::Module& layer, const FeedForwardOptions& options);
 
-MultiHeadAttentionOptions self_attention_options(const TransformerLayerOptions& options);
-
-/// Throws c10::ValueError for what the submodules do not check themselves, naming the layer.
+/// Throws c10::ValueError for what the parts do not check themselves, naming the layer.
 void check_layer_options(const char* who, const TransformerLayerOptions& options);
+
+/// Throws c10::ValueError for options that attention to a memory cannot have: what goes by the
+/// distance between a query and a key, since a target and its memory share no positions.
+void check_cross_attention(const char* who, const MultiHeadAttentionOptions& options,
+                           int64_t embed_dim);
+
+/// "attend::<who>(embed_dim=8, num_heads=2, feed_forward_dim=32, ...)": sizes, and what is not the
+/// default.
+void print_layer(std::ostream& stream, const char* who, const TransformerLayerOptions& options);
 
 /// Dropout in training; elsewhere the tensor itself, without a dispatch.
 torch::Tensor apply_dropout(const torch::Tensor& x, double p, bool training);
 
-/// A residual connection around a sublayer, with its layer normalisation and dropout:
+/// A residual connection around a sublayer, with its normalisation and dropout:
 /// x + f(norm(x)) with pre-norm, norm(x + f(x)) with post-norm.
 class ResidualRule {
  public:
   ResidualRule(const TransformerLayerOptions& options, bool training);
 
   template <typename Sublayer>
-  torch::Tensor operator()(const torch::Tensor& x, torch::nn::LayerNorm& norm,
-                           const Sublayer& sublayer) const {
+  torch::Tensor operator()(const torch::Tensor& x, Norm& norm, const Sublayer& sublayer) const {
     const auto y = apply_dropout(sublayer(pre_norm_ ? norm(x) : x), dropout_p_, training_);
     return pre_norm_ ? x + y : norm(x + y);
   }
@@ -41,5 +46,4 @@ class ResidualRule {
   bool training_;
 };
 
-}  // namespace detail
-}  // namespace attend
+}  // namespace attend::detail

@@ -10,8 +10,10 @@
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "attend/checkpoint/safetensors.h"
+#include "support/module_checks.h"
 #include "support/peak_memory.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
@@ -67,7 +69,7 @@ void change_config(const TemporaryFolder& folder, const char* key, const nlohman
 
 void load_any(const std::filesystem::path& folder) {
   const auto type = model_type(folder);
-  if (type == "gpt2") {
+  if (is_causal_lm(type)) {
     load_causal_lm(folder);
   } else if (type == "vit") {
     load_vision_transformer(folder);
@@ -117,6 +119,94 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
     auto loaded = load_recurrent_seq2seq(folder.path());
     EXPECT_TENSOR_EQUAL(loaded(source(), target()), recurrent(source(), target()));
   }
+}
+
+// Decoder-only models of every architecture, by the type of their folder.
+std::vector<std::pair<std::string, CausalLMOptions>> causal_lms() {
+  using Attention = MultiHeadAttentionOptions;
+  const auto of = [](const TransformerLayerOptions& layer) {
+    return CausalLMOptions(11, layer, 2).max_length(9).embedding_dropout(0.0);
+  };
+  const auto llama = [](const Attention& attention) {
+    return TransformerLayerOptions(attention)
+        .feed_forward(FeedForwardOptions(12, 7).gated(true).activation(Activation::kSwish))
+        .norm(NormKind::kRms)
+        .norm_order(NormOrder::kPre)
+        .norm_eps(1e-6)
+        .bias(false)
+        .dropout(0.0);
+  };
+  const auto rotary = Attention(12, 3).num_kv_heads(1).rotary(RotaryOptions{.base = 500});
+  const auto everything =
+      TransformerLayerOptions(
+          Attention(12, 3)
+              .rotary(RotaryOptions{.dim = 2,
+                                    .pairing = RotaryPairing::kInterleaved,
+                                    .scaling = {.kind = RotaryScalingKind::kNtk, .factor = 2}})
+              .relative_bias(RelativeBiasOptions{4, 9, false})
+              .window(AttentionWindow{3, 0})
+              .qk_norm(true)
+              .soft_cap(2.5)
+              .scale(0.3)
+              .sinks(true)
+              .add_bias_kv(true)
+              .add_zero_attn(true))
+          .feed_forward(FeedForwardOptions(12, 7).activation(Activation::kGelu).bias(false));
+  return {
+      {"gpt2", CausalLMOptions(11, 12, 3, 2).max_length(9)},
+      {"llama", of(llama(rotary)).positions(PositionKind::kNone).tie_output(false)},
+      {"llama", of(llama(rotary)).positions(PositionKind::kNone)},
+      {"attend_causal_lm", of(llama(rotary)).positions(PositionKind::kSinusoidal)},
+      {"attend_causal_lm", of(llama(Attention(12, 3).alibi(true))).positions(PositionKind::kNone)},
+      {"attend_causal_lm", of(TransformerLayerOptions(12, 3))},
+      {"attend_causal_lm", CausalLMOptions(11, 12, 3, 2).max_length(9).tie_output(false)},
+      {"attend_causal_lm", of(everything).positions(PositionKind::kNone)}};
+}
+
+TEST(ModelFolder, ADecoderOnlyModelOfAnyKindComesBackBitForBit) {
+  const TemporaryFolder folder;
+  for (const auto& [type, options] : causal_lms()) {
+    CausalLM model(options);
+    testing_support::randomise(*model);
+    model->eval();
+    save_model(folder.path(), *model);
+    EXPECT_EQ(model_type(folder.path()), type);
+    auto loaded = load_causal_lm(folder.path());
+    const auto ids = torch::tensor({{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}});
+    EXPECT_TENSOR_EQUAL(loaded(ids), model(ids));
+    EXPECT_FALSE(loaded->is_training());
+    std::ostringstream before, after;
+    before << *model;
+    after << *loaded;
+    EXPECT_EQ(after.str(), before.str());
+  }
+}
+
+TEST(ModelFolder, WhatALlamaFolderSaysAndAttendHasNotIsRefused) {
+  const TemporaryFolder folder;
+  save_model(folder.path(), *CausalLM(causal_lms()[1].second));
+  const auto config = config_of(folder);
+  const auto error_with = [&](const char* key, const nlohmann::json& value) {
+    change_config(folder, key, value);
+    const auto message = load_error(folder);
+    folder.write("config.json", config.dump());
+    return message;
+  };
+  EXPECT_EQ(error_with("rope_parameters", {{"rope_type", "dynamic"}, {"factor", 2.0}}),
+            "config.json: expected rope_type to be one of default, linear, llama3, yarn, got "
+            "\"dynamic\"");
+  EXPECT_EQ(
+      error_with("rope_parameters", {{"rope_type", "yarn"}, {"factor", 2.0}, {"mscale", 0.5}}),
+      "config.json: expected rope_parameters without mscale, got 0.5");
+  EXPECT_EQ(error_with("rope_parameters", {{"rope_type", "linear"}}),
+            "config.json: expected the key rope_parameters.factor, got none");
+  EXPECT_EQ(error_with("rope_parameters", 3),
+            "config.json: expected rope_parameters to be an object, got 3");
+  EXPECT_EQ(error_with("head_dim", 5),
+            "config.json: expected head_dim to be hidden_size / num_attention_heads 4, got 5");
+  EXPECT_EQ(error_with("eos_token_id", {1, 2}),
+            "config.json: expected eos_token_id to be one id, got [1,2]");
+  EXPECT_EQ(load_error(folder), "no error");
 }
 
 // Marian has one output for each row of the shared table.

@@ -6,6 +6,7 @@
 
 #include "attend/decoding/beam_search.h"
 #include "attend/decoding/sampling.h"
+#include "attend/functional/loss.h"
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
@@ -18,16 +19,55 @@ using testing_support::randomise;
 
 constexpr int64_t kV = 11, kE = 12, kH = 3, kLayers = 2, kMaxLength = 9;
 
-CausalLM small(double dropout = 0.0) {
-  CausalLM model(CausalLMOptions(kV, kE, kH, kLayers)
-                     .max_length(kMaxLength)
-                     .feed_forward_dim(20)
-                     .dropout(dropout)
-                     .attention_dropout(dropout));
+CausalLM ready(const CausalLMOptions& options) {
+  CausalLM model(options);
   randomise(*model);
   model->to(torch::kDouble);
   model->eval();
   return model;
+}
+
+CausalLM small(double dropout = 0.0) {
+  return ready(CausalLMOptions(kV, kE, kH, kLayers)
+                   .max_length(kMaxLength)
+                   .feed_forward_dim(20)
+                   .dropout(dropout)
+                   .attention_dropout(dropout));
+}
+
+struct Setting {
+  const char* name;
+  CausalLMOptions options;
+};
+
+// Models that differ in what tells positions apart, and in their parts.
+std::vector<Setting> settings() {
+  using Attention = MultiHeadAttentionOptions;
+  const auto of = [](const Attention& attention) {
+    return CausalLMOptions(kV, TransformerLayerOptions(attention).norm_order(NormOrder::kPre),
+                           kLayers)
+        .max_length(kMaxLength);
+  };
+  const auto llama =
+      TransformerLayerOptions(Attention(kE, kH).num_kv_heads(1).rotary(RotaryOptions{}))
+          .feed_forward(FeedForwardOptions(kE, 20).gated(true).activation(Activation::kSwish))
+          .norm(NormKind::kRms)
+          .norm_order(NormOrder::kPre)
+          .bias(false);
+  return {{"GPT-2", CausalLMOptions(kV, kE, kH, kLayers).max_length(kMaxLength)},
+          {"Llama", CausalLMOptions(kV, llama, kLayers)
+                        .max_length(kMaxLength)
+                        .positions(PositionKind::kNone)
+                        .tie_output(false)},
+          {"ALiBi", of(Attention(kE, kH).alibi(true)).positions(PositionKind::kNone)},
+          {"relative bias", of(Attention(kE, kH).relative_bias(RelativeBiasOptions{8, 6, false}))
+                                .positions(PositionKind::kNone)},
+          {"sinusoids", of(Attention(kE, kH)).positions(PositionKind::kSinusoidal)},
+          {"window", of(Attention(kE, kH).rotary(RotaryOptions{}).window(AttentionWindow{2, 0}))
+                         .positions(PositionKind::kNone)},
+          {"post-norm", CausalLMOptions(kV, TransformerLayerOptions(kE, kH), kLayers)
+                            .max_length(kMaxLength)
+                            .tie_output(false)}};
 }
 
 torch::Tensor ids(int64_t batch, int64_t length) {
@@ -45,21 +85,88 @@ TEST(CausalLM, ChangingTheFutureLeavesThePastUnchanged) {
 }
 
 TEST(CausalLM, StepsEqualTheFullPass) {
-  auto model = small();
-  const auto text = ids(3, 7);
-  const auto full = model->run(text, {}, WeightsRequest::kMean);
-  for (const int64_t prompt : {1, 4}) {
-    SCOPED_TRACE(prompt);
-    const auto state = model->start(text.narrow(1, 0, prompt));
-    EXPECT_EQ(state->position(), prompt - 1);
-    EXPECT_TENSOR_EQUAL(state->first_tokens(), text.select(1, prompt - 1));
-    for (int64_t t = prompt - 1; t < 7; ++t) {
-      const auto step = model->step(text.select(1, t), *state, /*want_alignment=*/true);
-      EXPECT_TENSOR_NEAR(step.logits, full.logits.select(1, t), 1e-12);
-      EXPECT_TENSOR_NEAR(step.alignment, full.weights.back().select(1, t).narrow(1, 0, t + 1),
-                         1e-12);
+  for (const auto& [name, options] : settings()) {
+    SCOPED_TRACE(name);
+    auto model = ready(options);
+    const auto text = ids(3, 7);
+    const auto full = model->run(text, {}, WeightsRequest::kMean);
+    for (const int64_t prompt : {1, 4}) {
+      SCOPED_TRACE(prompt);
+      const auto state = model->start(text.narrow(1, 0, prompt));
+      EXPECT_EQ(state->position(), prompt - 1);
+      EXPECT_TENSOR_EQUAL(state->first_tokens(), text.select(1, prompt - 1));
+      for (int64_t t = prompt - 1; t < 7; ++t) {
+        const auto step = model->step(text.select(1, t), *state, /*want_alignment=*/true);
+        EXPECT_TENSOR_NEAR(step.logits, full.logits.select(1, t), 1e-12);
+        EXPECT_TENSOR_NEAR(step.alignment, full.weights.back().select(1, t).narrow(1, 0, t + 1),
+                           1e-12);
+      }
     }
   }
+}
+
+TEST(CausalLM, PromptsOfDifferentLengthsGoOnAsIfAlone) {
+  const std::vector<int64_t> lengths{4, 1, 2};
+  const int64_t longest = 4;
+  for (const auto& [name, options] : settings()) {
+    SCOPED_TRACE(name);
+    auto model = ready(options);
+    const auto text = ids(3, longest);
+    const auto real = torch::arange(longest).ge(longest - torch::tensor(lengths).unsqueeze(1));
+    const auto next = ids(3, 2);
+    const auto state = model->start(text, AttentionMask::padding(real));
+    std::vector<torch::Tensor> together;
+    auto tokens = state->first_tokens();
+    for (int64_t t = 0; t < 3; ++t) {
+      together.push_back(model->step(tokens, *state).logits);
+      if (t < 2) tokens = next.select(1, t);
+    }
+    for (int64_t b = 0; b < 3; ++b) {
+      const auto length = lengths[static_cast<size_t>(b)];
+      const auto alone = torch::cat({text[b].narrow(0, longest - length, length), next[b]});
+      const auto logits = model(alone.unsqueeze(0))[0];
+      for (int64_t t = 0; t < 3; ++t) {
+        EXPECT_TENSOR_NEAR(together[static_cast<size_t>(t)][b], logits[length - 1 + t], 1e-12);
+      }
+    }
+    // Rows that are regrouped keep their padding.
+    const auto again = model->start(text, AttentionMask::padding(real));
+    const auto rows = torch::tensor({2, 2, 0, 1});
+    again->reorder(rows, rows);
+    EXPECT_TENSOR_NEAR(model->step(again->first_tokens(), *again).logits,
+                       together[0].index_select(0, rows), 1e-12);
+  }
+}
+
+TEST(CausalLM, ItsLossIsTheCrossEntropyOfItsLogits) {
+  for (const auto& [name, options] : settings()) {
+    SCOPED_TRACE(name);
+    auto model = ready(options);
+    const auto text = ids(2, 7);
+    auto labels = text.roll(-1, 1).clone();
+    labels.select(1, 6).fill_(-100);
+    const auto loss = model->loss_sum(text, labels, -100, 0.1);
+    EXPECT_TENSOR_NEAR(loss, functional::cross_entropy_sum(model(text), labels, -100, 0.1), 1e-10);
+    loss.backward();
+    for (const auto& parameter : model->named_parameters()) {
+      EXPECT_TRUE(parameter.value().grad().defined()) << parameter.key();
+    }
+  }
+}
+
+TEST(CausalLM, APromptsMaskIsPaddingOnTheLeft) {
+  auto model = small();
+  const auto prompt = ids(2, 3);
+  for (const auto& real :
+       {torch::tensor({{1, 1, 0}, {1, 1, 1}}), torch::tensor({{1, 0, 1}, {1, 1, 1}}),
+        torch::tensor({{0, 0, 0}, {1, 1, 1}})}) {
+    EXPECT_THROW_MESSAGE(model->start(prompt, AttentionMask::padding(real.to(torch::kBool))),
+                         c10::Error,
+                         "CausalLM: expected prompts of at least 1 token, padded on the left, got "
+                         "padding elsewhere");
+  }
+  EXPECT_THROW_MESSAGE(model->start(prompt, AttentionMask(torch::zeros({2, 1, 1, 3}))), c10::Error,
+                       "CausalLM: expected a prompt's mask to be of padding alone, got another");
 }
 
 TEST(CausalLM, ReorderedRowsGoOnWithTheirOwnPast) {

@@ -43,13 +43,13 @@ TEST(EncoderDecoderAttention, WithZeroSublayersItIsTheNormOfItsInputByHand) {
   const auto x = torch::tensor({{{1.0, -1.0}}}, torch::kDouble);
   for (const auto order : kOrders) {
     EncoderDecoderAttention layer(
-        TransformerLayerOptions(2, 2).norm_order(order).layer_norm_eps(0.0).dropout(0.0));
+        TransformerLayerOptions(2, 2).norm_order(order).norm_eps(0.0).dropout(0.0));
     layer->to(torch::kDouble);
     const torch::NoGradGuard no_grad;
     layer->self_attn->out_proj->weight.zero_();
     layer->encoder_attn->out_proj->weight.zero_();
     layer->encoder_attn->out_proj->bias.copy_(torch::tensor({1.0, -1.0}));
-    layer->fc2->weight.zero_();
+    layer->feed_forward->fc2->weight.zero_();
     layer->final_layer_norm->weight.fill_(3.0);
     // The cross-attention adds [1, -1]: post-norm normalises it away, then multiplies by 3.
     EXPECT_TENSOR_NEAR(layer(x, torch::ones({1, 4, 2}, torch::kDouble)).output,
@@ -62,7 +62,7 @@ ATTEND_INSTANTIATE_ON_DEVICES(EncoderDecoderAttentionOn);
 
 TEST_P(EncoderDecoderAttentionOn, AgreesWithTheOracle) {
   for (const auto order : kOrders) {
-    auto layer = placed(EncoderDecoderAttention(sizes(order).layer_norm_eps(1e-3)));
+    auto layer = placed(EncoderDecoderAttention(sizes(order).norm_eps(1e-3)));
     const auto target = randn({kB, kT, kE}), memory = randn({kB, kS, kE});
     const auto target_padding = (torch::rand({kB, kT}) < 0.8).to(options().device());
     const auto memory_padding = (torch::rand({kB, kS}) < 0.7).to(options().device());
@@ -272,19 +272,19 @@ TEST(EncoderDecoderAttention, SavingAndLoadingKeepsEveryWeight) {
 
 TEST(EncoderDecoderAttention, ErrorsNameWhatWasExpectedAndGot) {
   EXPECT_THROW_MESSAGE(EncoderDecoderAttention(10, 4), c10::ValueError,
-                       "EncoderDecoderAttention: expected embed_dim divisible by num_heads, got "
+                       "TransformerDecoderLayer: expected embed_dim divisible by num_heads, got "
                        "embed_dim 10 and num_heads 4");
   EXPECT_THROW_MESSAGE(EncoderDecoderAttention(sizes().dropout(1.0)), c10::ValueError,
-                       "EncoderDecoderAttention: expected 0 <= dropout < 1, got 1");
+                       "TransformerDecoderLayer: expected 0 <= dropout < 1, got 1");
   for (const auto order : kOrders) {
     auto layer = randomised(sizes(order), torch::kFloat);
     const auto target = torch::zeros({kB, kT, kE}), memory = torch::zeros({kB, kS, kE});
     EXPECT_THROW_MESSAGE(layer(torch::zeros({kB, kT, 8}), memory), c10::Error,
-                         "EncoderDecoderAttention: expected target with a last size of 24, got "
+                         "TransformerDecoderLayer: expected target with a last size of 24, got "
                          "[2, 3, 8]");
     EXPECT_THROW_MESSAGE(
         layer(target.to(torch::kDouble), memory), c10::Error,
-        "EncoderDecoderAttention: expected target of dtype Float like the weights, "
+        "TransformerDecoderLayer: expected target of dtype Float like the weights, "
         "got Double");
     EXPECT_THROW_MESSAGE(layer(target, memory[0]), c10::Error,
                          "MultiHeadCrossAttention: expected memory with 3 dimensions, got [5, 24]");
@@ -296,17 +296,17 @@ TEST(EncoderDecoderAttention, ErrorsNameWhatWasExpectedAndGot) {
                          "[1, 3, 24] and 2 rows of memory");
     DecoderLayerCache empty;
     EXPECT_THROW_MESSAGE(layer->step(target, empty), c10::Error,
-                         "EncoderDecoderAttention::step: expected a cache made by start, got an "
+                         "TransformerDecoderLayer::step: expected a cache made by start, got an "
                          "empty one");
     auto cache = layer->start(memory);
     EXPECT_THROW_MESSAGE(layer->step(torch::zeros({3, 1, kE}), cache), c10::Error,
-                         "EncoderDecoderAttention::step: expected target [2, T, E], or [2 * K, 1, "
+                         "TransformerDecoderLayer::step: expected target [2, T, E], or [2 * K, 1, "
                          "E] for K hypotheses a sentence, got [3, 1, 24]");
     EXPECT_THROW_MESSAGE(layer->step(torch::zeros({4, 2, kE}), cache), c10::Error,
-                         "EncoderDecoderAttention::step: expected target [2, T, E], or [2 * K, 1, "
+                         "TransformerDecoderLayer::step: expected target [2, T, E], or [2 * K, 1, "
                          "E] for K hypotheses a sentence, got [4, 2, 24]");
     EXPECT_THROW_MESSAGE(layer->step(target[0], cache), c10::Error,
-                         "EncoderDecoderAttention::step: expected target of shape [-1, -1, 24] (-1 "
+                         "TransformerDecoderLayer::step: expected target of shape [-1, -1, 24] (-1 "
                          "= any), got [3, 24]");
     EXPECT_EQ(cache.self.length(), 0);
   }

@@ -38,9 +38,9 @@ ATTEND_INSTANTIATE_ON_DEVICES(FeedForwardOn);
 
 TEST_P(FeedForwardOn, AgreesWithTheOracle) {
   for (const auto& [activation, meaning] : kActivations) {
-    for (const bool bias : {true, false}) {
-      auto block =
-          placed(FeedForward(FeedForwardOptions(kE, kF).activation(activation).bias(bias)));
+    for (const auto& [bias, gated] : {std::pair{true, false}, {false, false}, {true, true}}) {
+      auto block = placed(
+          FeedForward(FeedForwardOptions(kE, kF).activation(activation).bias(bias).gated(gated)));
       for (const auto& sizes : std::vector<std::vector<int64_t>>{{kE}, {kT, kE}, {kB, kT, kE}}) {
         const auto x = randn(sizes);
         EXPECT_TENSOR_NEAR(block(x), oracle::feed_forward(x, oracle::weights_of(*block), meaning),
@@ -57,8 +57,11 @@ TEST(FeedForward, EveryPositionIsOnItsOwn) {
 }
 
 TEST(FeedForward, GradientsMatchDifferences) {
-  for (const auto& [activation, meaning] : kActivations) {
-    FeedForward block(FeedForwardOptions(kE, kF).activation(activation));
+  for (const auto& [activation, gated] : {std::pair{Activation::kRelu, false},
+                                          {Activation::kGelu, false},
+                                          {Activation::kSwish, false},
+                                          {Activation::kSwish, true}}) {
+    FeedForward block(FeedForwardOptions(kE, kF).activation(activation).gated(gated));
     randomise(*block);
     block->to(torch::kDouble);
     const auto x = torch::randn({kB, kT, kE}, torch::kDouble).requires_grad_();

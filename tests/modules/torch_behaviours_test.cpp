@@ -972,7 +972,7 @@ std::string printed(const torch::nn::Module& module) {
 
 TEST(TorchPrinting, AModuleNamesItselfItsSizesAndItsParts) {
   EXPECT_EQ(printed(*MultiHeadAttention(MultiHeadAttentionOptions(8, 2).key_dim(5).dropout(0.5))),
-            "attend::MultiHeadAttention(embed_dim=8, num_heads=2, dropout=0.5)(\n"
+            "attend::MultiHeadAttention(embed_dim=8, num_heads=2, dropout=0.5, key_dim=5)(\n"
             "  (k_proj): torch::nn::Linear(in_features=5, out_features=8, bias=true)\n"
             "  (v_proj): torch::nn::Linear(in_features=8, out_features=8, bias=true)\n"
             "  (q_proj): torch::nn::Linear(in_features=8, out_features=8, bias=true)\n"
@@ -985,7 +985,7 @@ TEST(TorchPrinting, AModuleNamesItselfItsSizesAndItsParts) {
   starts(*TransformerEncoderLayer(layer_sizes()),
          "attend::TransformerEncoderLayer" + layer +
              "  (self_attn): attend::MultiHeadSelfAttention(embed_dim=24, num_heads=4, dropout=0)");
-  starts(*TransformerDecoderLayer(layer_sizes()), "attend::EncoderDecoderAttention" + layer);
+  starts(*TransformerDecoderLayer(layer_sizes()), "attend::TransformerDecoderLayer" + layer);
   starts(*TransformerEncoder(layer_sizes(), 2),
          "attend::TransformerEncoder(num_layers=2)(\n"
          "  (layers): torch::nn::ModuleList(\n"
@@ -993,7 +993,7 @@ TEST(TorchPrinting, AModuleNamesItselfItsSizesAndItsParts) {
   starts(*TransformerDecoder(layer_sizes(), 2),
          "attend::TransformerDecoder(num_layers=2)(\n"
          "  (layers): torch::nn::ModuleList(\n"
-         "    (0): attend::EncoderDecoderAttention(embed_dim=24,");
+         "    (0): attend::TransformerDecoderLayer(embed_dim=24,");
 }
 
 }  // namespace

@@ -111,7 +111,7 @@ TransformerDecoderLayer decoder_layer(const Tensors& tensors, const std::string&
                                      .feed_forward_dim(6)
                                      .dropout(0.0)
                                      .activation(Activation::kGelu)
-                                     .layer_norm_eps(1e-3)
+                                     .norm_eps(1e-3)
                                      .norm_order(NormOrder::kPre));
   result->to(torch::kDouble);
   const torch::NoGradGuard no_grad;

@@ -43,7 +43,7 @@ TransformerLayerOptions layer_options() {
       .attention_dropout(0.2)
       .activation_dropout(0.1)
       .activation(Activation::kGelu)
-      .layer_norm_eps(1e-3);
+      .norm_eps(1e-3);
 }
 
 void expect_same_layer_options(const TransformerLayerOptions& a, const TransformerLayerOptions& b) {
@@ -55,8 +55,9 @@ void expect_same_layer_options(const TransformerLayerOptions& a, const Transform
   EXPECT_EQ(a.activation_dropout(), b.activation_dropout());
   EXPECT_EQ(a.activation(), b.activation());
   EXPECT_EQ(a.norm_order(), b.norm_order());
-  EXPECT_EQ(a.layer_norm_eps(), b.layer_norm_eps());
-  EXPECT_EQ(a.bias(), b.bias());
+  EXPECT_EQ(a.norm_eps(), b.norm_eps());
+  EXPECT_EQ(a.self_attention().bias(), b.self_attention().bias());
+  EXPECT_EQ(a.feed_forward().bias(), b.feed_forward().bias());
 }
 
 TEST(TorchInterop, TheThreePartsOfInProjAreQueryKeyAndValue) {
@@ -294,7 +295,7 @@ TEST(TorchInterop, StacksThatDifferAreRefused) {
   refused(
       TransformerEncoderOptions(layer_options().activation(Activation::kRelu), 2).final_norm(true),
       "copy_weights: expected layers.0.activation gelu as in the torch::nn module, got relu");
-  refused(TransformerEncoderOptions(layer_options().layer_norm_eps(1e-6), 2).final_norm(true),
+  refused(TransformerEncoderOptions(layer_options().norm_eps(1e-6), 2).final_norm(true),
           "copy_weights: expected layers.0.norm1.eps 0.001 as in the torch::nn module, got 1e-06");
 }
 
@@ -304,7 +305,7 @@ TEST(TorchInterop, ATransformerHasOneSetOfOptionsAndFinalNorms) {
                        "to_torch: expected encoder.final_norm true as in the torch::nn module, got "
                        "false");
   auto other_heads = layer_options();
-  other_heads.num_heads(4);
+  other_heads.self_attention(MultiHeadAttentionOptions(kE, 4));
   EXPECT_THROW_MESSAGE(to_torch(stacks(layer_options(), other_heads)), c10::ValueError,
                        "to_torch: expected decoder.layers.0.self_attn.num_heads 2 as in the "
                        "torch::nn module, got 4");

@@ -36,8 +36,7 @@ TransformerDecoder randomised(const TransformerDecoderOptions& options,
 torch::Tensor input(int64_t length) { return torch::randn({kB, length, kE}, torch::kDouble); }
 
 TEST(TransformerDecoder, OfNoLayersIsTheFinalNormByHand) {
-  TransformerDecoder decoder(
-      TransformerDecoderOptions(sizes().layer_norm_eps(0.0), 0).final_norm(true));
+  TransformerDecoder decoder(TransformerDecoderOptions(sizes().norm_eps(0.0), 0).final_norm(true));
   const auto x = torch::arange(kE).remainder(2).mul(2.0).sub(1.0).view({1, 1, kE});  // -1, 1, ...
   EXPECT_TENSOR_NEAR(decoder(3.0 * x, x).output, x, 1e-6);
 }
@@ -220,7 +219,7 @@ TEST(TransformerDecoder, ErrorsNameWhatWasExpectedAndGot) {
   TransformerDecoder decoder(sizes(), 2);
   const auto memory = torch::zeros({kB, kS, kE});
   EXPECT_THROW_MESSAGE(decoder(torch::zeros({kB, kT, 8}), memory), c10::Error,
-                       "EncoderDecoderAttention: expected target with a last size of 24, got "
+                       "TransformerDecoderLayer: expected target with a last size of 24, got "
                        "[2, 3, 8]");
   DecoderCache cache(3);
   EXPECT_THROW_MESSAGE(decoder->step(torch::zeros({kB, 1, kE}), cache), c10::Error,

@@ -42,11 +42,11 @@ TEST(TransformerEncoderLayer, WithZeroSublayersItIsTheNormOfItsInputByHand) {
   const auto x = torch::tensor({{{1.0, -1.0}}}, torch::kDouble);
   for (const auto order : kOrders) {
     TransformerEncoderLayer layer(
-        TransformerLayerOptions(2, 2).norm_order(order).layer_norm_eps(0.0).dropout(0.0));
+        TransformerLayerOptions(2, 2).norm_order(order).norm_eps(0.0).dropout(0.0));
     layer->to(torch::kDouble);
     const torch::NoGradGuard no_grad;
     layer->self_attn->out_proj->weight.zero_();
-    layer->fc2->weight.zero_();
+    layer->feed_forward->fc2->weight.zero_();
     layer->final_layer_norm->bias.fill_(0.5);
     layer->final_layer_norm->weight.fill_(3.0);
     // Post-norm: [1, -1] is normalised already, then 3 x + 0.5. Pre-norm: the input itself.
@@ -66,7 +66,7 @@ TEST_P(TransformerEncoderOn, ALayerAgreesWithTheOracle) {
       {Activation::kSwish, oracle::Activation::kSwish}};
   for (const auto order : kOrders) {
     for (const auto& [activation, meaning] : activations) {
-      auto layer = placed(TransformerEncoderLayer(sizes(order, activation).layer_norm_eps(1e-3)));
+      auto layer = placed(TransformerEncoderLayer(sizes(order, activation).norm_eps(1e-3)));
       const auto x = randn({kB, kS, kE});
       const auto may_attend = (torch::rand({kB, kS}) < 0.7).to(options().device());
       const auto expected = oracle::encoder_layer(x, oracle::weights_of(*layer),

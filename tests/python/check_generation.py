@@ -99,7 +99,7 @@ def main():
     fine = True
     with tempfile.TemporaryDirectory() as temporary:
         for make, command, seeds in ((fixtures.marian, "search", (0, 2, 3)),
-                                     (fixtures.gpt2, "search-gpt2", (2, 3, 7))):
+                                     (fixtures.gpt2, "search-causal-lm", (2, 3, 7))):
             for seed in seeds:
                 folder = str(Path(temporary) / f"{make.__name__}-{seed}")
                 fine &= compare(dump, command, folder, make(seed), generator)

@@ -1,8 +1,8 @@
-"""Proves that GPT-2 and ViT folders mean the same to attend and to transformers, in both directions.
+"""Proves that GPT-2, Llama and ViT folders mean the same to attend and to transformers, in both directions.
 
 usage: check_other_models.py MODEL_DUMP
 
-The logits must agree to 1e-5, and the greedy continuations of GPT-2 must be the same tokens.
+The logits must agree to 1e-5, and the greedy continuations of the language models must be the same tokens.
 """
 
 import json
@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, ViTConfig, ViTForImageClassification
+from transformers import (GPT2Config, GPT2LMHeadModel, GPT2Model, LlamaConfig, LlamaForCausalLM, ViTConfig,
+                          ViTForImageClassification)
 
 
 def attend_result(dump, command, folder, **given):
@@ -38,9 +39,9 @@ def randomised(model):
     return model.eval()
 
 
-def same_gpt2(name, dump, folder, model):
+def same_causal_lm(name, dump, folder, model):
     ids = torch.randint(0, model.config.vocab_size, (2, 7))
-    logits, greedy = attend_result(dump, "run-gpt2", folder, ids=ids.tolist())
+    logits, greedy = attend_result(dump, "run-causal-lm", folder, ids=ids.tolist())
     end = model.config.eos_token_id
     with torch.no_grad():
         error = (logits - model(ids).logits).abs().max().item()
@@ -75,17 +76,35 @@ def main():
                                 activation_function=activation, bos_token_id=28, eos_token_id=28)
             model = randomised(GPT2LMHeadModel(config))
             model.save_pretrained(folder, safe_serialization=True)
-            fine &= same_gpt2(f"transformers -> attend, GPT-2 {activation}", dump, folder, model)
+            fine &= same_causal_lm(f"transformers -> attend, GPT-2 {activation}", dump, folder, model)
         # The bare model's folder has no prefix.
         bare = str(Path(temporary) / "gpt2-bare")
         model.transformer.save_pretrained(bare, safe_serialization=True)
         assert isinstance(model.transformer, GPT2Model)
-        fine &= same_gpt2("transformers -> attend, GPT-2 without head", dump, bare, model)
+        fine &= same_causal_lm("transformers -> attend, GPT-2 without head", dump, bare, model)
 
         sharded = Path(temporary) / "gpt2-sharded"
         model.save_pretrained(sharded, safe_serialization=True, max_shard_size="20KB")
         assert len(list(sharded.glob("model-*.safetensors"))) > 1
-        fine &= same_gpt2("transformers -> attend, GPT-2 in several files", dump, str(sharded), model)
+        fine &= same_causal_lm("transformers -> attend, GPT-2 in several files", dump, str(sharded), model)
+
+        llamas = {
+            "plain": dict(num_key_value_heads=4),
+            "grouped, biased": dict(num_key_value_heads=2, attention_bias=True, mlp_bias=True),
+            "tied": dict(num_key_value_heads=1, tie_word_embeddings=True),
+            "linear positions": dict(rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=300.0)),
+            "Llama 3 positions": dict(rope_parameters=dict(
+                rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                original_max_position_embeddings=16, rope_theta=500.0)),
+            "YaRN positions": dict(rope_parameters=dict(
+                rope_type="yarn", factor=4.0, original_max_position_embeddings=10, rope_theta=500.0))}
+        for name, options in llamas.items():
+            folder = str(Path(temporary) / "llama" / name)
+            model = randomised(LlamaForCausalLM(LlamaConfig(
+                vocab_size=29, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+                max_position_embeddings=40, bos_token_id=28, eos_token_id=28, **options)))
+            model.save_pretrained(folder, safe_serialization=True)
+            fine &= same_causal_lm(f"transformers -> attend, Llama, {name}", dump, folder, model)
 
         folder = str(Path(temporary) / "vit")
         model = randomised(ViTForImageClassification(ViTConfig(
@@ -94,7 +113,8 @@ def main():
         model.save_pretrained(folder, safe_serialization=True)
         fine &= same_vit("transformers -> attend, ViT", dump, folder, model)
 
-        for kind, cls, same in (("gpt2", GPT2LMHeadModel, same_gpt2), ("vit", ViTForImageClassification, same_vit)):
+        for kind, cls, same in (("gpt2", GPT2LMHeadModel, same_causal_lm), ("llama", LlamaForCausalLM, same_causal_lm),
+                                ("vit", ViTForImageClassification, same_vit)):
             folder = str(Path(temporary) / f"attend-{kind}")
             subprocess.run([dump, "make", folder, kind, "1"], check=True)
             fine &= same(f"attend -> transformers, {kind}", dump, folder, loaded(cls, folder))

@@ -1,8 +1,9 @@
 // Runs a model folder on given ids, for tests/python/check_transformers.py to compare.
 //
-//   model_dump make FOLDER marian|recurrent|prenorm|separate|restricted|gpt2|vit SEED
+//   model_dump make FOLDER marian|recurrent|prenorm|separate|restricted|gpt2|llama|vit SEED
 //                                                                         a small random model
-//   model_dump run|run-gpt2|run-vit|search|search-gpt2 FOLDER < INPUT         JSON Lines on stdout
+//   model_dump run|run-causal-lm|run-vit|search|search-causal-lm FOLDER < INPUT
+//                                                                         JSON Lines on stdout
 //
 // A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
 // "images": [numbers]}; a line of the result holds the logits, and for the first two the greedy
@@ -45,6 +46,26 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
                     attend::CausalLMOptions(23, 12, 3, 2).feed_forward_dim(20).max_length(40)));
     return;
   }
+  if (kind == "llama") {
+    const auto attention = attend::MultiHeadAttentionOptions(24, 4).num_kv_heads(2).rotary(
+        attend::RotaryOptions{.base = 500,
+                              .scaling = {.kind = attend::RotaryScalingKind::kLlama3,
+                                          .factor = 8,
+                                          .original_max_length = 16}});
+    const auto layer = attend::TransformerLayerOptions(attention)
+                           .feed_forward(attend::FeedForwardOptions(24, 20).gated(true).activation(
+                               attend::Activation::kSwish))
+                           .norm(attend::NormKind::kRms)
+                           .norm_order(attend::NormOrder::kPre)
+                           .bias(false)
+                           .dropout(0.0);
+    attend::save_model(folder, *attend::CausalLM(attend::CausalLMOptions(23, layer, 2)
+                                                     .positions(attend::PositionKind::kNone)
+                                                     .embedding_dropout(0.0)
+                                                     .tie_output(false)
+                                                     .max_length(40)));
+    return;
+  }
   if (kind == "vit") {
     attend::save_model(
         folder, *attend::VisionTransformer(attend::VisionTransformerOptions(12, 4, 5, 12, 3, 2)
@@ -71,7 +92,7 @@ nlohmann::json described(const torch::Tensor& tensor) {
           {"logits", std::vector<float>(values, values + logits.numel())}};
 }
 
-void run_gpt2(const std::string& folder) {
+void run_causal_lm(const std::string& folder) {
   auto model = attend::load_causal_lm(folder);
   const torch::NoGradGuard no_grad;
   for (std::string line; std::getline(std::cin, line);) {
@@ -140,11 +161,11 @@ int main(int argc, char** argv) try {
     make(arguments[1], arguments[2], std::stoll(arguments[3]));
   } else if (arguments.size() == 2 && arguments[0] == "run") {
     run(arguments[1]);
-  } else if (arguments.size() == 2 && arguments[0] == "run-gpt2") {
-    run_gpt2(arguments[1]);
+  } else if (arguments.size() == 2 && arguments[0] == "run-causal-lm") {
+    run_causal_lm(arguments[1]);
   } else if (arguments.size() == 2 && arguments[0] == "search") {
     search(arguments[1], *attend::load_translation_model(arguments[1]));
-  } else if (arguments.size() == 2 && arguments[0] == "search-gpt2") {
+  } else if (arguments.size() == 2 && arguments[0] == "search-causal-lm") {
     auto model = attend::load_causal_lm(arguments[1]);
     search(arguments[1], *model);
   } else if (arguments.size() == 2 && arguments[0] == "run-vit") {

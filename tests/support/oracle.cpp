@@ -92,8 +92,18 @@ torch::Tensor heads_of(const torch::Tensor& x, int64_t heads) {
 template <typename Sublayer>
 torch::Tensor residual(const torch::Tensor& x, const Weights& weights, const std::string& norm,
                        const LayerForm& form, const Sublayer& sublayer) {
-  if (form.pre_norm) return x + sublayer(layer_norm(x, weights, norm, form.eps));
-  return layer_norm(x + sublayer(x), weights, norm, form.eps);
+  const auto normalised = [&](const torch::Tensor& y) {
+    return form.rms_norm ? rms_norm(y, weights, norm, form.eps)
+                         : layer_norm(y, weights, norm, form.eps);
+  };
+  return form.pre_norm ? x + sublayer(normalised(x)) : normalised(x + sublayer(x));
+}
+
+torch::Tensor attention_of(const LayerAttention& own, const LayerForm& form,
+                           const torch::Tensor& query, const torch::Tensor& memory,
+                           const Weights& weights, const Mask& mask) {
+  if (own) return own(query, memory, weights, mask);
+  return multi_head_attention(query, memory, memory, weights, form.num_heads, mask).output;
 }
 
 }  // namespace
@@ -172,6 +182,14 @@ torch::Tensor layer_norm(const torch::Tensor& x, const Weights& weights, const s
          weights.at(name + ".bias");
 }
 
+torch::Tensor rms_norm(const torch::Tensor& x, const Weights& weights, const std::string& name,
+                       double eps) {
+  const auto input = doubles(x);
+  const auto size = static_cast<double>(x.size(-1));
+  const auto mean_square = (input * input).sum(-1, /*keepdim=*/true) / size;
+  return input / (mean_square + eps).sqrt() * weights.at(name + ".weight");
+}
+
 Result multi_head_attention(const torch::Tensor& query, const torch::Tensor& key,
                             const torch::Tensor& value, const Weights& weights, int64_t num_heads,
                             const Mask& mask) {
@@ -185,9 +203,11 @@ Result multi_head_attention(const torch::Tensor& query, const torch::Tensor& key
 }
 
 torch::Tensor feed_forward(const torch::Tensor& x, const Weights& weights, Activation activation) {
-  auto hidden = linear(x, weights, "fc1").contiguous();
+  const bool gated = weights.contains("gate_proj.weight");
+  auto hidden = linear(x, weights, gated ? "gate_proj" : "fc1").contiguous();
   auto* values = hidden.data_ptr<double>();
   for (int64_t i = 0; i < hidden.numel(); ++i) values[i] = activate(values[i], activation);
+  if (gated) hidden = hidden * linear(x, weights, "fc1");
   return linear(hidden, weights, "fc2");
 }
 
@@ -195,8 +215,7 @@ torch::Tensor encoder_layer(const torch::Tensor& x, const Weights& weights, cons
                             const Mask& mask) {
   const auto attended =
       residual(doubles(x), weights, "self_attn_layer_norm", form, [&](const torch::Tensor& y) {
-        return multi_head_attention(y, y, y, part(weights, "self_attn."), form.num_heads, mask)
-            .output;
+        return attention_of(form.self_attention, form, y, y, part(weights, "self_attn."), mask);
       });
   return residual(attended, weights, "final_layer_norm", form, [&](const torch::Tensor& y) {
     return feed_forward(y, weights, form.activation);
@@ -211,13 +230,12 @@ torch::Tensor decoder_layer(const torch::Tensor& target, const torch::Tensor& me
   self_mask.allowed = self_mask.allowed.defined() ? self_mask.allowed.logical_and(past) : past;
   auto x =
       residual(doubles(target), weights, "self_attn_layer_norm", form, [&](const torch::Tensor& y) {
-        return multi_head_attention(y, y, y, part(weights, "self_attn."), form.num_heads, self_mask)
-            .output;
+        return attention_of(form.self_attention, form, y, y, part(weights, "self_attn."),
+                            self_mask);
       });
   x = residual(x, weights, "encoder_attn_layer_norm", form, [&](const torch::Tensor& y) {
-    return multi_head_attention(y, memory, memory, part(weights, "encoder_attn."), form.num_heads,
-                                memory_mask)
-        .output;
+    return attention_of(form.cross_attention, form, y, memory, part(weights, "encoder_attn."),
+                        memory_mask);
   });
   return residual(x, weights, "final_layer_norm", form, [&](const torch::Tensor& y) {
     return feed_forward(y, weights, form.activation);

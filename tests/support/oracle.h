@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -49,6 +50,10 @@ torch::Tensor linear(const torch::Tensor& x, const Weights& weights, const std::
 torch::Tensor layer_norm(const torch::Tensor& x, const Weights& weights, const std::string& name,
                          double eps = 1e-5);
 
+/// x [..., E] and the weight name + ".weight": x / sqrt(mean(x^2) + eps) * weight.
+torch::Tensor rms_norm(const torch::Tensor& x, const Weights& weights, const std::string& name,
+                       double eps);
+
 /// [B, T, E] inputs; the weights q_proj, k_proj, v_proj and out_proj.
 Result multi_head_attention(const torch::Tensor& query, const torch::Tensor& key,
                             const torch::Tensor& value, const Weights& weights, int64_t num_heads,
@@ -56,14 +61,21 @@ Result multi_head_attention(const torch::Tensor& query, const torch::Tensor& key
 
 enum class Activation { kRelu, kGelu, kSwish };
 
-/// x [..., E]; the weights fc1 and fc2.
+/// x [..., E]; the weights fc1 and fc2, and gate_proj where there is a gate.
 torch::Tensor feed_forward(const torch::Tensor& x, const Weights& weights, Activation activation);
+
+/// The output of an attention of query [B, T, E] to memory [B, S, E].
+using LayerAttention =
+    std::function<torch::Tensor(const torch::Tensor& query, const torch::Tensor& memory,
+                                const Weights& weights, const Mask& mask)>;
 
 struct LayerForm {
   int64_t num_heads;
   bool pre_norm = false;
   Activation activation = Activation::kRelu;
   double eps = 1e-5;
+  bool rms_norm = false;
+  LayerAttention self_attention = {}, cross_attention = {};  // default: multi_head_attention
 };
 
 torch::Tensor encoder_layer(const torch::Tensor& x, const Weights& weights, const LayerForm& form,

@@ -25,8 +25,9 @@ namespace attend {
 /// `attend_recurrent_seq2seq`, never as `marian`. Tables of sinusoids with more than 2^24 elements
 /// are written too, or reading would not believe in them.
 ///
-/// A `CausalLM` is written as `model_type: gpt2`, a `VisionTransformer` as `vit`: what transformers'
-/// GPT2LMHeadModel and ViTForImageClassification read.
+/// A `CausalLM` is written as `model_type: gpt2` or `llama` where it is of that architecture, which
+/// transformers' GPT2LMHeadModel and LlamaForCausalLM read, else as `attend_causal_lm`, with every
+/// option by name. A `VisionTransformer` is written as `vit`: ViTForImageClassification.
 ///
 /// Throws: FileError with the path if the system refuses.
 ATTEND_API void save_model(const std::filesystem::path& folder, Seq2SeqImpl& model);
@@ -35,9 +36,12 @@ ATTEND_API void save_model(const std::filesystem::path& folder, TranslationModel
 ATTEND_API void save_model(const std::filesystem::path& folder, CausalLMImpl& model);
 ATTEND_API void save_model(const std::filesystem::path& folder, VisionTransformerImpl& model);
 
-/// The architecture that a model folder holds, as its config.json names it: "marian", "gpt2", ...
+/// The architecture that a model folder holds, as its config.json names it: "marian", "llama", ...
 /// Throws: FileError.
 ATTEND_API std::string model_type(const std::filesystem::path& folder);
+
+/// Whether `load_causal_lm` reads folders of this model_type.
+ATTEND_API bool is_causal_lm(const std::string& model_type);
 
 /// Reads a model folder of attend's or a MarianMT one, in evaluation mode, as float32 on the CPU.
 ///
@@ -60,8 +64,9 @@ ATTEND_API std::shared_ptr<TranslationModel> load_translation_model(
 ATTEND_API Seq2Seq load_seq2seq(const std::filesystem::path& folder);
 ATTEND_API RecurrentSeq2Seq load_recurrent_seq2seq(const std::filesystem::path& folder);
 
-/// Reads a GPT-2 folder, with or without the `transformer.` prefix, in evaluation mode, as float32
-/// on the CPU. Throws FileError as above.
+/// Reads the folder of a decoder-only language model (GPT-2's, Llama's or attend's own form), the
+/// first two with or without the prefix of their names, in evaluation mode, as float32 on the CPU.
+/// Throws FileError as above.
 ATTEND_API CausalLM load_causal_lm(const std::filesystem::path& folder);
 
 /// Reads the folder of a ViT for image classification, likewise.

@@ -12,22 +12,43 @@
 
 namespace attend {
 
-/// Options for `CausalLM`. The defaults are GPT-2's.
+/// Options for `CausalLM`. The defaults are GPT-2's; Llama's are
+///
+///   CausalLMOptions(vocab_size,
+///                   TransformerLayerOptions(MultiHeadAttentionOptions(4096, 32).num_kv_heads(8)
+///                                               .rotary(RotaryOptions{.base = 500000}))
+///                       .feed_forward(FeedForwardOptions(4096, 14336).gated(true)
+///                                         .activation(Activation::kSwish))
+///                       .norm(NormKind::kRms).norm_order(NormOrder::kPre).bias(false).dropout(0.0),
+///                   /*num_layers=*/32)
+///       .positions(PositionKind::kNone).tie_output(false)
 struct ATTEND_API CausalLMOptions {
   CausalLMOptions(int64_t vocab_size, int64_t embed_dim, int64_t num_heads, int64_t num_layers);
+  /// Layers of any kind; positions, max_length and dropout of the embeddings as in GPT-2.
+  CausalLMOptions(int64_t vocab_size, const TransformerLayerOptions& layer, int64_t num_layers);
 
-  TORCH_ARG(int64_t, vocab_size);              // V
-  TORCH_ARG(int64_t, embed_dim);               // E, a multiple of num_heads
-  TORCH_ARG(int64_t, num_heads);               // H
-  TORCH_ARG(int64_t, num_layers);              // blocks
-  TORCH_ARG(int64_t, feed_forward_dim);        // default 4 E
-  TORCH_ARG(int64_t, max_length) = 1024;       // positions
-  TORCH_ARG(double, dropout) = 0.1;            // on embeddings and sublayer outputs; [0, 1)
-  TORCH_ARG(double, attention_dropout) = 0.1;  // on attention weights; [0, 1)
-  TORCH_ARG(Activation, activation) = Activation::kGeluTanh;
-  TORCH_ARG(double, layer_norm_eps) = 1e-5;  // added to the variance
-  TORCH_ARG(int64_t, bos_id);                // begins a text; default: the last id
-  TORCH_ARG(int64_t, eos_id);                // ends it; default: the last id
+  TORCH_ARG(int64_t, vocab_size);             // V
+  TORCH_ARG(TransformerLayerOptions, layer);  // of every block
+  TORCH_ARG(int64_t, num_layers);             // blocks
+  TORCH_ARG(PositionKind,
+            positions) = PositionKind::kLearned;  // kNone where the attention has them
+  TORCH_ARG(int64_t, max_length) = 1024;          // tokens of a sequence
+  TORCH_ARG(double, embedding_dropout) = 0.1;     // [0, 1)
+  TORCH_ARG(bool, final_norm);                    // after the last block; default: with pre-norm
+  TORCH_ARG(bool, tie_output) = true;             // the embeddings are the output layer too
+  TORCH_ARG(int64_t, bos_id);                     // begins a text; default: the last id
+  TORCH_ARG(int64_t, eos_id);                     // ends it; default: the last id
+
+ public:
+  // Shortcuts to the layer's options.
+  int64_t embed_dim() const { return layer_.embed_dim(); }
+  int64_t num_heads() const { return layer_.num_heads(); }
+  int64_t feed_forward_dim() const { return layer_.feed_forward_dim(); }
+  CausalLMOptions& feed_forward_dim(int64_t value);
+  CausalLMOptions& activation(Activation value);
+  CausalLMOptions& norm_eps(double value);
+  CausalLMOptions& dropout(double value);            // of embeddings and sublayers; [0, 1)
+  CausalLMOptions& attention_dropout(double value);  // on attention weights; [0, 1)
 };
 
 /// What `CausalLM::run` returns.
@@ -36,16 +57,16 @@ struct CausalLMOutput {
   std::vector<torch::Tensor> weights;  // a layer each, if requested: [B, H, T, T] or [B, T, T]
 };
 
-/// A language model that predicts each token from those before it, of GPT-2's architecture:
-/// learned positions, pre-norm layers, a norm after the last one, and the embeddings as output
-/// layer.
+/// A decoder-only language model, which predicts each token from those before it: embeddings and
+/// positions, causal layers, and an output layer. GPT-2 and Llama are two settings of it.
 ///
-/// Source: Radford et al., 2019, "Language models are unsupervised multitask learners", section 2.3.
+/// Source: Radford et al., 2019, "Language models are unsupervised multitask learners", section 2.3;
+///         Touvron et al., 2023, arXiv:2302.13971, section 2.2.
 /// Shapes: ids [B, T] -> logits [B, T, V].
 /// Throws: c10::ValueError for options and for sequences longer than max_length, c10::Error for
 ///         shapes and for ids outside the vocabulary.
 /// Note:   `start` reads a prompt [B, P] of P >= 1 tokens; its last token is fed by the first step.
-///         The prompts of a batch have one length.
+///         Prompts of different lengths are padded on the left, with a mask that says so.
 class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, public IncrementalModel {
  public:
   CausalLMImpl(int64_t vocab_size, int64_t embed_dim, int64_t num_heads, int64_t num_layers)
@@ -61,6 +82,13 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
   CausalLMOutput run(const torch::Tensor& ids, const AttentionMask& mask = {},
                      const WeightsRequest& weights = WeightsRequest::kNone);
 
+  /// The sum over all real labels of the label-smoothed cross-entropy of `forward`'s logits, in nats.
+  /// ids, labels: [B, T], labels[b][t] the token to predict after ids[b][t]; labels equal to
+  /// ignore_id count nothing. What training minimises: no tensor of all logits is made.
+  torch::Tensor loss_sum(const torch::Tensor& ids, const torch::Tensor& labels,
+                         int64_t ignore_id = -100, double label_smoothing = 0.0,
+                         const AttentionMask& mask = {});
+
   /// Start and end of a text; there is no pad token, which is -1.
   SpecialTokenIds special_tokens() const override;
   VocabularySizes vocabulary_sizes() const override {
@@ -68,7 +96,8 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
   }
   int64_t max_target_length() const override { return options.max_length(); }
 
-  /// The mask must be left out.
+  /// `mask` may say which tokens are padding: AttentionMask::padding([B, P], true = token), padded
+  /// on the left alone. Positions count from each prompt's first token.
   std::unique_ptr<DecoderState> start(const torch::Tensor& prompt,
                                       const AttentionMask& mask = {}) override;
   /// The alignment is the last layer's attention to the positions so far, mean over its heads.
@@ -79,9 +108,14 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
   torch::nn::Embedding embed_tokens{nullptr};
   PositionalEncoding embed_positions{nullptr};
   TransformerEncoder decoder{nullptr};
+  torch::nn::Linear lm_head{nullptr};  // only without tie_output; no bias
 
  private:
-  torch::Tensor embed(const torch::Tensor& ids, int64_t offset);
+  // padding: [B], the padded tokens before each row; undefined for none.
+  torch::Tensor embed(const torch::Tensor& ids, int64_t offset, const torch::Tensor& padding = {});
+  const torch::Tensor& output_table() const;
+  EncoderOutput decode(const torch::Tensor& ids, const AttentionMask& mask,
+                       const WeightsRequest& weights);
   torch::Tensor project(const torch::Tensor& hidden) const;
 
  protected:

@@ -24,7 +24,7 @@ struct ATTEND_API VisionTransformerOptions {
   TORCH_ARG(int64_t, num_channels) = 3;  // C
   TORCH_ARG(double, dropout) = 0.0;      // on embeddings and sublayer outputs; [0, 1)
   TORCH_ARG(double, attention_dropout) = 0.0;  // on attention weights; [0, 1)
-  TORCH_ARG(double, layer_norm_eps) = 1e-12;   // added to the variance
+  TORCH_ARG(double, norm_eps) = 1e-12;         // added to the variance
 };
 
 /// What `VisionTransformer::run` returns. Token 0 is the class token, token 1 + i the i-th of the

@@ -8,7 +8,7 @@
 #include "attend/functional/attention.h"
 #include "attend/functional/rotary.h"
 #include "attend/modules/kv_cache.h"
-#include "attend/modules/rms_norm.h"
+#include "attend/modules/norm.h"
 
 namespace attend {
 
@@ -82,7 +82,7 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
 
   MultiHeadAttentionOptions options;
   torch::nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr}, out_proj{nullptr};
-  RMSNorm q_norm{nullptr}, k_norm{nullptr};               // only with qk_norm: [D]
+  Norm q_norm{nullptr}, k_norm{nullptr};                  // only with qk_norm: [D]
   torch::nn::Embedding relative_attention_bias{nullptr};  // only with relative_bias: [buckets, H]
   torch::Tensor sinks;                                    // only with sinks: [H]
   torch::Tensor bias_k, bias_v;                           // only with add_bias_kv: [1, 1, Hkv D]

@@ -15,6 +15,7 @@ enum class PositionKind {
   kSinusoidal,        // interleaved, as in the paper
   kSinusoidalHalves,  // Marian's layout: all sines, then all cosines
   kLearned,           // one learned vector a position, as in BERT and BART
+  kNone,              // nothing is added: positions are the attention's, by rotary, ALiBi or a bias
 };
 
 /// Options for `PositionalEncoding`.
@@ -30,6 +31,8 @@ struct ATTEND_API PositionalEncodingOptions {
 /// Adds to each position a vector that tells it apart.
 ///
 ///   y_t = x_t + table[offset + t]
+///
+/// With kNone it adds nothing, and only holds sequences to max_length.
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.5.
 /// Shapes: x [B, T, E] or [T, E] -> the same; offset is the position of x's first row.
@@ -52,13 +55,18 @@ class ATTEND_API PositionalEncodingImpl : public torch::nn::Cloneable<Positional
 
   torch::Tensor forward(const torch::Tensor& x, int64_t offset = 0);
 
+  /// The same at positions of each row's own: x [B, T, E], positions [B, T], int64 below max_length,
+  /// which is not checked.
+  torch::Tensor at_positions(const torch::Tensor& x, const torch::Tensor& positions);
+
   PositionalEncodingOptions options;
-  torch::Tensor weight;  // [max_length, E]
+  torch::Tensor weight;  // [max_length, E]; undefined with kNone
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(int64_t{0})})
 
  private:
+  bool is_derived() const;
   torch::Tensor derived_table(const torch::TensorOptions& like) const;
 };
 TORCH_MODULE(PositionalEncoding);

@@ -5,32 +5,10 @@
 #include <vector>
 
 #include "attend/export.h"
-#include "attend/functional/feed_forward.h"
 #include "attend/modules/multi_head_self_attention.h"
+#include "attend/modules/transformer_layer.h"
 
 namespace attend {
-
-/// Where a layer normalises.
-enum class NormOrder {
-  kPost,  // norm(x + f(x)), as in the paper, Marian and BART
-  kPre,   // x + f(norm(x)): Xiong et al., 2020, arXiv:2002.04745
-};
-
-/// Options for the layers of an encoder or a decoder.
-struct ATTEND_API TransformerLayerOptions {
-  TransformerLayerOptions(int64_t embed_dim, int64_t num_heads);
-
-  TORCH_ARG(int64_t, embed_dim);                          // E, a multiple of num_heads
-  TORCH_ARG(int64_t, num_heads);                          // H
-  TORCH_ARG(int64_t, feed_forward_dim);                   // F; default 4 E
-  TORCH_ARG(double, dropout) = 0.1;                       // on each sublayer's output; [0, 1)
-  TORCH_ARG(double, attention_dropout) = 0.0;             // on attention weights; [0, 1)
-  TORCH_ARG(double, activation_dropout) = 0.0;            // on the hidden layer; [0, 1)
-  TORCH_ARG(Activation, activation) = Activation::kRelu;  // of the feed-forward block
-  TORCH_ARG(NormOrder, norm_order) = NormOrder::kPost;
-  TORCH_ARG(double, layer_norm_eps) = 1e-5;  // added to the variance
-  TORCH_ARG(bool, bias) = true;              // on every projection
-};
 
 /// One layer of an encoder: self-attention and a feed-forward block, each with a residual.
 ///
@@ -44,20 +22,21 @@ class ATTEND_API TransformerEncoderLayerImpl
       : TransformerEncoderLayerImpl(TransformerLayerOptions(embed_dim, num_heads)) {}
   explicit TransformerEncoderLayerImpl(const TransformerLayerOptions& options_);
   void reset() override;
+  void train(bool on = true) override;
   void pretty_print(std::ostream& stream) const override;
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
                           const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// The new positions x [B, T, E] attend causally to each other and to the cached ones; they join
-  /// the cache. An error leaves the cache as it was.
-  AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache,
+  /// the cache. `mask` comes on top of causality. An error leaves the cache as it was.
+  AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
                        const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerLayerOptions options;
   MultiHeadSelfAttention self_attn{nullptr};
-  torch::nn::LayerNorm self_attn_layer_norm{nullptr};
-  torch::nn::Linear fc1{nullptr}, fc2{nullptr};
-  torch::nn::LayerNorm final_layer_norm{nullptr};
+  Norm self_attn_layer_norm{nullptr};
+  FeedForward feed_forward{nullptr};  // its weights are registered here, itself is not
+  Norm final_layer_norm{nullptr};
 
  private:
   template <typename SelfAttention>
@@ -103,11 +82,12 @@ class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<Transforme
   /// A causal stack's new positions x [B, T, E], with a cache for each layer, which they join.
   /// Throws: c10::Error unless there are as many caches as layers.
   EncoderOutput step(const torch::Tensor& x, std::vector<KeyValueCache>& caches,
+                     const AttentionMask& mask = {},
                      const WeightsRequest& weights = WeightsRequest::kNone);
 
   TransformerEncoderOptions options;
-  torch::nn::ModuleList layers{nullptr};     // of TransformerEncoderLayer
-  torch::nn::LayerNorm layer_norm{nullptr};  // only with final_norm
+  torch::nn::ModuleList layers{nullptr};  // of TransformerEncoderLayer
+  Norm layer_norm{nullptr};               // only with final_norm
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())},
