@@ -28,7 +28,8 @@ void add_gru(NamedShapes& shapes, const std::string& name, int64_t dim) {
 void add_attention(NamedShapes& shapes, const std::string& name,
                    const MultiHeadAttentionOptions& o) {
   const auto head_dim = o.embed_dim() / std::max<int64_t>(o.num_heads(), 1);
-  const auto kv_dim = head_dim * o.num_kv_heads();
+  const auto kv_dim =
+      o.num_kv_heads() == o.num_heads() ? o.embed_dim() : head_dim * o.num_kv_heads();
   add_linear(shapes, name + ".q_proj", o.query_dim(), o.embed_dim(), o.bias());
   add_linear(shapes, name + ".k_proj", o.key_dim(), kv_dim, o.bias());
   add_linear(shapes, name + ".v_proj", o.value_dim(), kv_dim, o.bias());

@@ -28,6 +28,8 @@ const char* name_of(PositionKind kind) {
       return "sinusoidal-halves";
     case PositionKind::kLearned:
       return "learned";
+    case PositionKind::kNone:
+      return "none";
   }
   TORCH_INTERNAL_ASSERT(false, "positions");
 }

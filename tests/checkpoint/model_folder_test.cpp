@@ -365,8 +365,8 @@ TEST(ModelFolder, BadConfigurationsNameTheKey) {
   fresh();
   change_config(folder, "activation_function", "tanh");
   EXPECT_EQ(load_error(folder),
-            "config.json: expected activation_function to be one of relu, gelu, gelu_new, swish, "
-            "silu, got "
+            "config.json: expected activation_function to be one of relu, gelu, gelu_new, "
+            "gelu_pytorch_tanh, swish, silu, got "
             "\"tanh\"");
   fresh();
   change_config(folder, "normalize_before", true);

@@ -77,7 +77,8 @@ MultiHeadAttentionOptions options_of(const Variant& variant) {
 }
 
 oracle::LayerAttention reference_of(const Variant& variant) {
-  VariantForm form{.num_heads = kH, .num_kv_heads = kH};
+  VariantForm form{};
+  form.num_heads = form.num_kv_heads = kH;
   variant.form(form);
   return [form](const torch::Tensor& query, const torch::Tensor& memory,
                 const oracle::Weights& weights, const oracle::Mask& mask) {
