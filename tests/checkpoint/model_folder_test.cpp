@@ -140,7 +140,7 @@ std::vector<std::pair<std::string, CausalLMOptions>> causal_lms() {
   const auto everything =
       TransformerLayerOptions(
           Attention(12, 3)
-              .rotary(RotaryOptions{.dim = 2,
+              .rotary(RotaryOptions{.dim = 4,
                                     .pairing = RotaryPairing::kInterleaved,
                                     .scaling = {.kind = RotaryScalingKind::kNtk, .factor = 2}})
               .relative_bias(RelativeBiasOptions{4, 9, false})
