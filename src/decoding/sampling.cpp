@@ -57,7 +57,8 @@ torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions
 
 std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor& prompt,
                                     const SamplingOptions& options,
-                                    const std::optional<torch::Generator>& generator) {
+                                    const std::optional<torch::Generator>& generator,
+                                    const AttentionMask& prompt_mask) {
   options.validate();
   detail::check_ids("sample", "prompt", prompt);
   detail::check_shape("sample", "prompt", prompt, {-1, -1});
@@ -66,7 +67,7 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   std::vector<SampledSequence> results(static_cast<size_t>(batch));
   if (batch == 0) return results;
   const auto special = model.special_tokens();
-  const auto state = model.start(prompt);
+  const auto state = model.start(prompt, prompt_mask);
   const auto room = model.max_target_length() - state->position();
   TORCH_CHECK_VALUE(room >= 1, "sample: expected a prompt that leaves room for tokens, got ",
                     prompt.size(1), " tokens of at most ", model.max_target_length());

@@ -114,7 +114,7 @@ std::pair<torch::Tensor, variable_list> run_kernel(const torch::Tensor& query,
   };
   if (attention.sentences.empty()) {
     auto [output, log_sums] = run(query, key, value, attention.is_causal);
-    return {std::move(output), {std::move(log_sums)}};
+    return {output, {log_sums}};
   }
   auto output = zero_heads(query);
   variable_list all_log_sums;

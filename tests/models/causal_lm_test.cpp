@@ -138,6 +138,24 @@ TEST(CausalLM, PromptsOfDifferentLengthsGoOnAsIfAlone) {
   }
 }
 
+TEST(CausalLM, PaddedPromptsAreContinuedAsIfAlone) {
+  auto model = small();
+  const auto prompt = ids(2, 4);
+  const auto real = torch::tensor({{0, 0, 1, 1}, {1, 1, 1, 1}}).to(torch::kBool);
+  const auto alone = {prompt[0].narrow(0, 2, 2).unsqueeze(0), prompt[1].unsqueeze(0)};
+  const auto mask = AttentionMask::padding(real);
+  const BeamSearchOptions search{.beam_size = 2, .max_new_tokens = 3};
+  const SamplingOptions likeliest{.top_k = 1, .max_new_tokens = 3};
+  const auto found = beam_search(*model, prompt, search, mask);
+  const auto drawn = sample(*model, prompt, likeliest, std::nullopt, mask);
+  size_t b = 0;
+  for (const auto& row : alone) {
+    EXPECT_EQ(found[b].front().tokens, beam_search(*model, row, search)[0].front().tokens);
+    EXPECT_EQ(drawn[b].tokens, sample(*model, row, likeliest)[0].tokens);
+    ++b;
+  }
+}
+
 TEST(CausalLM, ItsLossIsTheCrossEntropyOfItsLogits) {
   for (const auto& [name, options] : settings()) {
     SCOPED_TRACE(name);

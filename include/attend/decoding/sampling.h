@@ -39,13 +39,15 @@ ATTEND_API torch::Tensor filtered_logits(const torch::Tensor& logits,
 /// Draws a continuation of each prompt, token by token. The pad and start tokens, unless the start
 /// token also ends a text, and those in `bad_words_ids` are never drawn. A sequence that has ended leaves the batch.
 ///
-/// Shapes: prompt [B, P] ids -> B sequences. For several of one prompt, repeat its row.
+/// Shapes: prompt [B, P] ids -> B sequences. For several of one prompt, repeat its row. prompt_mask
+///         as for IncrementalModel::start: which tokens are padding, where prompts differ in length.
 /// Throws: c10::ValueError for options, and where the prompt leaves no room; c10::Error for shapes and
 ///         for logits that are NaN.
 /// Note:   without a generator the default one of the logits' device decides (torch::manual_seed).
 ///         From a device, a step reads one small tensor, and writes one where a sequence has ended.
 ATTEND_API std::vector<SampledSequence> sample(
     IncrementalModel& model, const torch::Tensor& prompt, const SamplingOptions& options = {},
-    const std::optional<torch::Generator>& generator = std::nullopt);
+    const std::optional<torch::Generator>& generator = std::nullopt,
+    const AttentionMask& prompt_mask = {});
 
 }  // namespace attend

@@ -1,5 +1,6 @@
 #include "kernels/cpu/attention.h"
 
+#include <cmath>
 #include <limits>
 
 // Compiled once for each instruction set that Highway knows; the best is taken at run time. The
@@ -177,7 +178,7 @@ HWY_INLINE void softmax(T* scores, int64_t count) {
   }
   const T difference = hn::GetLane(hn::SumOfLanes(d, differences));
   const T sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  const auto inverse = hn::Set(d, T{1} / (difference != difference ? difference : sum));
+  const auto inverse = hn::Set(d, T{1} / (std::isnan(difference) ? difference : sum));
   for (int64_t s = 0; s < whole; s += lanes) {
     hn::StoreU(hn::Mul(hn::LoadU(d, scores + s), inverse), d, scores + s);
   }
