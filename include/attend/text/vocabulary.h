@@ -11,7 +11,7 @@
 
 namespace attend {
 
-/// The spellings of the tokens that stand for no text.
+/// The spellings of the special tokens.
 struct SpecialTokens {
   std::string pad = "<pad>";
   std::string eos = "</s>";
