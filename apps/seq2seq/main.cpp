@@ -4,19 +4,15 @@
 #include <iostream>
 
 #include "commands.h"
-#include "common/version.h"
+#include "common/program.h"
 
 namespace {
 
 int run(int argc, char** argv) {
+  std::ios::sync_with_stdio(false);
   CLI::App app("Trains and runs translators with attention.", "attend-seq2seq");
   attend::app::add_version_flag(app);
   app.require_subcommand(1);
-  app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
-    const auto chosen = failed->get_subcommands();
-    return std::string("attend-seq2seq: ") + error.what() + "\nRun with --help for the flags of " +
-           (chosen.empty() ? failed : chosen.front())->get_name() + ".\n";
-  });
   struct Entry {
     CLI::App* subcommand;
     attend::app::Command run;
@@ -42,11 +38,7 @@ int run(int argc, char** argv) {
               << "\nRun with --help for what they do.\n";
     return kUsage;
   }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
-  }
+  if (const auto status = attend::app::parse_command_line(app, argc, argv)) return *status;
   for (const auto& [subcommand, command] : entries) {
     if (subcommand->parsed()) return command();
   }
@@ -55,13 +47,6 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  std::ios::sync_with_stdio(false);
-  return run(argc, argv);
-} catch (const c10::Error& error) {
-  std::cerr << "attend-seq2seq: " << error.what_without_backtrace() << '\n';
-  return EXIT_FAILURE;
-} catch (const std::exception& error) {
-  std::cerr << "attend-seq2seq: " << error.what() << '\n';
-  return EXIT_FAILURE;
+int main(int argc, char** argv) {
+  return attend::app::run_program("attend-seq2seq", [&] { return run(argc, argv); });
 }

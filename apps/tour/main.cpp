@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include "chapters.h"
-#include "common/version.h"
+#include "common/program.h"
 
 namespace attend::app {
 namespace {
@@ -58,27 +58,13 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--list", list, "Name the chapters");
   add_machine_options(app, machine);
-  app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
-    return std::string("attend-tour: ") + error.what() + "\nRun with --help for the flags.\n";
-  });
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    constexpr int kUsage = 2;
-    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
-  }
+  if (const auto status = parse_command_line(app, argc, argv)) return *status;
   return tour(wanted, folder, list, machine);
 }
 
 }  // namespace
 }  // namespace attend::app
 
-int main(int argc, char** argv) try {
-  return attend::app::run(argc, argv);
-} catch (const c10::Error& error) {
-  std::cerr << "attend-tour: " << error.what_without_backtrace() << '\n';
-  return EXIT_FAILURE;
-} catch (const std::exception& error) {
-  std::cerr << "attend-tour: " << error.what() << '\n';
-  return EXIT_FAILURE;
+int main(int argc, char** argv) {
+  return attend::app::run_program("attend-tour", [&] { return attend::app::run(argc, argv); });
 }

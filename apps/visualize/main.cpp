@@ -6,13 +6,13 @@
 #include <iterator>
 #include <optional>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "attend/viz/heatmap.h"
 #include "common/machine.h"
 #include "common/model_attention.h"
 #include "common/number_flag.h"
+#include "common/program.h"
 #include "common/terminal.h"
-#include "common/version.h"
 #include "detail/atomic_file.h"
 
 namespace attend::app {
@@ -158,27 +158,13 @@ int run(int argc, char** argv) {
   add_number(app, "-b,--beam-size", o.request.beam_size, kBeamSizes,
              "Hypotheses kept by the search; 1: greedy");
   add_machine_options(app, o.machine);
-  app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
-    return std::string("attend-visualize: ") + error.what() + "\nRun with --help for the flags.\n";
-  });
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    constexpr int kUsage = 2;
-    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
-  }
+  if (const auto status = parse_command_line(app, argc, argv)) return *status;
   return visualize(o);
 }
 
 }  // namespace
 }  // namespace attend::app
 
-int main(int argc, char** argv) try {
-  return attend::app::run(argc, argv);
-} catch (const c10::Error& error) {
-  std::cerr << "attend-visualize: " << error.what_without_backtrace() << '\n';
-  return EXIT_FAILURE;
-} catch (const std::exception& error) {
-  std::cerr << "attend-visualize: " << error.what() << '\n';
-  return EXIT_FAILURE;
+int main(int argc, char** argv) {
+  return attend::app::run_program("attend-visualize", [&] { return attend::app::run(argc, argv); });
 }

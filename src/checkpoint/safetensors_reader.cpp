@@ -18,7 +18,7 @@
 #include <tuple>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "checkpoint/safetensors_format.h"
 #include "detail/check.h"
 #include "detail/excerpt.h"

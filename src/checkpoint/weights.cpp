@@ -7,7 +7,7 @@
 #include <limits>
 #include <string_view>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/check.h"
 #include "detail/excerpt.h"
 

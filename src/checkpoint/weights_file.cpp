@@ -6,7 +6,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "checkpoint/json_file.h"
 #include "detail/excerpt.h"
 

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/safetensors.h"
+#include "attend/file_error.h"
 #include "detail/check.h"
 
 namespace attend::detail {

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/model_folder.h"
+#include "attend/file_error.h"
 #include "attend/functional/dropout.h"
 #include "attend/training/batch_threads.h"
 #include "attend/translation/tokenizer_fit.h"

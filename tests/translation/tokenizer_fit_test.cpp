@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/model_folder.h"
+#include "attend/file_error.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"

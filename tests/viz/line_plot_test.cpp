@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "attend/viz/heatmap.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"

@@ -2,9 +2,9 @@
 
 #include <filesystem>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/decoding/beam_search.h"
 #include "attend/export.h"
+#include "attend/file_error.h"
 #include "attend/models/incremental_model.h"
 
 namespace attend {

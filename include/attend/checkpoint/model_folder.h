@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/export.h"
+#include "attend/file_error.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"

@@ -6,8 +6,8 @@
 #include <map>
 #include <string>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/export.h"
+#include "attend/file_error.h"
 
 namespace attend {
 

@@ -1,0 +1,44 @@
+#include "common/program.h"
+
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+#include <torch/version.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace attend::app {
+
+void add_version_flag(CLI::App& app) {
+  app.set_version_flag(
+      "--version",
+      fmt::format("{} {}, with LibTorch {}", app.get_name(), ATTEND_VERSION, TORCH_VERSION),
+      "Print the version and exit");
+}
+
+std::optional<int> parse_command_line(CLI::App& app, int argc, char** argv) {
+  app.failure_message([name = app.get_name()](const CLI::App* failed, const CLI::Error& error) {
+    const auto chosen = failed->get_subcommands();
+    return fmt::format("{}: {}\nRun with --help for the flags of {}.\n", name, error.what(),
+                       (chosen.empty() ? failed : chosen.front())->get_name());
+  });
+  try {
+    app.parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    constexpr int kUsage = 2;
+    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
+  }
+}
+
+int run_program(const char* name, const std::function<int()>& body) noexcept try {
+  return body();
+} catch (const std::exception& error) {
+  // c10::Error's what() goes on with a backtrace.
+  const auto* of_libtorch = dynamic_cast<const c10::Error*>(&error);
+  const auto* message = of_libtorch ? of_libtorch->what_without_backtrace() : error.what();
+  (void)std::fprintf(stderr, "%s: %s\n", name, message);
+  return EXIT_FAILURE;
+}
+
+}  // namespace attend::app
