@@ -5,8 +5,19 @@
 
 #include <exception>
 #include <iostream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
+
+namespace {
+
+std::vector<std::string> words(const std::string& text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
+
+}  // namespace
 
 int main(int argc, char** argv) try {
   if (argc < 3) {
@@ -21,8 +32,8 @@ int main(int argc, char** argv) try {
   for (const auto& text : texts) {
     const auto translation = translator.translate(text);
     std::cout << text << " -> " << translation.text << "  (score " << translation.score << ")\n";
-    const auto source_words = attend::split_words(text);
-    const auto target_words = attend::split_words(translation.text);
+    const auto source_words = words(text);
+    const auto target_words = words(translation.text);
     for (const auto& link : translation.alignment) {
       std::cout << "  " << target_words.at(static_cast<size_t>(link.target)) << " <- "
                 << source_words.at(static_cast<size_t>(link.source)) << '\n';
