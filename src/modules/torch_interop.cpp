@@ -2,12 +2,14 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "detail/check.h"
-#include "detail/excerpt.h"
+#include "detail/named_tensors.h"
+#include "modules/enum_names.h"
 
 namespace attend {
 namespace {
@@ -55,20 +57,6 @@ class Pairing {
   std::vector<Pair> pairs_;
 };
 
-const char* name_of(Activation activation) {
-  switch (activation) {
-    case Activation::kRelu:
-      return "relu";
-    case Activation::kGelu:
-      return "gelu";
-    case Activation::kGeluTanh:
-      return "gelu_tanh";
-    case Activation::kSwish:
-      return "swish";
-  }
-  TORCH_INTERNAL_ASSERT(false, "activation");
-}
-
 Activation activation_from_torch(const char* who, const torch::nn::activation_t& activation) {
   if (std::holds_alternative<torch::enumtype::kReLU>(activation)) return Activation::kRelu;
   TORCH_CHECK_VALUE(std::holds_alternative<torch::enumtype::kGELU>(activation), who,
@@ -78,9 +66,16 @@ Activation activation_from_torch(const char* who, const torch::nn::activation_t&
 
 torch::nn::activation_t activation_to_torch(const char* who, Activation activation) {
   TORCH_CHECK_VALUE(activation == Activation::kRelu || activation == Activation::kGelu, who,
-                    ": expected activation relu or gelu, got ", name_of(activation));
+                    ": expected activation relu or gelu, got ", detail::name_of(activation));
   if (activation == Activation::kRelu) return torch::kReLU;
   return torch::kGELU;
+}
+
+// The name that a user of torch::nn knows: "torch::nn::Linear" of a torch::nn::LinearImpl.
+std::string class_name(const torch::nn::Module& module) {
+  constexpr std::string_view kSuffix = "Impl";
+  const auto& name = module.name();
+  return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
 }
 
 // The modules of a stack, which torch::nn keeps untyped.
@@ -88,7 +83,7 @@ template <typename Contained>
 std::shared_ptr<Contained> typed(const char* who, const char* expected,
                                  const std::shared_ptr<torch::nn::Module>& module) {
   auto result = std::dynamic_pointer_cast<Contained>(module);
-  TORCH_CHECK_VALUE(result, who, ": expected a ", expected, ", got a ", module->name());
+  TORCH_CHECK_VALUE(result, who, ": expected a ", expected, ", got a ", class_name(*module));
   return result;
 }
 
@@ -175,8 +170,8 @@ void check_layer(const Pairing& pairing, const std::string& prefix, const Layer&
   TORCH_CHECK_VALUE(ours.options.norm_order() == NormOrder::kPost, pairing.who(), ": expected ",
                     prefix, "norm_order kPost, the only one of torch::nn's, got kPre");
   pairing.require_same<std::string>(
-      prefix + "activation", name_of(ours.options.activation()),
-      name_of(activation_from_torch(pairing.who(), theirs.options.activation())));
+      prefix + "activation", detail::name_of(ours.options.activation()),
+      detail::name_of(activation_from_torch(pairing.who(), theirs.options.activation())));
   TORCH_CHECK_VALUE(!ours.options.feed_forward().gated(), pairing.who(), ": expected ", prefix,
                     "feed_forward without a gate, which torch::nn does not have, got a gated one");
 }
@@ -531,37 +526,17 @@ torch::nn::Transformer to_torch(const TransformerStacks& from) {
 
 template <typename Module>
 std::map<std::string, torch::Tensor> torch_state(const Module& from) {
-  std::map<std::string, torch::Tensor> state;
   // C++ and Python have the same names.
-  const auto theirs = to_torch(from);
-  for (const auto& item : theirs->named_parameters()) state[item.key()] = item.value().detach();
-  return state;
+  return detail::named_parameters(*to_torch(from));
 }
 
 template <typename Module>
 void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module& to) {
-  auto theirs = to_torch(to);
-  const auto own = theirs->named_parameters();
-  detail::Problems problems;
-  for (const auto& item : own) {
-    const auto found = state.find(item.key());
-    if (found == state.end()) {
-      problems.add(detail::in_quotes(item.key()) + " is missing");
-    } else if (found->second.sizes() != item.value().sizes()) {
-      problems.add(detail::in_quotes(item.key()) + " expected shape " +
-                   detail::shape_string(item.value().sizes()) + ", got " +
-                   detail::shape_string(found->second.sizes()));
-    }
-  }
-  for (const auto& [name, tensor] : state) {
-    if (!own.contains(name)) problems.add(detail::in_quotes(name) + " is not used by the module");
-  }
-  TORCH_CHECK(problems.empty(), "load_torch_state: expected the weights of the module, got ",
-              problems.text());
-  {
-    const torch::NoGradGuard no_grad;
-    for (const auto& item : own) item.value().copy_(state.at(item.key()));
-  }
+  const auto theirs = to_torch(to);
+  detail::fill_all(
+      detail::named_parameters(*theirs), state, "module", [](const std::string& problems) {
+        TORCH_CHECK(false, "load_torch_state: expected the weights of the module, got ", problems);
+      });
   copy_weights(theirs, to);
 }
 
