@@ -1,61 +1,16 @@
-#include "attend/modules/torch_interop.h"
-
+// Layers and stacks to and from torch::nn.
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
-#include <vector>
 
-#include "detail/check.h"
-#include "detail/named_tensors.h"
+#include "attend/modules/torch_interop.h"
 #include "modules/enum_names.h"
+#include "modules/torch_pairing.h"
 
 namespace attend {
 namespace {
-
-// What belongs together in a module of attend and one of torch::nn. It is collected and checked
-// first, in either direction alike, and copied only when all of it fits.
-class Pairing {
- public:
-  explicit Pairing(const char* who) : who_(who) {}
-
-  const char* who() const { return who_; }
-
-  // An option on which the computed values depend.
-  template <typename T>
-  void require_same(const std::string& name, const T& ours, const T& theirs) const {
-    TORCH_CHECK_VALUE(ours == theirs, who_, ": expected ", name, " ", theirs,
-                      " as in the torch::nn module, got ", ours);
-  }
-  void require_same(const std::string& name, bool ours, bool theirs) const {
-    require_same<std::string>(name, ours ? "true" : "false", theirs ? "true" : "false");
-  }
-
-  // Both undefined is fine: a bias that neither side has.
-  void add(const std::string& name, const torch::Tensor& ours, const torch::Tensor& theirs) {
-    if (!ours.defined() && !theirs.defined()) return;
-    TORCH_CHECK(theirs.defined(), who_, ": expected ", name, " in the torch::nn module, got none");
-    detail::check_shape(who_, name, ours, theirs.sizes());
-    pairs_.push_back({ours.detach(), theirs.detach()});
-  }
-
-  void copy_from_torch() const {
-    const torch::NoGradGuard no_grad;
-    for (const auto& pair : pairs_) pair.ours.copy_(pair.theirs);
-  }
-  void copy_to_torch() const {
-    const torch::NoGradGuard no_grad;
-    for (const auto& pair : pairs_) pair.theirs.copy_(pair.ours);
-  }
-
- private:
-  struct Pair {
-    torch::Tensor ours, theirs;
-  };
-  const char* who_;
-  std::vector<Pair> pairs_;
-};
 
 Activation activation_from_torch(const char* who, const torch::nn::activation_t& activation) {
   if (std::holds_alternative<torch::enumtype::kReLU>(activation)) return Activation::kRelu;
@@ -92,11 +47,10 @@ torch::nn::LayerNorm norm_of(const char* who, const torch::nn::AnyModule& norm) 
   return typed<torch::nn::LayerNormImpl>(who, "torch::nn::LayerNorm as norm", norm.ptr());
 }
 
-void pair(Pairing& pairing, const std::string& name, const torch::nn::Linear& ours,
-          const torch::nn::Linear& theirs) {
-  pairing.add(name + ".weight", ours->weight, theirs->weight);
-  pairing.add(name + ".bias", ours->bias, theirs->bias);
-}
+}  // namespace
+
+namespace detail {
+namespace {
 
 void pair(Pairing& pairing, const std::string& name, const Norm& ours,
           const torch::nn::LayerNorm& theirs) {
@@ -107,74 +61,34 @@ void pair(Pairing& pairing, const std::string& name, const Norm& ours,
   pairing.add(name + ".bias", ours->bias, theirs->bias);
 }
 
-template <typename Derived>
-void pair(Pairing& pairing, const std::string& prefix, const MultiHeadAttentionBase<Derived>& ours,
-          const torch::nn::MultiheadAttentionImpl& theirs) {
-  const auto* who = pairing.who();
-  const auto& options = ours.options;
-  const auto refuse = [&](bool has_it, const char* what) {
-    TORCH_CHECK_VALUE(!has_it, who, ": expected a module without ", what,
-                      ", which torch::nn does not have, got ", prefix, what);
-  };
-  refuse(options.num_kv_heads() != options.num_heads(), "num_kv_heads");
-  refuse(options.scale().has_value(), "scale");
-  refuse(options.rotary().has_value(), "rotary");
-  refuse(options.alibi(), "alibi");
-  refuse(options.relative_bias().has_value(), "relative_bias");
-  refuse(options.window().has_value(), "window");
-  refuse(options.qk_norm(), "qk_norm");
-  refuse(options.soft_cap() > 0.0, "soft_cap");
-  refuse(options.sinks(), "sinks");
-  const auto embed_dim = theirs.options.embed_dim();
-  pairing.require_same(prefix + "embed_dim", options.embed_dim(), embed_dim);
-  pairing.require_same(prefix + "num_heads", options.num_heads(), theirs.options.num_heads());
-  pairing.require_same(prefix + "query_dim", options.query_dim(), embed_dim);
-  pairing.require_same(prefix + "key_dim", options.key_dim(), theirs.options.kdim());
-  pairing.require_same(prefix + "value_dim", options.value_dim(), theirs.options.vdim());
-  pairing.require_same(prefix + "bias", options.bias(), theirs.options.bias());
-  pairing.require_same(prefix + "add_bias_kv", options.add_bias_kv(), theirs.options.add_bias_kv());
-  pairing.require_same(prefix + "add_zero_attn", options.add_zero_attn(),
-                       theirs.options.add_zero_attn());
-
-  const auto part = [&](const torch::Tensor& packed, int64_t i) {
-    return packed.detach().narrow(0, i * embed_dim, embed_dim);
-  };
-  if (theirs._qkv_same_embed_dim) {
-    const auto& packed = theirs.in_proj_weight;
-    detail::check_shape(who, prefix + "in_proj_weight", packed, {3 * embed_dim, embed_dim});
-    pairing.add(prefix + "q_proj.weight", ours.q_proj->weight, part(packed, 0));
-    pairing.add(prefix + "k_proj.weight", ours.k_proj->weight, part(packed, 1));
-    pairing.add(prefix + "v_proj.weight", ours.v_proj->weight, part(packed, 2));
-  } else {
-    pairing.add(prefix + "q_proj.weight", ours.q_proj->weight, theirs.q_proj_weight);
-    pairing.add(prefix + "k_proj.weight", ours.k_proj->weight, theirs.k_proj_weight);
-    pairing.add(prefix + "v_proj.weight", ours.v_proj->weight, theirs.v_proj_weight);
-  }
-  if (theirs.options.bias()) {
-    const auto& packed = theirs.in_proj_bias;
-    detail::check_shape(who, prefix + "in_proj_bias", packed, {3 * embed_dim});
-    pairing.add(prefix + "q_proj.bias", ours.q_proj->bias, part(packed, 0));
-    pairing.add(prefix + "k_proj.bias", ours.k_proj->bias, part(packed, 1));
-    pairing.add(prefix + "v_proj.bias", ours.v_proj->bias, part(packed, 2));
-  }
-  if (options.add_bias_kv()) {
-    pairing.add(prefix + "bias_k", ours.bias_k, theirs.bias_k);
-    pairing.add(prefix + "bias_v", ours.bias_v, theirs.bias_v);
-  }
-  pair(pairing, prefix + "out_proj", ours.out_proj, theirs.out_proj);
-}
-
 template <typename Layer, typename TorchLayer>
 void check_layer(const Pairing& pairing, const std::string& prefix, const Layer& ours,
                  const TorchLayer& theirs) {
   TORCH_CHECK_VALUE(ours.options.norm_order() == NormOrder::kPost, pairing.who(), ": expected ",
                     prefix, "norm_order kPost, the only one of torch::nn's, got kPre");
   pairing.require_same<std::string>(
-      prefix + "activation", detail::name_of(ours.options.activation()),
-      detail::name_of(activation_from_torch(pairing.who(), theirs.options.activation())));
+      prefix + "activation", name_of(ours.options.activation()),
+      name_of(activation_from_torch(pairing.who(), theirs.options.activation())));
   TORCH_CHECK_VALUE(!ours.options.feed_forward().gated(), pairing.who(), ": expected ", prefix,
                     "feed_forward without a gate, which torch::nn does not have, got a gated one");
 }
+
+template <typename Layer, typename TorchLayer, typename Stack, typename TorchStack>
+void pair_stacks(Pairing& pairing, const std::string& prefix, const Stack& ours,
+                 const TorchStack& theirs) {
+  pairing.require_same(prefix + "num_layers", ours.layers->size(), theirs.layers->size());
+  for (size_t i = 0; i < ours.layers->size(); ++i) {
+    const auto layer =
+        typed<TorchLayer>(pairing.who(), "layer of torch::nn", theirs.layers->ptr(i));
+    pair(pairing, prefix + "layers." + std::to_string(i) + ".", ours.layers->template at<Layer>(i),
+         *layer);
+  }
+  const auto norm = norm_of(pairing.who(), theirs.norm);
+  pairing.require_same(prefix + "final_norm", !ours.layer_norm.is_empty(), !norm.is_empty());
+  if (norm) pair(pairing, prefix + "norm", ours.layer_norm, norm);
+}
+
+}  // namespace
 
 void pair(Pairing& pairing, const std::string& prefix, const TransformerEncoderLayerImpl& ours,
           const torch::nn::TransformerEncoderLayerImpl& theirs) {
@@ -198,21 +112,6 @@ void pair(Pairing& pairing, const std::string& prefix, const TransformerDecoderL
   pair(pairing, prefix + "norm3", ours.final_layer_norm, theirs.norm3);
 }
 
-template <typename Layer, typename TorchLayer, typename Stack, typename TorchStack>
-void pair_stacks(Pairing& pairing, const std::string& prefix, const Stack& ours,
-                 const TorchStack& theirs) {
-  pairing.require_same(prefix + "num_layers", ours.layers->size(), theirs.layers->size());
-  for (size_t i = 0; i < ours.layers->size(); ++i) {
-    const auto layer =
-        typed<TorchLayer>(pairing.who(), "layer of torch::nn", theirs.layers->ptr(i));
-    pair(pairing, prefix + "layers." + std::to_string(i) + ".", ours.layers->template at<Layer>(i),
-         *layer);
-  }
-  const auto norm = norm_of(pairing.who(), theirs.norm);
-  pairing.require_same(prefix + "final_norm", !ours.layer_norm.is_empty(), !norm.is_empty());
-  if (norm) pair(pairing, prefix + "norm", ours.layer_norm, norm);
-}
-
 void pair(Pairing& pairing, const std::string& prefix, const TransformerEncoderImpl& ours,
           const torch::nn::TransformerEncoderImpl& theirs) {
   pair_stacks<TransformerEncoderLayerImpl, torch::nn::TransformerEncoderLayerImpl>(pairing, prefix,
@@ -225,6 +124,10 @@ void pair(Pairing& pairing, const std::string& prefix, const TransformerDecoderI
                                                                                    ours, theirs);
 }
 
+}  // namespace detail
+
+namespace {
+
 torch::nn::TransformerEncoder encoder_of(const char* who, const torch::nn::Transformer& module) {
   return typed<torch::nn::TransformerEncoderImpl>(who, "torch::nn::TransformerEncoder as encoder",
                                                   module->encoder.ptr());
@@ -235,66 +138,12 @@ torch::nn::TransformerDecoder decoder_of(const char* who, const torch::nn::Trans
                                                   module->decoder.ptr());
 }
 
-template <typename Ours, typename Theirs>
-Pairing paired(const char* who, const Ours& ours, const Theirs& theirs) {
-  Pairing pairing(who);
-  pair(pairing, "", *ours, *theirs);
-  return pairing;
-}
-
-Pairing paired(const char* who, const TransformerStacks& ours,
-               const torch::nn::Transformer& theirs) {
-  Pairing pairing(who);
+detail::Pairing paired_stacks(const char* who, const TransformerStacks& ours,
+                              const torch::nn::Transformer& theirs) {
+  detail::Pairing pairing(who);
   pair(pairing, "encoder.", *ours.encoder, *encoder_of(who, theirs));
   pair(pairing, "decoder.", *ours.decoder, *decoder_of(who, theirs));
   return pairing;
-}
-
-// Gives a module that was just made the dtype, device and mode of the one it was made from. This
-// replaces its tensors, so it comes before they are paired.
-void take_kind(torch::nn::Module& made, const torch::nn::Module& from) {
-  const auto parameters = from.parameters();
-  if (!parameters.empty()) made.to(parameters[0].device(), parameters[0].scalar_type());
-  made.train(from.is_training());
-}
-
-template <typename Ours, typename Theirs>
-Ours filled_from_torch(Ours ours, const Theirs& theirs) {
-  take_kind(*ours, *theirs);
-  paired("from_torch", ours, theirs).copy_from_torch();
-  return ours;
-}
-
-template <typename Ours, typename Theirs>
-Theirs filled_to_torch(const Ours& ours, Theirs theirs) {
-  take_kind(*theirs, *ours);
-  paired("to_torch", ours, theirs).copy_to_torch();
-  return theirs;
-}
-
-MultiHeadAttentionOptions options_from_torch(const torch::nn::MultiheadAttention& module) {
-  const auto& options = module->options;
-  return MultiHeadAttentionOptions(options.embed_dim(), options.num_heads())
-      .key_dim(options.kdim())
-      .value_dim(options.vdim())
-      .dropout(options.dropout())
-      .bias(options.bias())
-      .add_bias_kv(options.add_bias_kv())
-      .add_zero_attn(options.add_zero_attn());
-}
-
-template <typename Module>
-torch::nn::MultiheadAttention attention_to_torch(const Module& module) {
-  const auto& options = module->options;
-  return filled_to_torch(
-      module, torch::nn::MultiheadAttention(
-                  torch::nn::MultiheadAttentionOptions(options.embed_dim(), options.num_heads())
-                      .kdim(options.key_dim())
-                      .vdim(options.value_dim())
-                      .dropout(options.dropout())
-                      .bias(options.bias())
-                      .add_bias_kv(options.add_bias_kv())
-                      .add_zero_attn(options.add_zero_attn())));
 }
 
 // torch::nn has one dropout option, but each of its submodules keeps a rate of its own.
@@ -367,83 +216,50 @@ void set_stack_options(TorchStack& stack, const TransformerLayerOptions& options
 
 }  // namespace
 
-void copy_weights(const torch::nn::MultiheadAttention& from, MultiHeadAttention& to) {
-  paired("copy_weights", to, from).copy_from_torch();
-}
-void copy_weights(const torch::nn::MultiheadAttention& from, MultiHeadSelfAttention& to) {
-  paired("copy_weights", to, from).copy_from_torch();
-}
-void copy_weights(const torch::nn::MultiheadAttention& from, MultiHeadCrossAttention& to) {
-  paired("copy_weights", to, from).copy_from_torch();
-}
-void copy_weights(const torch::nn::MultiheadAttention& from, CausalSelfAttention& to) {
-  paired("copy_weights", to, from).copy_from_torch();
-}
 void copy_weights(const torch::nn::TransformerEncoderLayer& from, TransformerEncoderLayer& to) {
-  paired("copy_weights", to, from).copy_from_torch();
+  detail::paired("copy_weights", to, from).copy_from_torch();
 }
 void copy_weights(const torch::nn::TransformerDecoderLayer& from, TransformerDecoderLayer& to) {
-  paired("copy_weights", to, from).copy_from_torch();
+  detail::paired("copy_weights", to, from).copy_from_torch();
 }
 void copy_weights(const torch::nn::TransformerEncoder& from, TransformerEncoder& to) {
-  paired("copy_weights", to, from).copy_from_torch();
+  detail::paired("copy_weights", to, from).copy_from_torch();
 }
 void copy_weights(const torch::nn::TransformerDecoder& from, TransformerDecoder& to) {
-  paired("copy_weights", to, from).copy_from_torch();
+  detail::paired("copy_weights", to, from).copy_from_torch();
 }
 void copy_weights(const torch::nn::Transformer& from, TransformerStacks& to) {
-  paired("copy_weights", to, from).copy_from_torch();
-}
-
-void copy_weights(const MultiHeadAttention& from, torch::nn::MultiheadAttention& to) {
-  paired("copy_weights", from, to).copy_to_torch();
-}
-void copy_weights(const MultiHeadSelfAttention& from, torch::nn::MultiheadAttention& to) {
-  paired("copy_weights", from, to).copy_to_torch();
-}
-void copy_weights(const MultiHeadCrossAttention& from, torch::nn::MultiheadAttention& to) {
-  paired("copy_weights", from, to).copy_to_torch();
-}
-void copy_weights(const CausalSelfAttention& from, torch::nn::MultiheadAttention& to) {
-  paired("copy_weights", from, to).copy_to_torch();
+  paired_stacks("copy_weights", to, from).copy_from_torch();
 }
 void copy_weights(const TransformerEncoderLayer& from, torch::nn::TransformerEncoderLayer& to) {
-  paired("copy_weights", from, to).copy_to_torch();
+  detail::paired("copy_weights", from, to).copy_to_torch();
 }
 void copy_weights(const TransformerDecoderLayer& from, torch::nn::TransformerDecoderLayer& to) {
-  paired("copy_weights", from, to).copy_to_torch();
+  detail::paired("copy_weights", from, to).copy_to_torch();
 }
 void copy_weights(const TransformerEncoder& from, torch::nn::TransformerEncoder& to) {
-  paired("copy_weights", from, to).copy_to_torch();
+  detail::paired("copy_weights", from, to).copy_to_torch();
 }
 void copy_weights(const TransformerDecoder& from, torch::nn::TransformerDecoder& to) {
-  paired("copy_weights", from, to).copy_to_torch();
+  detail::paired("copy_weights", from, to).copy_to_torch();
 }
 void copy_weights(const TransformerStacks& from, torch::nn::Transformer& to) {
-  paired("copy_weights", from, to).copy_to_torch();
-}
-
-MultiHeadAttention from_torch(const torch::nn::MultiheadAttention& from) {
-  return filled_from_torch(MultiHeadAttention(options_from_torch(from)), from);
-}
-
-MultiHeadSelfAttention self_attention_from_torch(const torch::nn::MultiheadAttention& from) {
-  return filled_from_torch(MultiHeadSelfAttention(options_from_torch(from)), from);
+  paired_stacks("copy_weights", from, to).copy_to_torch();
 }
 
 TransformerEncoderLayer from_torch(const torch::nn::TransformerEncoderLayer& from) {
-  return filled_from_torch(TransformerEncoderLayer(layer_options_from_torch(*from)), from);
+  return detail::filled_from_torch(TransformerEncoderLayer(layer_options_from_torch(*from)), from);
 }
 
 TransformerDecoderLayer from_torch(const torch::nn::TransformerDecoderLayer& from) {
-  return filled_from_torch(TransformerDecoderLayer(layer_options_from_torch(*from)), from);
+  return detail::filled_from_torch(TransformerDecoderLayer(layer_options_from_torch(*from)), from);
 }
 
 TransformerEncoder from_torch(const torch::nn::TransformerEncoder& from) {
   const auto layer = stack_options_from_torch<torch::nn::TransformerEncoderLayerImpl>(
       *from, from->options.encoder_layer());
   const auto num_layers = static_cast<int64_t>(from->layers->size());
-  return filled_from_torch(
+  return detail::filled_from_torch(
       TransformerEncoder(
           TransformerEncoderOptions(layer, num_layers).final_norm(!from->norm.is_empty())),
       from);
@@ -453,7 +269,7 @@ TransformerDecoder from_torch(const torch::nn::TransformerDecoder& from) {
   const auto layer = stack_options_from_torch<torch::nn::TransformerDecoderLayerImpl>(
       *from, from->options.decoder_layer());
   const auto num_layers = static_cast<int64_t>(from->layers->size());
-  return filled_from_torch(
+  return detail::filled_from_torch(
       TransformerDecoder(
           TransformerDecoderOptions(layer, num_layers).final_norm(!from->norm.is_empty())),
       from);
@@ -463,24 +279,14 @@ TransformerStacks from_torch(const torch::nn::Transformer& from) {
   return {from_torch(encoder_of("from_torch", from)), from_torch(decoder_of("from_torch", from))};
 }
 
-torch::nn::MultiheadAttention to_torch(const MultiHeadAttention& from) {
-  return attention_to_torch(from);
-}
-torch::nn::MultiheadAttention to_torch(const MultiHeadSelfAttention& from) {
-  return attention_to_torch(from);
-}
-torch::nn::MultiheadAttention to_torch(const MultiHeadCrossAttention& from) {
-  return attention_to_torch(from);
-}
-
 torch::nn::TransformerEncoderLayer to_torch(const TransformerEncoderLayer& from) {
-  return filled_to_torch(
+  return detail::filled_to_torch(
       from, empty_torch_layer<torch::nn::TransformerEncoderLayer,
                               torch::nn::TransformerEncoderLayerOptions>(from->options));
 }
 
 torch::nn::TransformerDecoderLayer to_torch(const TransformerDecoderLayer& from) {
-  return filled_to_torch(
+  return detail::filled_to_torch(
       from, empty_torch_layer<torch::nn::TransformerDecoderLayer,
                               torch::nn::TransformerDecoderLayerOptions>(from->options));
 }
@@ -492,7 +298,7 @@ torch::nn::TransformerEncoder to_torch(const TransformerEncoder& from) {
                         torch::nn::TransformerEncoderLayerOptions>(layer),
       from->options.num_layers());
   if (from->options.final_norm()) options.norm(empty_torch_norm(layer));
-  return filled_to_torch(from, torch::nn::TransformerEncoder(std::move(options)));
+  return detail::filled_to_torch(from, torch::nn::TransformerEncoder(std::move(options)));
 }
 
 torch::nn::TransformerDecoder to_torch(const TransformerDecoder& from) {
@@ -502,7 +308,7 @@ torch::nn::TransformerDecoder to_torch(const TransformerDecoder& from) {
                         torch::nn::TransformerDecoderLayerOptions>(layer),
       from->options.num_layers());
   if (from->options.final_norm()) options.norm(empty_torch_norm(layer));
-  return filled_to_torch(from, torch::nn::TransformerDecoder(std::move(options)));
+  return detail::filled_to_torch(from, torch::nn::TransformerDecoder(std::move(options)));
 }
 
 torch::nn::Transformer to_torch(const TransformerStacks& from) {
@@ -519,40 +325,9 @@ torch::nn::Transformer to_torch(const TransformerStacks& from) {
   set_stack_options<torch::nn::TransformerEncoderLayerImpl>(*encoder, layer);
   set_stack_options<torch::nn::TransformerDecoderLayerImpl>(*decoder,
                                                             from.decoder->options.layer());
-  take_kind(*to, *from.encoder);
-  paired("to_torch", from, to).copy_to_torch();
+  detail::take_kind(*to, *from.encoder);
+  paired_stacks("to_torch", from, to).copy_to_torch();
   return to;
 }
-
-template <typename Module>
-std::map<std::string, torch::Tensor> torch_state(const Module& from) {
-  // C++ and Python have the same names.
-  return detail::named_parameters(*to_torch(from));
-}
-
-template <typename Module>
-void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module& to) {
-  const auto theirs = to_torch(to);
-  detail::fill_all(
-      detail::named_parameters(*theirs), state, "module", [](const std::string& problems) {
-        TORCH_CHECK(false, "load_torch_state: expected the weights of the module, got ", problems);
-      });
-  copy_weights(theirs, to);
-}
-
-// A type cannot be put in parentheses. NOLINTBEGIN(bugprone-macro-parentheses)
-#define ATTEND_TORCH_STATE(Module)                                                     \
-  template ATTEND_API std::map<std::string, torch::Tensor> torch_state(const Module&); \
-  template ATTEND_API void load_torch_state(const std::map<std::string, torch::Tensor>&, Module&)
-// NOLINTEND(bugprone-macro-parentheses)
-ATTEND_TORCH_STATE(MultiHeadAttention);
-ATTEND_TORCH_STATE(MultiHeadSelfAttention);
-ATTEND_TORCH_STATE(MultiHeadCrossAttention);
-ATTEND_TORCH_STATE(TransformerEncoderLayer);
-ATTEND_TORCH_STATE(TransformerDecoderLayer);
-ATTEND_TORCH_STATE(TransformerEncoder);
-ATTEND_TORCH_STATE(TransformerDecoder);
-ATTEND_TORCH_STATE(TransformerStacks);
-#undef ATTEND_TORCH_STATE
 
 }  // namespace attend
