@@ -2,12 +2,12 @@
 
 #include <iostream>
 
-#include "attend/data/demo_grammar.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
 #include "common/demo_training.h"
 #include "common/machine.h"
 #include "common/number_flag.h"
+#include "demo_corpus/grammar.h"
 #include "demo_pictures.h"
 #include "detail/atomic_file.h"
 

@@ -5,7 +5,6 @@
 #include <chrono>
 
 #include "attend/checkpoint/model_folder.h"
-#include "attend/data/demo_grammar.h"
 #include "attend/decoding/sampling.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
@@ -13,6 +12,7 @@
 #include "attend/translation/tokenizer_fit.h"
 #include "chapters.h"
 #include "common/model_attention.h"
+#include "demo_corpus/grammar.h"
 #include "trained_models.h"
 
 namespace attend::app {

@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/demo_sentence.h"
+#include "demo_corpus/sentence.h"
 
 namespace attend::demo {
 namespace {

@@ -1,9 +1,9 @@
-#include "data/demo_chooser.h"
+#include "demo_corpus/chooser.h"
 
 #include <algorithm>
 #include <bit>
 
-#include "data/number_words.h"
+#include "demo_corpus/number_words.h"
 
 namespace attend::demo {
 namespace {

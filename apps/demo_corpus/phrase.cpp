@@ -1,4 +1,4 @@
-#include "data/demo_phrase.h"
+#include "demo_corpus/phrase.h"
 
 #include <algorithm>
 #include <array>

@@ -19,3 +19,15 @@ inline constexpr int kLargestNumber = 9999;
 std::vector<NumberChunk> number_chunks(int n, bool feminine, const char* who);
 
 }  // namespace attend::demo
+
+namespace attend {
+
+/// `four hundred and twelve`.
+/// Throws: std::out_of_range unless 0 <= n <= 9999.
+std::string english_number(int n);
+
+/// `quatre cent douze`, masculine.
+/// Throws: std::out_of_range unless 0 <= n <= 9999.
+std::string french_number(int n);
+
+}  // namespace attend

@@ -5,8 +5,6 @@
 #include <string_view>
 #include <vector>
 
-#include "attend/toolkit_export.h"
-
 // A synchronous grammar of simple English and French: it writes a sentence in both languages at
 // once, so every pair comes with the words that translate each other. Sentences are written text
 // with a capital and without a final period; words are separated by one space, and an elided
@@ -70,29 +68,21 @@ struct DemoCorpus {
 /// pairs once for every 2,000. The sentences of `demo_showcases` are in none of the three parts.
 ///
 /// Throws: std::invalid_argument for a negative size, or one too large for the grammar.
-ATTEND_TOOLKIT_API DemoCorpus generate_demo_corpus(const DemoCorpusOptions& options = {});
+DemoCorpus generate_demo_corpus(const DemoCorpusOptions& options = {});
 
 /// `The cat sits on the mat`.
-ATTEND_TOOLKIT_API DemoPair demo_showcase();
+DemoPair demo_showcase();
 
 /// About a dozen varied pairs to translate in a demonstration, `demo_showcase` first.
-ATTEND_TOOLKIT_API std::vector<DemoPair> demo_showcases();
+std::vector<DemoPair> demo_showcases();
 
 /// The pairs whose English side is `sentence`: one, or none where the grammar has no such sentence.
 /// Note:   found by a search of all derivations; more than one pair would be a fault of the
 /// grammar.
-ATTEND_TOOLKIT_API std::vector<DemoPair> demo_translations(std::string_view sentence);
+std::vector<DemoPair> demo_translations(std::string_view sentence);
 
 /// True if the grammar can write this French sentence: a search of its derivations, not of a
 /// corpus.
-ATTEND_TOOLKIT_API bool demo_accepts_french(std::string_view sentence);
-
-/// `four hundred and twelve`.
-/// Throws: std::out_of_range unless 0 <= n <= 9999.
-ATTEND_TOOLKIT_API std::string english_number(int n);
-
-/// `quatre cent douze`, masculine.
-/// Throws: std::out_of_range unless 0 <= n <= 9999.
-ATTEND_TOOLKIT_API std::string french_number(int n);
+bool demo_accepts_french(std::string_view sentence);
 
 }  // namespace attend

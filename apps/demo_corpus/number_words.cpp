@@ -1,10 +1,8 @@
-#include "data/number_words.h"
+#include "demo_corpus/number_words.h"
 
 #include <array>
 #include <cstddef>
 #include <stdexcept>
-
-#include "attend/data/demo_grammar.h"
 
 namespace attend::demo {
 namespace {

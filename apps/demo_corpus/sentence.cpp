@@ -1,4 +1,4 @@
-#include "data/demo_sentence.h"
+#include "demo_corpus/sentence.h"
 
 #include <algorithm>
 #include <string>

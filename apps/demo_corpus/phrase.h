@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "attend/data/demo_grammar.h"
+#include "demo_corpus/grammar.h"
 
 namespace attend::demo {
 

@@ -1,4 +1,4 @@
-#include "attend/data/demo_grammar.h"
+#include "demo_corpus/grammar.h"
 
 #include <algorithm>
 #include <array>
@@ -7,9 +7,9 @@
 #include <unordered_set>
 #include <utility>
 
-#include "data/demo_chooser.h"
-#include "data/demo_phrase.h"
-#include "data/demo_sentence.h"
+#include "demo_corpus/chooser.h"
+#include "demo_corpus/phrase.h"
+#include "demo_corpus/sentence.h"
 
 namespace attend {
 namespace {

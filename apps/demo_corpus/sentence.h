@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "data/demo_chooser.h"
-#include "data/demo_lexicon.h"
-#include "data/demo_phrase.h"
+#include "demo_corpus/chooser.h"
+#include "demo_corpus/lexicon.h"
+#include "demo_corpus/phrase.h"
 
 namespace attend::demo {
 

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/demo_lexicon.h"
-#include "data/demo_phrase.h"
+#include "demo_corpus/lexicon.h"
+#include "demo_corpus/phrase.h"
 
 namespace attend::demo {
 namespace {

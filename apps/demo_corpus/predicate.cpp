@@ -2,7 +2,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/demo_sentence.h"
+#include "demo_corpus/sentence.h"
 
 namespace attend::demo {
 namespace {

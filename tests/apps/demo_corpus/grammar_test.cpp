@@ -1,4 +1,4 @@
-#include "attend/data/demo_grammar.h"
+#include "demo_corpus/grammar.h"
 
 #include <gtest/gtest.h>
 
@@ -11,6 +11,8 @@
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include "demo_corpus/number_words.h"
 
 namespace attend::demo_grammar_test {
 namespace {

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "data/demo_sentence.h"
-#include "data/number_words.h"
+#include "demo_corpus/number_words.h"
+#include "demo_corpus/sentence.h"
 
 namespace attend::demo {
 namespace {

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "data/demo_lexicon.h"
-#include "data/demo_phrase.h"
+#include "demo_corpus/lexicon.h"
+#include "demo_corpus/phrase.h"
 
 namespace attend::demo {
 
