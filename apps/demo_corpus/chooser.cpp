@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <bit>
 
+#include "attend/text/words.h"
 #include "demo_corpus/number_words.h"
+#include "detail/splitmix64.h"
 
 namespace attend::demo {
 namespace {
@@ -39,17 +41,10 @@ std::size_t Chooser::choose(std::initializer_list<int> weights) {
   return choose(options_, Reach::kPhrase);
 }
 
-std::uint64_t splitmix64(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15ULL;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
 Random::Random(std::uint64_t seed) {
   for (std::uint64_t& word : state_) {
-    word = splitmix64(seed);
-    seed += 0x9e3779b97f4a7c15ULL;
+    word = detail::splitmix64(seed);
+    seed += detail::kSplitMix64Step;
   }
 }
 

@@ -75,9 +75,6 @@ class Random {
   std::uint64_t state_[4];
 };
 
-/// One step of splitmix64, which is a good hash of its argument.
-std::uint64_t splitmix64(std::uint64_t x);
-
 class RandomChooser final : public Chooser {
  public:
   explicit RandomChooser(Random& random) : random_(random) {}

@@ -8,6 +8,7 @@
 
 #include "demo_corpus/number_words.h"
 #include "demo_corpus/sentence.h"
+#include "detail/splitmix64.h"
 
 namespace attend::demo {
 namespace {
@@ -18,8 +19,9 @@ constexpr std::uint64_t kHeldOutShare = 10;
 bool pair_is_held_out(const Noun& noun, const Adjective& adjective) {
   std::uint64_t hash = 0;
   for (const std::string_view word : {noun.source_singular, adjective.source}) {
-    for (const char letter : word) hash = splitmix64(hash ^ static_cast<unsigned char>(letter));
-    hash = splitmix64(hash);
+    for (const char letter : word)
+      hash = detail::splitmix64(hash ^ static_cast<unsigned char>(letter));
+    hash = detail::splitmix64(hash);
   }
   return hash % kHeldOutShare == 0;
 }

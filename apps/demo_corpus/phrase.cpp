@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "attend/text/words.h"
+
 namespace attend::demo {
 namespace {
 
@@ -91,17 +93,6 @@ std::string capitalised(std::string text) {
 std::string decapitalised(std::string text) {
   if (!text.empty() && text[0] >= 'A' && text[0] <= 'Z') text[0] = static_cast<char>(text[0] + 32);
   return text;
-}
-
-std::vector<std::string> split_words(std::string_view text) {
-  std::vector<std::string> words;
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const std::size_t end = std::min(text.find(' ', begin), text.size());
-    if (end > begin) words.emplace_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
 }
 
 std::vector<std::string> fragments(std::string_view text, Side side) {

@@ -46,9 +46,6 @@ std::vector<Token> join_settled(std::vector<Piece> pieces, Side side);
 std::string capitalised(std::string text);
 std::string decapitalised(std::string text);
 
-/// The words of a text separated by spaces.
-std::vector<std::string> split_words(std::string_view text);
-
 /// The parts of a text that the grammar puts together: words without commas, cut after an elision
 /// (l'|arbre), or before an English genitive (farmer|'s).
 std::vector<std::string> fragments(std::string_view text, Side side);

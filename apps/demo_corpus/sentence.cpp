@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "attend/text/words.h"
+
 namespace attend::demo {
 namespace {
 

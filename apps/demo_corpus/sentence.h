@@ -70,6 +70,11 @@ struct VerbPlan {
   int weight;
 };
 
+/// The units of a verb's words; kNoUnit where it has none of them.
+struct VerbUnits {
+  int verb = kNoUnit, modal = kNoUnit, negation = kNoUnit, frequency = kNoUnit, pronoun = kNoUnit;
+};
+
 /// One derivation. Every member function appends its constituent to the draft; noun phrases are
 /// returned, because what surrounds them may have to go first.
 class Sentence {
@@ -96,6 +101,10 @@ class Sentence {
   VerbPlan choose_lasting_plan(const Subject& subject);
   void write_verb(const Subject& subject, const Verb& verb, const VerbPlan& plan,
                   const Pronoun* object);
+  void write_english_verb(const Subject& subject, const Verb& verb, const VerbPlan& plan,
+                          const Pronoun* object, const VerbUnits& units);
+  void write_french_verb(const Subject& subject, const Verb& verb, const VerbPlan& plan,
+                         const Pronoun* object, const VerbUnits& units);
   void write_copula(const Subject& subject, const VerbPlan& plan);
 
   // The sentence and its subject (demo_sentence.cpp)

@@ -130,15 +130,20 @@ VerbPlan Sentence::choose_lasting_plan(const Subject& subject) {
 
 void Sentence::write_verb(const Subject& subject, const Verb& verb, const VerbPlan& plan,
                           const Pronoun* object) {
-  const int unit = draft_.unit(WordKind::kVerb);
-  const int modal = is_modal(plan.tense) ? draft_.unit(WordKind::kVerb) : kNoUnit;
-  const int negation =
-      plan.polarity == Polarity::kPlain ? kNoUnit : draft_.unit(WordKind::kNegation);
-  const int frequency =
-      plan.frequency == Frequency::kNone ? kNoUnit : draft_.unit(WordKind::kAdverb);
-  const int pronoun = object == nullptr ? kNoUnit : draft_.unit(WordKind::kPronoun);
+  VerbUnits units;
+  units.verb = draft_.unit(WordKind::kVerb);
+  if (is_modal(plan.tense)) units.modal = draft_.unit(WordKind::kVerb);
+  if (plan.polarity != Polarity::kPlain) units.negation = draft_.unit(WordKind::kNegation);
+  if (plan.frequency != Frequency::kNone) units.frequency = draft_.unit(WordKind::kAdverb);
+  if (object != nullptr) units.pronoun = draft_.unit(WordKind::kPronoun);
+  write_english_verb(subject, verb, plan, object, units);
+  write_french_verb(subject, verb, plan, object, units);
+  confirm();
+}
 
-  // English
+void Sentence::write_english_verb(const Subject& subject, const Verb& verb, const VerbPlan& plan,
+                                  const Pronoun* object, const VerbUnits& units) {
+  const auto& [unit, modal, negation, frequency, pronoun] = units;
   const bool third = is_third_singular(subject);
   const std::string_view conjugated = third ? verb.third : verb.base;
   const auto write = [&](std::string_view text, int of) { draft_.source(text, of); };
@@ -198,12 +203,16 @@ void Sentence::write_verb(const Subject& subject, const Verb& verb, const VerbPl
   }
   write(verb.particle, unit);
   if (object != nullptr) write(object->source, pronoun);
+}
 
-  // French
+void Sentence::write_french_verb(const Subject& subject, const Verb& verb, const VerbPlan& plan,
+                                 const Pronoun* object, const VerbUnits& units) {
+  const auto& [unit, modal, negation, frequency, pronoun] = units;
   std::vector<Piece>& french = draft_.words.target;
   const auto write_object = [&] {
     if (object == nullptr) return;
-    french.push_back({std::string(object->target), pronoun, std::string(object->before_vowel)});
+    french.push_back(
+        {std::string(object->target), units.pronoun, std::string(object->before_vowel)});
   };
   const bool is_stance = verb.pattern == VerbPattern::kStance;
   const bool compound = is_stance || (plan.tense == Tense::kPast && !verb.is(kStative));
@@ -224,7 +233,7 @@ void Sentence::write_verb(const Subject& subject, const Verb& verb, const VerbPl
   } else {
     draft_.target(by_person(subject, verb.je, verb.il, verb.nous, verb.ils), unit);
   }
-  if (is_not) draft_.target("pas", negation);
+  if (plan.polarity == Polarity::kNot) draft_.target("pas", negation);
   if (plan.polarity == Polarity::kNever) draft_.target("jamais", negation);
   if (plan.frequency == Frequency::kAlways) draft_.target("toujours", frequency);
   if (plan.frequency == Frequency::kOften) draft_.target("souvent", frequency);
@@ -234,7 +243,6 @@ void Sentence::write_verb(const Subject& subject, const Verb& verb, const VerbPl
   } else if (compound) {
     draft_.target(participle(verb, subject, is_stance || verb.is(kWithEtre)), unit);
   }
-  confirm();
 }
 
 void Sentence::write_copula(const Subject& subject, const VerbPlan& plan) {

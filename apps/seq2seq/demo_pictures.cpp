@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "attend/models/seq2seq.h"
+#include "attend/text/words.h"
 #include "attend/viz/heatmap.h"
 #include "common/terminal.h"
 
