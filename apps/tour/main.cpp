@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include "chapters.h"
-#include "common/version.h"
+#include "common/program.h"
 
 namespace attend::app {
 namespace {
@@ -61,24 +61,13 @@ int run(int argc, char** argv) {
   app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
     return std::string("attend-tour: ") + error.what() + "\nRun with --help for the flags.\n";
   });
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    constexpr int kUsage = 2;
-    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
-  }
+  if (const auto status = parse(app, argc, argv)) return *status;
   return tour(wanted, folder, list, machine);
 }
 
 }  // namespace
 }  // namespace attend::app
 
-int main(int argc, char** argv) try {
-  return attend::app::run(argc, argv);
-} catch (const c10::Error& error) {
-  std::cerr << "attend-tour: " << error.what_without_backtrace() << '\n';
-  return EXIT_FAILURE;
-} catch (const std::exception& error) {
-  std::cerr << "attend-tour: " << error.what() << '\n';
-  return EXIT_FAILURE;
+int main(int argc, char** argv) {
+  return attend::app::run_program("attend-tour", attend::app::run, argc, argv);
 }
