@@ -9,6 +9,7 @@
 #include "attend/checkpoint/model_folder.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
+#include "attend/text/words.h"
 #include "support/default_device.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
