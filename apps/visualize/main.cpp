@@ -6,7 +6,7 @@
 #include <iterator>
 #include <optional>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "attend/viz/heatmap.h"
 #include "common/machine.h"
 #include "common/model_attention.h"
