@@ -18,7 +18,7 @@ libsentencepiece is not used: its FLAGS_minloglevel and LibTorch's would become 
   endif()
   find_package(PkgConfig QUIET)
   if(PkgConfig_FOUND)
-    pkg_check_modules(CAIRO QUIET IMPORTED_TARGET cairo cairo-svg cairo-png cairo-ft fontconfig)
+    pkg_check_modules(CAIRO QUIET IMPORTED_TARGET cairo cairo-png cairo-ft fontconfig)
     pkg_check_modules(ICU QUIET IMPORTED_TARGET icu-uc)
     if(NOT CAIRO_FOUND)
       list(APPEND ATTEND_TOOLKIT_MISSING "Cairo and Fontconfig (libcairo2-dev, libfontconfig-dev)")

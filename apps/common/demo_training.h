@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "attend/data/demo_grammar.h"
 #include "attend/data/parallel_text.h"
 #include "attend/translation/translator.h"
+#include "demo_corpus/grammar.h"
 
 namespace attend::app {
 

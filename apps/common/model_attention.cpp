@@ -161,4 +161,36 @@ AttentionPage model_attention(const AttentionRequest& request) {
                             : of_translator(request, std::move(page));
 }
 
+Heatmap attention_heatmap(const torch::Tensor& weights, std::vector<std::string> rows,
+                          std::vector<std::string> columns, const std::string& title) {
+  Heatmap heatmap;
+  heatmap.values = weights;
+  heatmap.row_labels = std::move(rows);
+  heatmap.column_labels = std::move(columns);
+  heatmap.options.title = title;
+  heatmap.options.value_label = "attention";
+  heatmap.options.minimum = 0.0;
+  heatmap.options.maximum = 1.0;
+  return heatmap;
+}
+
+Heatmap view_heatmap(const AttentionPage& page, const AttentionView& view,
+                     const torch::Tensor& weights, const std::string& title) {
+  auto heatmap =
+      attention_heatmap(weights, page.tokens.at(view.rows), page.tokens.at(view.columns), title);
+  heatmap.options.x_label = view.columns;
+  heatmap.options.y_label = view.rows;
+  return heatmap;
+}
+
+HeatmapGrid heads_of_layer(const AttentionPage& page, const AttentionView& view, int64_t layer) {
+  HeatmapGrid grid;
+  grid.title = fmt::format("{}, layer {}", view.label, layer);
+  for (int64_t h = 0; h < view.weights.size(1); ++h) {
+    grid.panels.push_back(
+        view_heatmap(page, view, view.weights[layer][h], fmt::format("head {}", h)));
+  }
+  return grid;
+}
+
 }  // namespace attend::app

@@ -3,8 +3,10 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "attend/viz/attention_page.h"
+#include "attend/viz/heatmap.h"
 
 namespace attend::app {
 
@@ -26,5 +28,16 @@ struct AttentionRequest {
 /// Throws: FileError for the folder, c10::ValueError for an empty text and for one that is longer
 ///         than the model has positions.
 AttentionPage model_attention(const AttentionRequest& request);
+
+/// Attention weights with their colours from 0 to 1.
+Heatmap attention_heatmap(const torch::Tensor& weights, std::vector<std::string> rows,
+                          std::vector<std::string> columns, const std::string& title);
+
+/// A matrix [T, S] of weights of a view, labelled with the view's tokens.
+Heatmap view_heatmap(const AttentionPage& page, const AttentionView& view,
+                     const torch::Tensor& weights, const std::string& title);
+
+/// The heads of a layer of a view, side by side.
+HeatmapGrid heads_of_layer(const AttentionPage& page, const AttentionView& view, int64_t layer);
 
 }  // namespace attend::app

@@ -73,32 +73,33 @@ T parse_number(const std::string& flag, const std::string& text, const NumberRan
   return value;
 }
 
-/// A flag that takes a number of a range, and `value` as its default. `names` are as CLI11 takes
-/// them, the last one long: "-b,--beam-size".
-template <Number T>
-CLI::Option* add_number(CLI::App& app, const std::string& names, T& value,
-                        const std::type_identity_t<NumberRange<T>>& range,
-                        const std::string& help) {
-  const auto flag = names.substr(names.find("--"));
-  const auto set = [&value, flag, range](const std::string& text) {
-    value = parse_number(flag, text, range);
-  };
-  return app.add_option_function<std::string>(names, set, help)
-      ->type_name(std::integral<T> ? "INT" : "NUMBER")
-      ->default_str(fmt::format("{}", value));
-}
-
-/// The same without a default: what is left out stays undecided.
-template <Number T>
-CLI::Option* add_number(CLI::App& app, const std::string& names, std::optional<T>& value,
-                        const std::type_identity_t<NumberRange<T>>& range,
-                        const std::string& help) {
+template <Number T, typename Value>
+CLI::Option* add_number_option(CLI::App& app, const std::string& names, Value& value,
+                               const NumberRange<T>& range, const std::string& help) {
   const auto flag = names.substr(names.find("--"));
   const auto set = [&value, flag, range](const std::string& text) {
     value = parse_number(flag, text, range);
   };
   return app.add_option_function<std::string>(names, set, help)
       ->type_name(std::integral<T> ? "INT" : "NUMBER");
+}
+
+/// A flag that takes a number of a range. Without its default, what is left out stays undecided.
+/// `names` are as CLI11 takes them, the last one long: "-b,--beam-size".
+template <Number T>
+CLI::Option* add_number(CLI::App& app, const std::string& names, std::optional<T>& value,
+                        const std::type_identity_t<NumberRange<T>>& range,
+                        const std::string& help) {
+  return add_number_option<T>(app, names, value, range, help);
+}
+
+/// The same with `value` as its default.
+template <Number T>
+CLI::Option* add_number(CLI::App& app, const std::string& names, T& value,
+                        const std::type_identity_t<NumberRange<T>>& range,
+                        const std::string& help) {
+  return add_number_option<T>(app, names, value, range, help)
+      ->default_str(fmt::format("{}", value));
 }
 
 }  // namespace attend::app

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <torch/version.h>
 
-#include <cstdio>
 #include <cstdlib>
+#include <iostream>
 
 namespace attend::app {
 
@@ -16,28 +16,25 @@ void add_version_flag(CLI::App& app) {
       "Print the version and exit");
 }
 
-std::optional<int> parse_command_line(CLI::App& app, int argc, char** argv) {
+std::optional<int> parse(CLI::App& app, int argc, char** argv) try {
   app.failure_message([name = app.get_name()](const CLI::App* failed, const CLI::Error& error) {
     const auto chosen = failed->get_subcommands();
     return fmt::format("{}: {}\nRun with --help for the flags of {}.\n", name, error.what(),
                        (chosen.empty() ? failed : chosen.front())->get_name());
   });
-  try {
-    app.parse(argc, argv);
-    return std::nullopt;
-  } catch (const CLI::ParseError& error) {
-    constexpr int kUsage = 2;
-    return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
-  }
+  app.parse(argc, argv);
+  return std::nullopt;
+} catch (const CLI::ParseError& error) {
+  return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
 }
 
-int run_program(const char* name, const std::function<int()>& body) noexcept try {
-  return body();
+int run_program(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) try {
+  return run(argc, argv);
 } catch (const std::exception& error) {
-  // c10::Error's what() goes on with a backtrace.
+  // The what() of LibTorch's errors goes on with a backtrace.
   const auto* of_libtorch = dynamic_cast<const c10::Error*>(&error);
-  const auto* message = of_libtorch ? of_libtorch->what_without_backtrace() : error.what();
-  (void)std::fprintf(stderr, "%s: %s\n", name, message);
+  std::cerr << name << ": " << (of_libtorch ? of_libtorch->what_without_backtrace() : error.what())
+            << '\n';
   return EXIT_FAILURE;
 }
 

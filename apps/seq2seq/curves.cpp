@@ -12,15 +12,6 @@ using nlohmann::ordered_json;
 
 constexpr auto kTrain = "train", kValidation = "validation";
 
-LinePlot make_plot(const std::string& title, const std::string& unit) {
-  LinePlot plot;
-  plot.options.title = title;
-  plot.options.x_label = "updates";
-  plot.options.y_label = unit;
-  plot.options.height = 240;  // NOLINT(*-magic-numbers): px
-  return plot;
-}
-
 // A number of each line of a kind, over the updates.
 LineSeries series(const std::vector<ordered_json>& lines, const char* type, const std::string& key,
                   const std::string& name) {
@@ -39,7 +30,7 @@ LineSeries series(const std::vector<ordered_json>& lines, const char* type, cons
 
 }  // namespace
 
-LinePlotGrid training_curves(const std::filesystem::path& metrics) {
+std::vector<LinePlot> training_curves(const std::filesystem::path& metrics) {
   std::ifstream stream(metrics);
   std::vector<ordered_json> lines;
   for (std::string line; std::getline(stream, line);) {
@@ -56,11 +47,14 @@ LinePlotGrid training_curves(const std::filesystem::path& metrics) {
     }
   }
 
-  LinePlotGrid grid;
+  std::vector<LinePlot> plots;
   const auto add = [&](const std::string& title, const std::string& unit,
                        std::vector<LineSeries> all) {
-    auto& plot = grid.plots.emplace_back(make_plot(title, unit));
-    plot.series = std::move(all);
+    plots.push_back({.series = std::move(all),
+                     .title = title,
+                     .x_label = "updates",
+                     .y_label = unit,
+                     .height = 240});  // NOLINT(*-magic-numbers): px
   };
   auto training = series(lines, kTrain, "cost", "training, smoothed labels");
   auto validation = series(lines, kValidation, "cross-entropy", "validation");
@@ -73,7 +67,7 @@ LinePlotGrid training_curves(const std::filesystem::path& metrics) {
   for (const auto& name : names) {
     if (name != "cross-entropy") add(name, "", {series(lines, kValidation, name, "")});
   }
-  return grid;
+  return plots;
 }
 
 }  // namespace attend::app

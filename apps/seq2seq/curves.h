@@ -1,13 +1,14 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
-#include "attend/viz/line_plot.h"
+#include "common/line_plot.h"
 
 namespace attend::app {
 
 /// The curves of a run over its updates, from the lines of its metrics.jsonl: loss, learning rate,
 /// norm of the gradient, and each validation metric. Lines that cannot be read are left out.
-LinePlotGrid training_curves(const std::filesystem::path& metrics);
+std::vector<LinePlot> training_curves(const std::filesystem::path& metrics);
 
 }  // namespace attend::app

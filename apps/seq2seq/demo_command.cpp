@@ -2,12 +2,12 @@
 
 #include <iostream>
 
-#include "attend/data/demo_grammar.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
 #include "common/demo_training.h"
 #include "common/machine.h"
 #include "common/number_flag.h"
+#include "demo_corpus/grammar.h"
 #include "demo_pictures.h"
 #include "detail/atomic_file.h"
 
@@ -95,8 +95,7 @@ int demo(DemoOptions o) {
   std::cout << fmt::format("\n{} -> {}\nword alignment (source-target): {}\n", cat.source,
                            cat.target, pharaoh(hard_alignment(attention)))
             << attention_text(translator, cat.source, cat.target);
-  for (const auto& file :
-       draw_attention(o.model_dir / "pictures", translator, cat.source, cat.target)) {
+  for (const auto& file : draw_attention(o.model_dir, translator, cat.source, cat.target)) {
     std::cout << "  drawn: " << file.string() << '\n';
   }
 

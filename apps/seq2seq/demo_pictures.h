@@ -7,9 +7,10 @@
 
 namespace attend::app {
 
-/// Draws how a translation looks at its source, as PNG and SVG into `folder`: words by words, and
-/// for a Transformer the subwords of every head of the last decoder layer. Returns the files.
-std::vector<std::filesystem::path> draw_attention(const std::filesystem::path& folder,
+/// Draws how a translation looks at its source, as PNG and SVG into `pictures` in the model's folder:
+/// words by words, and for a Transformer the subwords of every head of the last decoder layer.
+/// Returns the files.
+std::vector<std::filesystem::path> draw_attention(const std::filesystem::path& model_dir,
                                                   const Translator& translator,
                                                   const std::string& source,
                                                   const std::string& target);

@@ -25,6 +25,7 @@
 #include "common/model_choice.h"
 #include "common/number_flag.h"
 #include "curves.h"
+#include "detail/atomic_file.h"
 #include "rereadable_texts.h"
 
 namespace attend::app {
@@ -198,6 +199,20 @@ std::string subwords_of(const SubwordTokenizer& tokenizer) {
                         : fmt::format("{} subwords, {} of them in the target", size, target);
 }
 
+int run_trainer(Trainer& trainer, const TrainOptions& o, TrainingConsole& console) {
+  auto callbacks = console.callbacks();
+  callbacks.validation = [&, tell = callbacks.validation](const ValidationReport& report) {
+    tell(report);
+    detail::write_file_atomically(o.model_dir / "curves.png",
+                                  line_plots_png(training_curves(o.model_dir / "metrics.jsonl")));
+  };
+  const auto result = trainer.run(callbacks);
+  console.line(fmt::format("{} after {} updates in {}: {}",
+                           result.interrupted ? "interrupted" : "finished", result.updates,
+                           clock_time(result.elapsed), o.model_dir.string()));
+  return EXIT_SUCCESS;
+}
+
 int train(TrainOptions& o) {
   const auto workers = WorkerGroup::from_environment(std::chrono::seconds(o.worker_timeout));
   share_machine(o.machine, workers);
@@ -265,16 +280,7 @@ int train(TrainOptions& o) {
       workers.size() > 1 ? fmt::format(" in each of {} processes", workers.size()) : ""));
 
   Trainer trainer(model, tokenizer, *corpus, valid, o.model_dir, o.trainer, device, workers);
-  auto callbacks = console.callbacks();
-  callbacks.validation = [&, tell = callbacks.validation](const ValidationReport& report) {
-    tell(report);
-    write_png(o.model_dir / "curves.png", training_curves(o.model_dir / "metrics.jsonl"));
-  };
-  const auto result = trainer.run(callbacks);
-  console.line(fmt::format("{} after {} updates in {}: {}",
-                           result.interrupted ? "interrupted" : "finished", result.updates,
-                           clock_time(result.elapsed), o.model_dir.string()));
-  return EXIT_SUCCESS;
+  return run_trainer(trainer, o, console);
 }
 
 }  // namespace

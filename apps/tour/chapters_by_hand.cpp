@@ -6,6 +6,7 @@
 #include "attend/functional/attention.h"
 #include "attend/modules/self_attention.h"
 #include "chapters.h"
+#include "common/model_attention.h"
 
 namespace attend::app {
 namespace {
@@ -88,7 +89,7 @@ void self_attention(Notebook& book) {
                     weights[i].sum().item<double>(), numbers(output[i])));
   }
   book.show(
-      "weights", weights_matrix(weights, words, words, "who looks at whom"),
+      "weights", attention_heatmap(weights, words, words, "who looks at whom"),
       "Read along a row: how the word's look is shared out over all words. Each row sums to 1.");
   const auto module = attention(x, AttentionMask(), WeightsRequest::kMean);
   book.say(fmt::format("attend::SelfAttention on the same input: largest difference {:.1e}.",
@@ -126,14 +127,15 @@ void steps(Notebook& book, const std::string& prefix, const torch::Tensor& x, bo
       "The same, smaller: long vectors would otherwise make the softmax too sure of itself.");
   if (causal) {
     const auto mask = functional::causal_mask(4);
-    book.show(prefix + "mask",
-              weights_matrix(mask.to(torch::kFloat), kCatSatDown, kCatSatDown, "the causal mask"),
-              "1 may be looked at, 0 may not: no word looks at those after it.");
+    book.show(
+        prefix + "mask",
+        attention_heatmap(mask.to(torch::kFloat), kCatSatDown, kCatSatDown, "the causal mask"),
+        "1 may be looked at, 0 may not: no word looks at those after it.");
     masked = scaled.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
   }
   const auto weights = torch::softmax(masked, -1);
   book.show(prefix + "weights",
-            weights_matrix(weights, kCatSatDown, kCatSatDown, "softmax, row by row"),
+            attention_heatmap(weights, kCatSatDown, kCatSatDown, "softmax, row by row"),
             "The weights. Each row sums to 1.");
   const auto output = torch::matmul(weights, x);
   book.show(prefix + "output",
@@ -174,8 +176,9 @@ void causal(Notebook& book) {
     HeatmapGrid grid;
     grid.title = title;
     grid.columns = 2;
-    grid.panels = {weights_matrix(weights_of(x, {}), words, words, "regular"),
-                   weights_matrix(weights_of(x, AttentionMask::causal()), words, words, "causal")};
+    grid.panels = {
+        attention_heatmap(weights_of(x, {}), words, words, "regular"),
+        attention_heatmap(weights_of(x, AttentionMask::causal()), words, words, "causal")};
     return grid;
   };
   book.show("sentence", side_by_side(six_dimensions(), kCatSatDown, "The cat sat down"),
@@ -213,13 +216,12 @@ void scaling(Notebook& book) {
     table += fmt::format("{:4}   {:7.3f}   {:11.3f}\n", dim, divided, plain);
   }
   book.lines(table);
-  LinePlot plot;
-  plot.series = {with, without};
-  plot.options = {.title = "entropy of the weights over 16 random keys",
-                  .x_label = "d, numbers in a vector",
-                  .y_label = "nats",
-                  .log_x = true,
-                  .y_minimum = 0.0};
+  const LinePlot plot{.series = {with, without},
+                      .title = "entropy of the weights over 16 random keys",
+                      .x_label = "d, numbers in a vector",
+                      .y_label = "nats",
+                      .log_x = true,
+                      .from_zero = true};
   book.show("entropy", plot,
             "Divided, the entropy stays where it is however long the vectors are.");
 }

@@ -5,7 +5,6 @@
 #include <chrono>
 
 #include "attend/checkpoint/model_folder.h"
-#include "attend/data/demo_grammar.h"
 #include "attend/decoding/sampling.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
@@ -13,6 +12,8 @@
 #include "attend/translation/tokenizer_fit.h"
 #include "chapters.h"
 #include "common/model_attention.h"
+#include "demo_corpus/grammar.h"
+#include "figures.h"
 #include "trained_models.h"
 
 namespace attend::app {
@@ -35,16 +36,6 @@ const AttentionView& view_of(const AttentionPage& page, const std::string& name)
   TORCH_INTERNAL_ASSERT(false, name);
 }
 
-HeatmapGrid heads_of(const AttentionPage& page, const AttentionView& view, int64_t layer) {
-  HeatmapGrid grid;
-  grid.title = fmt::format("{}, layer {}", view.label, layer);
-  for (int64_t h = 0; h < view.weights.size(1); ++h) {
-    grid.panels.push_back(weights_matrix(view.weights[layer][h], page.tokens.at(view.rows),
-                                         page.tokens.at(view.columns), fmt::format("head {}", h)));
-  }
-  return grid;
-}
-
 void multi_head(Notebook& book, torch::Device device) {
   const auto page = cat_attention(book, device);
   const auto& encoder = view_of(page, "encoder");
@@ -55,51 +46,10 @@ void multi_head(Notebook& book, torch::Device device) {
       "are the heads of the demo's trained translator.");
   for (int64_t layer = 0; layer < encoder.weights.size(0); ++layer) {
     book.show(
-        fmt::format("layer-{}", layer), heads_of(page, encoder, layer),
+        fmt::format("layer-{}", layer), heads_of_layer(page, encoder, layer),
         "Heads of one layer, side by side. Look for diagonals beside the main one (neighbours), "
         "columns (a word that all look at) and flat ones (nothing to look for).");
   }
-}
-
-Diagram information_flow() {
-  using enum DiagramRole;
-  Diagram diagram;
-  diagram.title = "where queries, keys and values come from";
-  diagram.boxes = {
-      {.name = "source", .label = "source words", .column = 0, .row = 4},
-      {.name = "eq", .label = "Q", .column = 1, .row = 3, .role = kQuery},
-      {.name = "ek", .label = "K", .column = 1, .row = 4, .role = kKey},
-      {.name = "ev", .label = "V", .column = 1, .row = 5, .role = kValue},
-      {.name = "encoder",
-       .label = "encoder\nself-attention",
-       .column = 2,
-       .row = 4,
-       .role = kHighlighted},
-      {.name = "ck", .label = "K", .column = 3, .row = 4, .role = kKey},
-      {.name = "cv", .label = "V", .column = 3, .row = 5, .role = kValue},
-      {.name = "target", .label = "target words\nso far", .column = 0, .row = 1},
-      {.name = "dq", .label = "Q", .column = 1, .row = 0, .role = kQuery},
-      {.name = "dk", .label = "K", .column = 1, .row = 1, .role = kKey},
-      {.name = "dv", .label = "V", .column = 1, .row = 2, .role = kValue},
-      {.name = "decoder",
-       .label = "causal\nself-attention",
-       .column = 2,
-       .row = 1,
-       .role = kHighlighted},
-      {.name = "cq", .label = "Q", .column = 3, .row = 1, .role = kQuery},
-      {.name = "cross", .label = "cross-attention", .column = 4, .row = 3, .role = kHighlighted},
-      {.name = "next", .label = "next word", .column = 5, .row = 3}};
-  diagram.arrows = {{.from = "source", .to = "eq"},  {.from = "source", .to = "ek"},
-                    {.from = "source", .to = "ev"},  {.from = "eq", .to = "encoder"},
-                    {.from = "ek", .to = "encoder"}, {.from = "ev", .to = "encoder"},
-                    {.from = "encoder", .to = "ck"}, {.from = "encoder", .to = "cv"},
-                    {.from = "target", .to = "dq"},  {.from = "target", .to = "dk"},
-                    {.from = "target", .to = "dv"},  {.from = "dq", .to = "decoder"},
-                    {.from = "dk", .to = "decoder"}, {.from = "dv", .to = "decoder"},
-                    {.from = "decoder", .to = "cq"}, {.from = "cq", .to = "cross"},
-                    {.from = "ck", .to = "cross"},   {.from = "cv", .to = "cross"},
-                    {.from = "cross", .to = "next"}};
-  return diagram;
 }
 
 void self_and_cross(Notebook& book, torch::Device device) {
@@ -111,7 +61,7 @@ void self_and_cross(Notebook& book, torch::Device device) {
                   "the queries come "
                   "from the French and the keys and values from the English.",
                   kCat, kChat));
-  book.show("flow", information_flow(), "Each layer of the model has this flow.");
+  book.show_svg("flow", kFlowFigure, "Each layer of the model has this flow.");
   for (const auto& [name, text] :
        {std::pair{"encoder", "The English words look at each other."},
         std::pair{"decoder",
@@ -123,9 +73,9 @@ void self_and_cross(Notebook& book, torch::Device device) {
     const auto& view = view_of(page, name);
     const auto last = view.weights.size(0) - 1;
     book.show(name,
-              weights_matrix(view.weights[last].mean(0), page.tokens.at(view.rows),
-                             page.tokens.at(view.columns),
-                             fmt::format("{}, last layer, mean over heads", view.label)),
+              attention_heatmap(view.weights[last].mean(0), page.tokens.at(view.rows),
+                                page.tokens.at(view.columns),
+                                fmt::format("{}, last layer, mean over heads", view.label)),
               text);
   }
 }
@@ -150,7 +100,8 @@ void trace(Notebook& book, torch::Device device) {
       "that nothing is computed twice.");
   std::string text = fmt::format(
       "encoded once:{}\n  {} tokens -> keys and values of {} layers, {} heads, {} numbers each\n\n",
-      words, ids.size(), o.decoder_layers(), o.decoder_heads(), o.embed_dim() / o.decoder_heads());
+      words, ids.size(), o.decoder_layers(), o.decoder_layer().num_heads(),
+      o.embed_dim() / o.decoder_layer().num_heads());
   int64_t token = model->special_tokens().start_id;
   constexpr int kMost = 32;
   for (int step = 0; step < kMost; ++step) {
@@ -172,35 +123,8 @@ void trace(Notebook& book, torch::Device device) {
     if (token == model->special_tokens().eos_id) break;
   }
   book.lines(text);
-  using enum DiagramRole;
-  Diagram diagram;
-  diagram.title = "one step";
-  diagram.boxes = {
-      {.name = "token", .label = "last token", .column = 0, .row = 1},
-      {.name = "cache",
-       .label = "cache: keys and values\nof the tokens before",
-       .column = 0,
-       .row = 0,
-       .role = kKey},
-      {.name = "memory",
-       .label = "keys and values of the source,\ncomputed once",
-       .column = 1,
-       .row = 0,
-       .role = kValue},
-      {.name = "self",
-       .label = "causal\nself-attention",
-       .column = 1,
-       .row = 1,
-       .role = kHighlighted},
-      {.name = "cross", .label = "cross-attention", .column = 2, .row = 1, .role = kHighlighted},
-      {.name = "next", .label = "next token", .column = 3, .row = 1}};
-  diagram.arrows = {{.from = "token", .to = "self"},
-                    {.from = "cache", .to = "self"},
-                    {.from = "self", .to = "cross"},
-                    {.from = "memory", .to = "cross"},
-                    {.from = "cross", .to = "next"}};
-  book.show(
-      "step", diagram,
+  book.show_svg(
+      "step", kStepFigure,
       "Only the last token goes through the decoder; all before it are in the cache, to which it "
       "adds its own key and value.");
 }
@@ -286,13 +210,12 @@ void recurrent(Notebook& book, torch::Device device) {
     table += fmt::format("{:6}   {:11.2f}   {:9.2f}\n", length, a, b);
   }
   book.lines(table);
-  LinePlot plot;
-  plot.series = {parallel, sequential};
-  plot.options = {.title = "time to encode 8 sentences",
-                  .x_label = "words in a sentence",
-                  .y_label = "ms",
-                  .log_x = true,
-                  .log_y = true};
+  const LinePlot plot{.series = {parallel, sequential},
+                      .title = "time to encode 8 sentences",
+                      .x_label = "words in a sentence",
+                      .y_label = "ms",
+                      .log_x = true,
+                      .log_y = true};
   book.show(
       "time", plot,
       "The recurrent model takes as many steps as there are words. The Transformer's work grows "
@@ -360,7 +283,7 @@ void generation(Notebook& book, torch::Device device) {
   const auto page = model_attention(
       {.model_dir = book.folder() / "models" / "writer", .text = kChat, .device = device});
   const auto& view = page.views.front();
-  book.show("attention", heads_of(page, view, view.weights.size(0) - 1),
+  book.show("attention", heads_of_layer(page, view, view.weights.size(0) - 1),
             "What each token looks at when the next one is predicted, head by head.");
 }
 

@@ -14,6 +14,7 @@
 #include "attend/modules/scaled_dot_product_attention.h"
 #include "attend/modules/torch_interop.h"
 #include "chapters.h"
+#include "common/model_attention.h"
 
 namespace attend::app {
 namespace {
@@ -64,7 +65,7 @@ void positions(Notebook& book) {
   book.show("sinusoids", matrix(table, {}, {}, "sinusoidal positions, 100 x 128", "value"),
             "Each row is added to the vector at that position. Left columns turn fast, right ones "
             "hardly.");
-  LinePlot curves;
+  LinePlot curves{.title = "columns of the table", .x_label = "position", .y_label = "value"};
   for (const int64_t dimension : {0, 1, 8, 16, 32, 64}) {
     LineSeries line{.name = fmt::format("dimension {}", dimension), .dashed = dimension % 2 == 1};
     for (int64_t p = 0; p < kLength; ++p) {
@@ -73,7 +74,6 @@ void positions(Notebook& book) {
     }
     curves.series.push_back(std::move(line));
   }
-  curves.options = {.title = "columns of the table", .x_label = "position", .y_label = "value"};
   book.show("curves", curves, "Dimension 1 is the cosine to dimension 0's sine.");
 
   // Each its own quantity, so each its own scale of colours.
@@ -120,10 +120,10 @@ void additive(Notebook& book) {
   both.title = "the same queries and keys";
   both.columns = 2;
   both.panels = {
-      weights_matrix(basic(query, key, key, AttentionMask(), WeightsRequest::kMean).weights[0],
-                     numbered("q", kT), numbered("k", kS), "additive (untrained)"),
-      weights_matrix(dot(query, key, key, AttentionMask(), WeightsRequest::kMean).weights[0],
-                     numbered("q", kT), numbered("k", kS), "scaled dot product")};
+      attention_heatmap(basic(query, key, key, AttentionMask(), WeightsRequest::kMean).weights[0],
+                        numbered("q", kT), numbered("k", kS), "additive (untrained)"),
+      attention_heatmap(dot(query, key, key, AttentionMask(), WeightsRequest::kMean).weights[0],
+                        numbered("q", kT), numbered("k", kS), "scaled dot product")};
   book.show(
       "both", both,
       "The tanh keeps additive scores small, so untrained weights are flatter; the dot product "
@@ -178,8 +178,8 @@ void beside_torch(Notebook& book) {
       both.columns = 2;
       both.title = "causal, first sentence, mean over 8 heads";
       both.panels = {
-          weights_matrix(expected_weights[0], numbered("t", kL), numbered("t", kL), "torch::nn"),
-          weights_matrix(weights[0], numbered("t", kL), numbered("t", kL), "attend")};
+          attention_heatmap(expected_weights[0], numbered("t", kL), numbered("t", kL), "torch::nn"),
+          attention_heatmap(weights[0], numbered("t", kL), numbered("t", kL), "attend")};
       book.show("weights", both, "The two pictures are the same.");
     }
   }

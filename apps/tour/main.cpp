@@ -58,7 +58,7 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--list", list, "Name the chapters");
   add_machine_options(app, machine);
-  if (const auto status = parse_command_line(app, argc, argv)) return *status;
+  if (const auto status = parse(app, argc, argv)) return *status;
   return tour(wanted, folder, list, machine);
 }
 
@@ -66,5 +66,5 @@ int run(int argc, char** argv) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-tour", [&] { return attend::app::run(argc, argv); });
+  return attend::app::run_program("attend-tour", attend::app::run, argc, argv);
 }

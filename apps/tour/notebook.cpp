@@ -91,15 +91,18 @@ void Notebook::lines(const std::string& text) {
   std::cout << '\n' << text << (text.ends_with('\n') ? "" : "\n") << std::flush;
 }
 
-template <typename Picture>
-void Notebook::draw(const std::string& name, const Picture& picture, const std::string& svg,
+fs::path Notebook::figure(const std::string& name, const std::string& suffix) const {
+  return folder_ / "figures" / (name_ + "-" + name + suffix);
+}
+
+void Notebook::draw(const std::string& name, const std::string& png, const std::string& svg,
                     const std::string& how_to_read) {
-  const auto file = folder_ / "figures" / (name_ + "-" + name);
-  write_png(file.string() + ".png", picture);
-  write_svg(file.string() + ".svg", picture);
+  const auto shown = figure(name, png.empty() ? ".svg" : ".png");
+  if (!png.empty()) detail::write_file_atomically(shown, png);
+  detail::write_file_atomically(figure(name, ".svg"), svg);
   html_ += fmt::format("<figure id=\"{}\"><div>{}</div><figcaption>{}</figcaption></figure>\n",
                        escape_markup(name_ + "-" + name), svg, escape_markup(how_to_read));
-  std::cout << '\n' << how_to_read << "\n[" << file.string() << ".png]\n" << std::flush;
+  std::cout << '\n' << how_to_read << "\n[" << shown.string() << "]\n" << std::flush;
 }
 
 // Small enough to be read, as numbers or, on a terminal, as blocks; of larger ones the picture says
@@ -113,24 +116,24 @@ void Notebook::print(const Heatmap& matrix) const {
 void Notebook::show(const std::string& name, const Heatmap& matrix,
                     const std::string& how_to_read) {
   print(matrix);
-  draw(name, matrix, heatmap_svg(matrix), how_to_read);
+  draw(name, heatmap_png(matrix), heatmap_svg(matrix), how_to_read);
 }
 
 void Notebook::show(const std::string& name, const HeatmapGrid& matrices,
                     const std::string& how_to_read) {
   for (const auto& panel : matrices.panels) print(panel);
-  draw(name, matrices, heatmap_svg(matrices), how_to_read);
+  draw(name, heatmap_png(matrices), heatmap_svg(matrices), how_to_read);
 }
 
 void Notebook::show(const std::string& name, const LinePlot& plot, const std::string& how_to_read) {
   std::cout << '\n';
-  draw(name, plot, line_plot_svg(plot), how_to_read);
+  draw(name, line_plots_png({plot}), line_plots_svg({plot}), how_to_read);
 }
 
-void Notebook::show(const std::string& name, const Diagram& diagram,
-                    const std::string& how_to_read) {
+void Notebook::show_svg(const std::string& name, std::string_view svg,
+                        const std::string& how_to_read) {
   std::cout << '\n';
-  draw(name, diagram, diagram_svg(diagram), how_to_read);
+  draw(name, "", std::string(svg), how_to_read);
 }
 
 void Notebook::end() { detail::write_file_atomically(part(name_), html_); }
@@ -165,14 +168,6 @@ Heatmap matrix(const torch::Tensor& values, std::vector<std::string> rows,
   heatmap.column_labels = std::move(columns);
   heatmap.options.title = title;
   heatmap.options.value_label = label;
-  return heatmap;
-}
-
-Heatmap weights_matrix(const torch::Tensor& values, std::vector<std::string> rows,
-                       std::vector<std::string> columns, const std::string& title) {
-  auto heatmap = matrix(values, std::move(rows), std::move(columns), title, "attention");
-  heatmap.options.minimum = 0.0;
-  heatmap.options.maximum = 1.0;
   return heatmap;
 }
 

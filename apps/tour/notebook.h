@@ -2,18 +2,18 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "attend/viz/diagram.h"
 #include "attend/viz/heatmap.h"
-#include "attend/viz/line_plot.h"
+#include "common/line_plot.h"
 #include "common/terminal.h"
 
 namespace attend::app {
 
 /// Where a chapter tells what it does: to the terminal as it goes, and to a page with pictures.
 ///
-/// Pictures lie in `figures/` as PNG and SVG. What a chapter wrote is kept in `chapters/`, so that
+/// Pictures lie in `figures/` as PNG and SVG, fixed ones as SVG alone. What a chapter wrote is kept in `chapters/`, so that
 /// one of them can be run again without the others; the page is put together from all there are.
 class Notebook {
  public:
@@ -29,7 +29,8 @@ class Notebook {
   void show(const std::string& name, const Heatmap& matrix, const std::string& how_to_read);
   void show(const std::string& name, const HeatmapGrid& matrices, const std::string& how_to_read);
   void show(const std::string& name, const LinePlot& plot, const std::string& how_to_read);
-  void show(const std::string& name, const Diagram& diagram, const std::string& how_to_read);
+  /// A picture that is there as SVG alone.
+  void show_svg(const std::string& name, std::string_view svg, const std::string& how_to_read);
 
   /// Writes the chapter's part of the page.
   void end();
@@ -41,9 +42,10 @@ class Notebook {
 
  private:
   void print(const Heatmap& matrix) const;
-  template <typename Picture>
-  void draw(const std::string& name, const Picture& picture, const std::string& svg,
+  // Writes the figure's files, the PNG unless it is empty, and puts the SVG on the page.
+  void draw(const std::string& name, const std::string& png, const std::string& svg,
             const std::string& how_to_read);
+  std::filesystem::path figure(const std::string& name, const std::string& suffix) const;
   std::filesystem::path part(const std::string& name) const;
 
   std::filesystem::path folder_;
@@ -59,9 +61,5 @@ std::vector<std::string> numbered(const std::string& letter, int64_t count);
 Heatmap matrix(const torch::Tensor& values, std::vector<std::string> rows,
                std::vector<std::string> columns, const std::string& title,
                const std::string& label = "");
-
-/// The same with colours from 0 to 1.
-Heatmap weights_matrix(const torch::Tensor& values, std::vector<std::string> rows,
-                       std::vector<std::string> columns, const std::string& title);
 
 }  // namespace attend::app

@@ -55,29 +55,12 @@ int64_t index_of(const char* flag, int64_t value, int64_t count) {
 HeatmapGrid picture(const AttentionPage& page, const VisualizeOptions& o) {
   const auto& view = chosen_view(page, o.view);
   const auto layer = index_of("--layer", o.layer, view.weights.size(0));
-  const auto weights = view.weights[layer];  // [H, T, S]
-  HeatmapGrid grid;
-  grid.title = fmt::format("{}, layer {}", view.label, layer);
-  const auto add = [&](const torch::Tensor& values, const std::string& title) {
-    Heatmap panel;
-    panel.values = values;
-    panel.row_labels = page.tokens.at(view.rows);
-    panel.column_labels = page.tokens.at(view.columns);
-    panel.options.title = title;
-    panel.options.x_label = view.columns;
-    panel.options.y_label = view.rows;
-    panel.options.value_label = "attention";
-    panel.options.minimum = 0.0;
-    panel.options.maximum = 1.0;
-    grid.panels.push_back(std::move(panel));
-  };
+  auto grid = heads_of_layer(page, view, layer);
   if (o.mean_of_heads) {
-    add(weights.mean(0), "mean over the heads");
+    grid.panels = {view_heatmap(page, view, view.weights[layer].mean(0), "mean over the heads")};
   } else if (o.head) {
-    const auto head = index_of(kHead, *o.head, weights.size(0));
-    add(weights[head], fmt::format("head {}", head));
-  } else {
-    for (int64_t h = 0; h < weights.size(0); ++h) add(weights[h], fmt::format("head {}", h));
+    const auto head = index_of(kHead, *o.head, view.weights.size(1));
+    grid.panels = {grid.panels[static_cast<size_t>(head)]};
   }
   return grid;
 }
@@ -158,7 +141,7 @@ int run(int argc, char** argv) {
   add_number(app, "-b,--beam-size", o.request.beam_size, kBeamSizes,
              "Hypotheses kept by the search; 1: greedy");
   add_machine_options(app, o.machine);
-  if (const auto status = parse_command_line(app, argc, argv)) return *status;
+  if (const auto status = parse(app, argc, argv)) return *status;
   return visualize(o);
 }
 
@@ -166,5 +149,5 @@ int run(int argc, char** argv) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-visualize", [&] { return attend::app::run(argc, argv); });
+  return attend::app::run_program("attend-visualize", attend::app::run, argc, argv);
 }

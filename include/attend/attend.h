@@ -21,6 +21,7 @@
 #include "attend/functional/weights_request.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/incremental_model.h"
+#include "attend/models/model_holder.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/models/vision_transformer.h"

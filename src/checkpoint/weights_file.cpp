@@ -7,8 +7,8 @@
 #include <system_error>
 
 #include "attend/file_error.h"
-#include "checkpoint/json_file.h"
 #include "detail/excerpt.h"
+#include "detail/json_file.h"
 
 namespace attend::detail {
 namespace {

@@ -1,6 +1,7 @@
 #include "attend/modules/transformer_decoder.h"
 
 #include "detail/check.h"
+#include "detail/print.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -141,7 +142,7 @@ void TransformerDecoderImpl::reset() {
 }
 
 void TransformerDecoderImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::TransformerDecoder(num_layers=" << options.num_layers() << ")";
+  detail::Printer(stream, "TransformerDecoder").value("num_layers", options.num_layers()).end();
 }
 
 // Runs the layers one after the other: run_layer(layer, x, request) -> DecoderLayerOutput.

@@ -1,6 +1,7 @@
 #include "attend/modules/transformer_encoder.h"
 
 #include "detail/check.h"
+#include "detail/print.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -93,7 +94,7 @@ void TransformerEncoderImpl::reset() {
 }
 
 void TransformerEncoderImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::TransformerEncoder(num_layers=" << options.num_layers() << ")";
+  detail::Printer(stream, "TransformerEncoder").value("num_layers", options.num_layers()).end();
 }
 
 // Runs the layers one after the other: run_layer(layer, x, request) -> AttentionOutput.

@@ -7,10 +7,10 @@
 #include <array>
 #include <cmath>
 #include <optional>
-#include <sstream>
 #include <string_view>
 
 #include "attend/data/batches.h"
+#include "attend/text/words.h"
 #include "attend/translation/bleu.h"
 #include "attend/translation/chrf.h"
 #include "attend/translation/translator.h"
@@ -25,13 +25,6 @@ constexpr std::array<std::string_view, 3> kOfTranslations{"bleu", "chrf", "chrf+
 template <size_t N>
 bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
-}
-
-int64_t count_words(const std::string& text) {
-  std::istringstream stream(text);
-  int64_t words = 0;
-  for (std::string word; stream >> word;) ++words;
-  return words;
 }
 
 }  // namespace
@@ -59,7 +52,7 @@ Scorer::Scorer(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokeniz
     pairs_.push_back(
         {tokenizer_.encode_source(text_.source[i]), tokenizer_.encode_target(text_.target[i])});
     tokens_ += static_cast<int64_t>(pairs_.back().target.size());
-    words_ += count_words(text_.target[i]);
+    words_ += static_cast<int64_t>(split_words(text_.target[i]).size());
   }
 }
 

@@ -4,7 +4,7 @@
 
 #include "attend/checkpoint/safetensors.h"
 #include "attend/file_error.h"
-#include "detail/check.h"
+#include "detail/named_tensors.h"
 
 namespace attend::detail {
 namespace {
@@ -77,29 +77,13 @@ Snapshot read_snapshot(const std::filesystem::path& path, const json& identity) 
   return snapshot;
 }
 
-TensorMap weights_of(const torch::nn::Module& module) {
-  TensorMap weights;
-  for (const auto& item : module.named_parameters()) weights[item.key()] = item.value().detach();
-  return weights;
-}
+TensorMap weights_of(const torch::nn::Module& module) { return named_parameters(module); }
 
 void copy_weights(const std::filesystem::path& path, const TensorMap& weights,
                   const TensorMap& own) {
-  for (const auto& [name, tensor] : own) {
-    const auto found = weights.find(name);
-    if (found == weights.end() || found->second.sizes() != tensor.sizes()) {
-      throw FileError(
-          path, fmt::format("expected the tensor {} of shape {}, got {}", name,
-                            shape_string(tensor.sizes()),
-                            found == weights.end() ? "none" : shape_string(found->second.sizes())));
-    }
-  }
-  if (weights.size() != own.size()) {
-    throw FileError(
-        path, fmt::format("expected {} tensors of weights, got {}", own.size(), weights.size()));
-  }
-  const torch::NoGradGuard no_grad;
-  for (auto [name, tensor] : own) tensor.copy_(weights.at(name));
+  fill_all(own, weights, "model", [&](const std::string& problems) {
+    throw FileError(path, "expected the weights of the model, got " + problems);
+  });
 }
 
 }  // namespace attend::detail

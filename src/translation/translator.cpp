@@ -8,11 +8,13 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/translation/tokenizer_fit.h"
+#include "data/length_batches.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
 
@@ -51,19 +53,6 @@ void add_parts(std::vector<Part>& parts, size_t text, const std::vector<Subword>
   }
 }
 
-torch::Tensor source_batch(const std::vector<Part>& parts, const std::vector<size_t>& order,
-                           size_t from, size_t to, int64_t pad_id) {
-  size_t longest = 0;
-  for (size_t i = from; i < to; ++i) longest = std::max(longest, parts[order[i]].ids.size());
-  auto source = torch::full({static_cast<int64_t>(to - from), static_cast<int64_t>(longest)},
-                            pad_id, torch::TensorOptions(torch::kCPU).dtype(torch::kLong));
-  auto* out = source.mutable_data_ptr<int64_t>();
-  for (size_t i = from; i < to; ++i) {
-    std::ranges::copy(parts[order[i]].ids, out + (i - from) * longest);
-  }
-  return source;
-}
-
 // Rows of zeros below, columns of zeros to the right.
 torch::Tensor grown_to(const torch::Tensor& matrix, int64_t rows, int64_t columns) {
   auto result = torch::zeros({rows, columns}, matrix.options());
@@ -71,31 +60,9 @@ torch::Tensor grown_to(const torch::Tensor& matrix, int64_t rows, int64_t column
   return result;
 }
 
-// Parts [from, to) in the order of their lengths.
-struct TextBatch {
-  size_t from, to;
-};
-
 // Fewer texts are not worth a thread of their own; and several batches for each, so that all end
 // together.
 constexpr size_t kFewestTexts = 16, kBatchesOfThread = 4;
-
-// Batches of at most `texts` parts and about `tokens` tokens, padding counted.
-std::vector<TextBatch> plan(const std::vector<Part>& parts, const std::vector<size_t>& order,
-                            int64_t tokens, size_t texts) {
-  std::vector<TextBatch> batches;
-  for (size_t from = 0; from < order.size();) {
-    // Sorted by length, so the last part of a batch is its longest.
-    size_t to = from + 1;
-    while (to < order.size() && to - from < texts &&
-           parts[order[to]].ids.size() * (to + 1 - from) <= static_cast<size_t>(tokens)) {
-      ++to;
-    }
-    batches.push_back({from, to});
-    from = to;
-  }
-  return batches;
-}
 
 // A translation of a part, put behind those of the parts before it. It may be empty and count all
 // the same.
@@ -112,6 +79,43 @@ void append(Translation& whole, const Translation& part) {
                                   grown_to(part.attention, part.attention.size(0), columns)});
     whole.alignment = hard_alignment(whole.attention);
   }
+}
+
+// What a search found for a part.
+std::vector<Translation> spelled(const Part& part, const std::vector<Hypothesis>& found,
+                                 const SubwordTokenizer& tokenizer, bool with_attention) {
+  std::vector<Translation> translations;
+  for (const auto& hypothesis : found) {
+    auto& translation =
+        translations.emplace_back(Translation{.text = tokenizer.decode_target(hypothesis.tokens),
+                                              .log_probability = hypothesis.log_probability,
+                                              .score = hypothesis.score,
+                                              .attention = {},
+                                              .alignment = {}});
+    if (!with_attention) continue;
+    auto target_words = words_of(tokenizer.decoded_subwords(hypothesis.tokens));
+    if (hypothesis.ended) target_words.push_back(-1);  // the end token
+    translation.attention =
+        merge_subwords(hypothesis.attention.narrow(1, 0, static_cast<int64_t>(part.ids.size())),
+                       target_words, part.word_of);
+    translation.alignment = hard_alignment(translation.attention);
+  }
+  return translations;
+}
+
+// The translations of the texts from those of their parts; one without any is empty.
+std::vector<std::vector<Translation>> joined(const std::vector<Part>& parts,
+                                             const std::vector<std::vector<Translation>>& of_part,
+                                             size_t texts, int64_t n_best) {
+  std::vector<std::vector<Translation>> results(
+      texts, std::vector<Translation>(static_cast<size_t>(n_best)));
+  for (size_t p = 0; p < parts.size(); ++p) {
+    auto& whole = results[parts[p].text];
+    for (size_t n = 0; n < whole.size() && !of_part[p].empty(); ++n) {
+      append(whole[n], of_part[p][std::min(n, of_part[p].size() - 1)]);
+    }
+  }
+  return results;
 }
 
 constexpr int64_t kBeamSize = 5;  // where neither the caller nor the model's folder says it
@@ -201,30 +205,21 @@ std::vector<std::vector<Translation>> Translator::translate(
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(order, {}, [&](size_t i) { return parts[i].ids.size(); });
 
-  const auto pad_id = model_->special_tokens().pad_id;
+  // At most `texts` parts a batch, and about so many tokens, padding counted.
+  const auto batches_of = [&](size_t texts_each) {
+    return detail::cut_into_batches(
+        order, [&](size_t i) { return parts[i].ids.size(); }, options_.batch_tokens, texts_each);
+  };
+
   std::vector<std::vector<Translation>> of_part(parts.size());
-  const auto translate_batch = [&](const TextBatch& batch) {
-    const auto source = source_batch(parts, order, batch.from, batch.to, pad_id).to(device_);
+  const auto translate_batch = [&](const std::vector<size_t>& batch) {
+    std::vector<std::span<const int64_t>> rows;
+    for (const auto i : batch) rows.emplace_back(parts[i].ids);
+    const auto source = detail::padded(rows, model_->special_tokens().pad_id).to(device_);
     const auto found = beam_search(*model_, source, search_);
-    for (size_t i = batch.from; i < batch.to; ++i) {
-      const auto& part = parts[order[i]];
-      for (const auto& hypothesis : found[i - batch.from]) {
-        Translation translation{tokenizer_.decode_target(hypothesis.tokens),
-                                hypothesis.log_probability,
-                                hypothesis.score,
-                                {},
-                                {}};
-        if (options_.attention) {
-          auto target_words = words_of(tokenizer_.decoded_subwords(hypothesis.tokens));
-          target_words.resize(hypothesis.tokens.size());
-          if (hypothesis.ended) target_words.push_back(-1);  // the end token
-          translation.attention = merge_subwords(
-              hypothesis.attention.narrow(1, 0, static_cast<int64_t>(part.ids.size())),
-              target_words, part.word_of);
-          translation.alignment = hard_alignment(translation.attention);
-        }
-        of_part[order[i]].push_back(std::move(translation));
-      }
+    for (size_t row = 0; row < batch.size(); ++row) {
+      const auto i = batch[row];
+      of_part[i] = spelled(parts[i], found[row], tokenizer_, options_.attention);
     }
   };
 
@@ -234,7 +229,7 @@ std::vector<std::vector<Translation>> Translator::translate(
   std::unique_lock has_threads(threads_->busy, std::defer_lock);
   if (threads > 1 && parts.size() >= threads * kFewestTexts && has_threads.try_lock()) {
     const auto largest = std::max(kFewestTexts, parts.size() / (kBatchesOfThread * threads));
-    const auto batches = plan(parts, order, options_.batch_tokens, largest);
+    const auto batches = batches_of(largest);
     // Longest first, so that no thread is left alone with them.
     std::atomic<size_t> taken = 0;
     threads_->of_size(static_cast<int64_t>(threads)).run([&](int64_t) {
@@ -243,20 +238,10 @@ std::vector<std::vector<Translation>> Translator::translate(
       }
     });
   } else {
-    for (const auto& batch : plan(parts, order, options_.batch_tokens, parts.size())) {
-      translate_batch(batch);
-    }
+    for (const auto& batch : batches_of(parts.size())) translate_batch(batch);
   }
 
-  std::vector<std::vector<Translation>> results(
-      texts.size(), std::vector<Translation>(static_cast<size_t>(options_.n_best)));
-  for (size_t p = 0; p < parts.size(); ++p) {
-    auto& whole = results[parts[p].text];
-    for (size_t n = 0; n < whole.size() && !of_part[p].empty(); ++n) {
-      append(whole[n], of_part[p][std::min(n, of_part[p].size() - 1)]);
-    }
-  }
-  return results;
+  return joined(parts, of_part, texts.size(), options_.n_best);
 }
 
 Translation Translator::translate(const std::string& text) const {
@@ -292,17 +277,6 @@ std::vector<torch::Tensor> Translator::align(const std::vector<std::string>& sou
     results.push_back(merge_subwords(torch::cat(rows), words_of(target), words_of(source)));
   }
   return results;
-}
-
-std::vector<std::string> split_words(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\n\v\f\r";
-  std::vector<std::string> words;
-  for (size_t at = text.find_first_not_of(kSpace); at != std::string_view::npos;) {
-    const auto end = std::min(text.find_first_of(kSpace, at), text.size());
-    words.emplace_back(text.substr(at, end - at));
-    at = text.find_first_not_of(kSpace, end);
-  }
-  return words;
 }
 
 }  // namespace attend

@@ -4,7 +4,7 @@
 
 namespace attend::detail {
 
-/// src/viz/page/attention_page.html, made a part of the library when it is built.
+/// The files of src/viz/page, joined when the library is built.
 extern const std::string_view kAttentionPageTemplate;
 
 }  // namespace attend::detail

@@ -34,9 +34,6 @@ class Canvas {
  public:
   virtual ~Canvas() = default;
 
-  /// Where the coordinates of what follows begin; the page's top left corner at first.
-  virtual void set_origin(Point origin) = 0;
-
   /// A rectangle; `tooltip` is shown where the format can.
   virtual void fill(const Rect& rect, Rgb color, std::string_view tooltip = {}) = 0;
 
@@ -57,12 +54,6 @@ class Canvas {
 
   /// The area inside straight lines from point to point and back to the first.
   virtual void polygon(const std::vector<Point>& points, Rgb color) = 0;
-
-  /// A rectangle with round corners; the border's middle is on its edge.
-  virtual void box(const Rect& rect, double radius, Rgb color, const Stroke& border) = 0;
-
-  /// An invisible disc with a tooltip, where the format can show one.
-  virtual void hover(Point center, double radius, std::string_view tooltip) = 0;
 
   /// One line of text; `at` is on its baseline, around which it is turned clockwise.
   virtual void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,

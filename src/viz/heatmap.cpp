@@ -162,14 +162,11 @@ void draw(Canvas& canvas, const HeatmapPlan& plan) {
   }
 }
 
-// A heatmap alone is a grid of one panel whose title is the picture's.
 struct Picture {
   explicit Picture(const Heatmap& heatmap)
-      : plan(detail::plan_heatmap({.panels = {heatmap}, .columns = 1, .title = {}},
-                                  /*is_single=*/true, fonts)),
-        title(heatmap.options.title) {}
+      : plan(detail::plan_heatmap(heatmap, fonts)), title(heatmap.options.title) {}
   explicit Picture(const HeatmapGrid& grid)
-      : plan(detail::plan_heatmap(grid, /*is_single=*/false, fonts)), title(grid.title) {}
+      : plan(detail::plan_heatmap(grid, fonts)), title(grid.title) {}
 
   std::string png() const {
     const double width = plan.width * kPngScale, height = plan.height * kPngScale;
@@ -188,17 +185,6 @@ struct Picture {
     const auto canvas = detail::make_svg_canvas(plan.width, plan.height, title);
     draw(*canvas, plan);
     return canvas->finish();
-  }
-
-  HeatmapLayout layout() const {
-    HeatmapLayout layout;
-    layout.width = plan.width;
-    layout.height = plan.height;
-    for (const auto& panel : plan.panels) {
-      layout.panels.push_back({panel.origin.x, panel.origin.y, panel.cell, plan.scale.minimum,
-                               plan.scale.maximum, panel.shows_values});
-    }
-    return layout;
   }
 
   FontBook fonts;
@@ -225,8 +211,5 @@ void write_svg(const std::filesystem::path& path, const Heatmap& heatmap) {
 void write_svg(const std::filesystem::path& path, const HeatmapGrid& grid) {
   detail::write_file_atomically(path, heatmap_svg(grid));
 }
-
-HeatmapLayout heatmap_layout(const Heatmap& heatmap) { return Picture(heatmap).layout(); }
-HeatmapLayout heatmap_layout(const HeatmapGrid& grid) { return Picture(grid).layout(); }
 
 }  // namespace attend

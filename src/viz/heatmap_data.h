@@ -47,13 +47,6 @@ class ValueFormat {
   bool is_general_ = false;  // three significant digits instead
 };
 
-/// Round values inside a scale, at most `count` (at least 2), with the text of each.
-struct Tick {
-  double value = 0;
-  std::string text;
-};
-std::vector<Tick> make_ticks(const ColorScale& scale, int64_t count);
-
 /// The smallest of 1, 2, 5, 10, 20, 50, ... that is at least `least`.
 int64_t round_step(int64_t least);
 

@@ -242,8 +242,8 @@ Point place_legend(HeatmapPlan& plan, const FontBook& fonts) {
         std::clamp(fonts.width(plan.value_label, kAxisStyle), kShortestColorBar, kLongestColorBar);
     const double height = std::clamp(bottom - top - legend, shortest, kLongestColorBar);
     plan.color_bar = {x, top, kColorBarWidth, height};
-    plan.ticks =
-        make_ticks(plan.scale, std::clamp<int64_t>(static_cast<int64_t>(height / 40), 5, 8));
+    plan.ticks = make_ticks(plan.scale.minimum, plan.scale.maximum,
+                            std::clamp<int64_t>(static_cast<int64_t>(height / 40), 5, 8));
     for (const auto& tick : plan.ticks) {
       plan.ticks_width = std::max(plan.ticks_width, fonts.width(tick.text, kTickStyle));
     }
@@ -264,9 +264,38 @@ Point place_legend(HeatmapPlan& plan, const FontBook& fonts) {
   return end;
 }
 
-}  // namespace
+// The panel at a position of the grid, but for its place. Labels that it shares with its neighbour on
+// the left or above are left out.
+PanelPlan plan_panel(const HeatmapGrid& grid, int64_t position, int64_t columns, bool is_single,
+                     HeatmapData data, const ColorScale& scale, const FontBook& fonts) {
+  const auto panel_at = [&](int64_t i) { return &grid.panels[static_cast<size_t>(i)]; };
+  const auto& heatmap = *panel_at(position);
+  PanelPlan panel;
+  panel.data = std::move(data);
+  panel.cell = heatmap.options.cell_size > 0
+                   ? std::round(heatmap.options.cell_size * kPngScale) / kPngScale
+                   : automatic_cell_size(std::max(panel.data.rows, panel.data.columns), columns);
+  if (heatmap.options.show_values) plan_values(panel, scale, fonts);
 
-HeatmapPlan plan_heatmap(const HeatmapGrid& grid, bool is_single, const FontBook& fonts) {
+  const auto* left = position % columns > 0 ? panel_at(position - 1) : nullptr;
+  if (left == nullptr || !share_rows(*left, heatmap)) {
+    panel.rows = plan_row_labels(panel, fonts);
+    panel.y_label = fonts.fitted(heatmap.options.y_label, kAxisStyle, kLongestLabel);
+  }
+  const auto* above = position >= columns ? panel_at(position - columns) : nullptr;
+  if (above == nullptr || !share_columns(*above, heatmap)) {
+    panel.columns = plan_column_labels(panel, fonts);
+    panel.x_label = fonts.fitted(heatmap.options.x_label, kAxisStyle, kLongestLabel);
+  }
+  if (!is_single) {
+    const double room = std::max(panel.width(), 160.0);
+    panel.title = fonts.fitted(heatmap.options.title, kPanelTitleStyle, room);
+  }
+  measure_margins(panel, fonts);
+  return panel;
+}
+
+HeatmapPlan plan_grid(const HeatmapGrid& grid, bool is_single, const FontBook& fonts) {
   const auto count = static_cast<int64_t>(grid.panels.size());
   TORCH_CHECK_VALUE(count > 0, "HeatmapGrid: expected at least one panel, got none");
   TORCH_CHECK_VALUE(grid.columns >= 0, "HeatmapGrid: expected columns >= 0, got ", grid.columns);
@@ -282,32 +311,11 @@ HeatmapPlan plan_heatmap(const HeatmapGrid& grid, bool is_single, const FontBook
   plan.value_label = options.value_label;
   plan.shows_color_bar = options.show_color_bar;
   for (int64_t i = 0; i < count; ++i) {
-    const auto& heatmap = grid.panels[static_cast<size_t>(i)];
-    PanelPlan panel;
-    panel.data = std::move(data[static_cast<size_t>(i)]);
-    plan.shows_no_value |= std::any_of(panel.data.values.begin(), panel.data.values.end(),
-                                       [](double value) { return std::isnan(value); });
-    panel.cell = heatmap.options.cell_size > 0
-                     ? std::round(heatmap.options.cell_size * kPngScale) / kPngScale
-                     : automatic_cell_size(std::max(panel.data.rows, panel.data.columns), columns);
-    if (heatmap.options.show_values) plan_values(panel, plan.scale, fonts);
-
-    const auto* left = i % columns > 0 ? &grid.panels[static_cast<size_t>(i - 1)] : nullptr;
-    if (left == nullptr || !share_rows(*left, heatmap)) {
-      panel.rows = plan_row_labels(panel, fonts);
-      panel.y_label = fonts.fitted(heatmap.options.y_label, kAxisStyle, kLongestLabel);
-    }
-    const auto* above = i >= columns ? &grid.panels[static_cast<size_t>(i - columns)] : nullptr;
-    if (above == nullptr || !share_columns(*above, heatmap)) {
-      panel.columns = plan_column_labels(panel, fonts);
-      panel.x_label = fonts.fitted(heatmap.options.x_label, kAxisStyle, kLongestLabel);
-    }
-    if (!is_single) {
-      const double room = std::max(panel.width(), 160.0);
-      panel.title = fonts.fitted(heatmap.options.title, kPanelTitleStyle, room);
-    }
-    measure_margins(panel, fonts);
-    plan.panels.push_back(std::move(panel));
+    auto& values = data[static_cast<size_t>(i)];
+    plan.shows_no_value |=
+        std::ranges::any_of(values.values, [](double v) { return std::isnan(v); });
+    plan.panels.push_back(
+        plan_panel(grid, i, columns, is_single, std::move(values), plan.scale, fonts));
   }
 
   // The title is wrapped to the width of what is below it, which does not depend on the title.
@@ -332,6 +340,16 @@ HeatmapPlan plan_heatmap(const HeatmapGrid& grid, bool is_single, const FontBook
   plan.width = std::ceil(end.x + kMargin);
   plan.height = std::ceil(end.y + kMargin);
   return plan;
+}
+
+}  // namespace
+
+// A heatmap alone is a grid of one panel whose title is the picture's.
+HeatmapPlan plan_heatmap(const Heatmap& heatmap, const FontBook& fonts) {
+  return plan_grid({.panels = {heatmap}, .columns = 1, .title = {}}, /*is_single=*/true, fonts);
+}
+HeatmapPlan plan_heatmap(const HeatmapGrid& grid, const FontBook& fonts) {
+  return plan_grid(grid, /*is_single=*/false, fonts);
 }
 
 }  // namespace attend::detail

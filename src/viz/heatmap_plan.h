@@ -8,6 +8,8 @@
 #include "viz/canvas.h"
 #include "viz/font_book.h"
 #include "viz/heatmap_data.h"
+#include "viz/style.h"
+#include "viz/ticks.h"
 
 namespace attend::detail {
 
@@ -54,25 +56,15 @@ struct HeatmapPlan {
 };
 
 // Sizes in px that both the plan and the drawing use.
-inline constexpr double kMargin = 24;
-inline constexpr double kTitleLine = 22;
 inline constexpr double kLabelGap = 8;     // between cells and their labels
-inline constexpr double kAxisLine = 22;    // an axis label with the space before it
 inline constexpr double kPanelTitle = 24;  // a panel's title with the space after it
-inline constexpr double kTickLength = 4;
-inline constexpr double kTickGap = 5;
 inline constexpr double kNoValueSquare = 12;
 inline constexpr double kNoValueGap = 6;
 inline constexpr int64_t kMostRectangles = 10'000;  // more cells than these are one image
 
-inline constexpr Rgb kInk{0x1F, 0x23, 0x28};
-inline constexpr Rgb kMuted{0x59, 0x63, 0x6E};
-inline constexpr TextStyle kTitleStyle{16, kInk, true};
-inline constexpr TextStyle kPanelTitleStyle{13, kInk, true};
-inline constexpr TextStyle kAxisStyle{12.5, kMuted};
-inline constexpr TextStyle kTickStyle{11.5, kInk};
 inline constexpr auto kNoValueText = "no value (NaN)";
 
-HeatmapPlan plan_heatmap(const HeatmapGrid& grid, bool is_single, const FontBook& fonts);
+HeatmapPlan plan_heatmap(const Heatmap& heatmap, const FontBook& fonts);
+HeatmapPlan plan_heatmap(const HeatmapGrid& grid, const FontBook& fonts);
 
 }  // namespace attend::detail

@@ -78,11 +78,6 @@ class PngCanvas : public Canvas {
     cairo_scale(context_.get(), scale, scale);
   }
 
-  void set_origin(Point origin) override {
-    cairo_translate(context_.get(), origin.x - origin_.x, origin.y - origin_.y);
-    origin_ = origin;
-  }
-
   void fill(const Rect& rect, Rgb color, std::string_view /*tooltip*/) override {
     set_color(color);
     // The edges are on whole pixels, where blending would only blur them.
@@ -140,7 +135,13 @@ class PngCanvas : public Canvas {
 
   void polyline(const std::vector<Point>& points, const Stroke& stroke) override {
     trace(points);
-    draw_path(stroke);
+    cairo_save(context_.get());
+    set_color(stroke.color);
+    cairo_set_line_width(context_.get(), stroke.width);
+    cairo_set_line_join(context_.get(), CAIRO_LINE_JOIN_ROUND);
+    cairo_set_dash(context_.get(), stroke.dashes.data(), static_cast<int>(stroke.dashes.size()), 0);
+    cairo_stroke(context_.get());
+    cairo_restore(context_.get());
   }
 
   void polygon(const std::vector<Point>& points, Rgb color) override {
@@ -148,23 +149,6 @@ class PngCanvas : public Canvas {
     set_color(color);
     cairo_fill(context_.get());
   }
-
-  void box(const Rect& rect, double radius, Rgb color, const Stroke& border) override {
-    constexpr double kQuarter = std::numbers::pi / 2;
-    const double left = rect.x + radius, right = rect.x + rect.width - radius;
-    const double top = rect.y + radius, bottom = rect.y + rect.height - radius;
-    cairo_new_path(context_.get());
-    cairo_arc(context_.get(), left, top, radius, 2 * kQuarter, 3 * kQuarter);
-    cairo_arc(context_.get(), right, top, radius, 3 * kQuarter, 4 * kQuarter);
-    cairo_arc(context_.get(), right, bottom, radius, 0, kQuarter);
-    cairo_arc(context_.get(), left, bottom, radius, kQuarter, 2 * kQuarter);
-    cairo_close_path(context_.get());
-    set_color(color);
-    cairo_fill_preserve(context_.get());
-    draw_path(border);
-  }
-
-  void hover(Point /*center*/, double /*radius*/, std::string_view /*tooltip*/) override {}
 
   void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,
             double degrees) override {
@@ -191,22 +175,11 @@ class PngCanvas : public Canvas {
     for (const auto& point : points) cairo_line_to(context_.get(), point.x, point.y);
   }
 
-  void draw_path(const Stroke& stroke) {
-    cairo_save(context_.get());
-    set_color(stroke.color);
-    cairo_set_line_width(context_.get(), stroke.width);
-    cairo_set_line_join(context_.get(), CAIRO_LINE_JOIN_ROUND);
-    cairo_set_dash(context_.get(), stroke.dashes.data(), static_cast<int>(stroke.dashes.size()), 0);
-    cairo_stroke(context_.get());
-    cairo_restore(context_.get());
-  }
-
   void set_color(Rgb color) {
     cairo_set_source_rgb(context_.get(), color.red / 255.0, color.green / 255.0,
                          color.blue / 255.0);
   }
 
-  Point origin_;
   const FontBook& fonts_;
   Surface surface_;
   Context context_;

@@ -29,12 +29,6 @@ class SvgCanvas : public Canvas {
     fill({0, 0, width, height}, {0xFF, 0xFF, 0xFF}, {});
   }
 
-  void set_origin(Point origin) override {
-    if (in_group_) write("</g>\n");
-    write("<g transform=\"translate({} {})\">\n", number(origin.x), number(origin.y));
-    in_group_ = true;
-  }
-
   void fill(const Rect& rect, Rgb color, std::string_view tooltip) override {
     rectangle(rect, hex(color), tooltip);
   }
@@ -89,19 +83,6 @@ class SvgCanvas : public Canvas {
           list(points), hex(color));
   }
 
-  void box(const Rect& rect, double radius, Rgb color, const Stroke& border) override {
-    write(R"(<rect x="{}" y="{}" width="{}" height="{}" rx="{}" fill="{}"{}/>)"
-          "\n",
-          number(rect.x), number(rect.y), number(rect.width), number(rect.height), number(radius),
-          hex(color), attributes(border));
-  }
-
-  void hover(Point center, double radius, std::string_view tooltip) override {
-    write(R"(<circle cx="{}" cy="{}" r="{}" fill="none" pointer-events="all">)"
-          "<title>{}</title></circle>\n",
-          number(center.x), number(center.y), number(radius), escape_markup(tooltip));
-  }
-
   void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,
             double degrees) override {
     constexpr std::array kAnchors{"start", "middle", "end"};
@@ -117,7 +98,7 @@ class SvgCanvas : public Canvas {
     write(">{}</text>\n", escape_markup(text));
   }
 
-  std::string finish() override { return svg_ + (in_group_ ? "</g>\n</svg>\n" : "</svg>\n"); }
+  std::string finish() override { return svg_ + "</svg>\n"; }
 
  private:
   template <typename... Args>
@@ -154,7 +135,6 @@ class SvgCanvas : public Canvas {
   }
 
   std::string svg_;
-  bool in_group_ = false;
   bool has_hatch_ = false;
 };
 

@@ -69,6 +69,33 @@ TEST(VisionTransformer, WithoutPositionsTheOrderOfPatchesDoesNotMatter) {
   EXPECT_TENSOR_NEAR(model(x), model(turned), 1e-12);  // rows of patches in reverse
 }
 
+// Layers as Llama's, with nothing but rotary positions to tell patches apart.
+VisionTransformerOptions with_other_layers() {
+  return VisionTransformerOptions(
+             kSize, kPatch, kClasses,
+             TransformerLayerOptions(
+                 MultiHeadAttentionOptions(kE, kH).num_kv_heads(1).rotary(RotaryOptions{}))
+                 .feed_forward(FeedForwardOptions(kE, 6).gated(true).activation(Activation::kSwish))
+                 .norm(NormKind::kRms)
+                 .norm_order(NormOrder::kPre)
+                 .dropout(0.0),
+             kLayers)
+      .positions(PositionKind::kNone)
+      .num_channels(2);
+}
+
+TEST(VisionTransformer, ItsLayersAreOfAnyKind) {
+  VisionTransformer model(with_other_layers());
+  randomise(*model);
+  model->to(torch::kDouble);
+  const auto x = torch::randn({kB, 2, kSize, kSize}, torch::kDouble);
+  const auto turned = x.flip(2).view({kB, 2, 3, kPatch, kSize}).flip(3).reshape(x.sizes());
+  EXPECT_GT((model(x) - model(turned)).abs().max().item<double>(), 1e-6);
+  model(x).sum().backward();
+  testing_support::expect_finite_gradients(testing_support::parameters_of(*model));
+  EXPECT_FALSE(model->position_embeddings.defined());
+}
+
 TEST(VisionTransformer, ClonesAndFiles) {
   auto model = small();
   expect_clone_is_equal_and_separate(*model, *model->clone());
@@ -81,6 +108,10 @@ TEST(VisionTransformer, ErrorsNameWhatWasExpectedAndGot) {
                        c10::ValueError,
                        "VisionTransformer: expected image_size divisible by patch_size, got "
                        "image_size 12 and patch_size 5");
+  EXPECT_THROW_MESSAGE(
+      VisionTransformer(
+          VisionTransformerOptions(12, 4, 2, 8, 2, 1).positions(PositionKind::kSinusoidal)),
+      c10::ValueError, "VisionTransformer: expected positions kLearned or kNone, got sinusoidal");
   auto model = small();
   EXPECT_THROW_MESSAGE(
       model(torch::zeros({1, 3, 12, 8}, torch::kDouble)), c10::Error,

@@ -6,13 +6,13 @@
 #include <string>
 
 #include "attend/data/batches.h"
-#include "attend/data/demo_grammar.h"
 #include "attend/decoding/sampling.h"
 #include "attend/functional/loss.h"
 #include "attend/models/causal_lm.h"
 #include "attend/text/subword_training.h"
 #include "attend/training/adam.h"
 #include "attend/training/schedule.h"
+#include "demo_corpus/grammar.h"
 
 namespace attend::causal_lm_learning_test {
 namespace {

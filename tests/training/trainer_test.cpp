@@ -33,11 +33,7 @@ using testing_support::tokenizer_for;
 
 Seq2SeqOptions model_options(const SubwordTokenizer& tokenizer) {
   const auto vocab = tokenizer.vocab_size();
-  return Seq2SeqOptions(vocab, vocab, 32, 4, 1)
-      .encoder_feed_forward_dim(64)
-      .decoder_feed_forward_dim(64)
-      .max_length(32)
-      .dropout(0.1);
+  return Seq2SeqOptions(vocab, vocab, 32, 4, 1).feed_forward_dim(64).max_length(32).dropout(0.1);
 }
 
 std::shared_ptr<TranslationModel> new_model(const SubwordTokenizer& tokenizer) {
@@ -308,7 +304,7 @@ TEST_F(TrainerTest, ASnapshotWithAPaddingRowThatLearntGoesOnLearningIt) {
 TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
   const TemporaryFolder folder;
   const auto train_another = [&](const Seq2SeqOptions& model) {
-    Trainer(Seq2Seq(model).ptr(), tokenizer_, train_, valid_, folder.path(), options(6)).run();
+    Trainer(Seq2Seq(model), tokenizer_, train_, valid_, folder.path(), options(6)).run();
   };
   train(folder, options(3));
   const auto expect_refused = [&](const Seq2SeqOptions& other, const std::string& what) {
@@ -316,8 +312,17 @@ TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
                 testing::ThrowsMessage<FileError>(testing::HasSubstr(
                     "training.safetensors: expected a run with the same model: " + what)));
   };
-  expect_refused(model_options(tokenizer_).encoder_heads(2), "encoder heads (2), got 4");
-  expect_refused(model_options(tokenizer_).decoder_heads(8), "decoder heads (8), got 4");
+  const auto with_heads = [](int64_t heads) {
+    return TransformerLayerOptions(32, heads).feed_forward_dim(64);
+  };
+  expect_refused(model_options(tokenizer_).encoder_layer(with_heads(2)),
+                 "encoder heads (2), got 4");
+  expect_refused(model_options(tokenizer_).decoder_layer(with_heads(8)),
+                 "decoder heads (8), got 4");
+  const auto with_alibi = MultiHeadAttentionOptions(32, 4).alibi(true);
+  expect_refused(model_options(tokenizer_)
+                     .encoder_layer(TransformerLayerOptions(with_alibi).feed_forward_dim(64)),
+                 "encoder layer/dropout (0.0), got none");
   expect_refused(model_options(tokenizer_).activation(Activation::kGelu),
                  "activation (\"gelu\"), got \"relu\"");
   expect_refused(model_options(tokenizer_).scale_embedding(false),

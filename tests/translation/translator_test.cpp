@@ -9,6 +9,7 @@
 #include "attend/checkpoint/model_folder.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
+#include "attend/text/words.h"
 #include "support/default_device.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
@@ -31,7 +32,7 @@ Translator random_translator(const TranslatorOptions& options) {
     const torch::NoGradGuard no_grad;
     parameter.normal_(0.0, 0.5);
   }
-  return {model.ptr(), subwords, options, testing_support::test_device()};
+  return {model, subwords, options, testing_support::test_device()};
 }
 
 const std::vector<std::string>& texts() {

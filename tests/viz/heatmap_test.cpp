@@ -18,6 +18,7 @@
 
 #include "attend/file_error.h"
 #include "support/temporary_folder.h"
+#include "viz/heatmap_plan.h"
 #include "viz/pictures.h"
 
 namespace attend::heatmap_test {
@@ -34,15 +35,45 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // ---- Looking at pictures ------------------------------------------------------------------------
 
+// Where the parts of a picture are, in px of an SVG picture.
+struct Layout {
+  struct Panel {
+    double x = 0, y = 0;        // top left corner of cell (0, 0)
+    double cell_size = 0;       // side of a cell
+    double minimum = 0;         // value of the darkest colour
+    double maximum = 0;         // value of the lightest colour
+    bool shows_values = false;  // whether the values are written into the cells
+  };
+
+  double width = 0, height = 0;
+  std::vector<Panel> panels;
+};
+
+Layout layout_of(const detail::HeatmapPlan& plan) {
+  Layout layout{plan.width, plan.height, {}};
+  for (const auto& panel : plan.panels) {
+    layout.panels.push_back({panel.origin.x, panel.origin.y, panel.cell, plan.scale.minimum,
+                             plan.scale.maximum, panel.shows_values});
+  }
+  return layout;
+}
+
+Layout heatmap_layout(const Heatmap& heatmap) {
+  return layout_of(detail::plan_heatmap(heatmap, detail::FontBook()));
+}
+Layout heatmap_layout(const HeatmapGrid& grid) {
+  return layout_of(detail::plan_heatmap(grid, detail::FontBook()));
+}
+
 // The pixel at (across, down) of a cell, both in [0, 1].
-Rgb cell_pixel(const Png& png, const HeatmapLayout::Panel& panel, int64_t row, int64_t column,
+Rgb cell_pixel(const Png& png, const Layout::Panel& panel, int64_t row, int64_t column,
                double across = 0.5, double down = 0.5) {
   const double x = panel.x + (static_cast<double>(column) + across) * panel.cell_size;
   const double y = panel.y + (static_cast<double>(row) + down) * panel.cell_size;
   return png.at(static_cast<int>(x * kPngScale), static_cast<int>(y * kPngScale));
 }
 
-Rgb expected_color(double value, const HeatmapLayout::Panel& panel) {
+Rgb expected_color(double value, const Layout::Panel& panel) {
   return viridis((value - panel.minimum) / (panel.maximum - panel.minimum));
 }
 

@@ -96,7 +96,4 @@ class ATTEND_TOOLKIT_API Translator {
   std::shared_ptr<Threads> threads_;
 };
 
-/// The whitespace-separated words of a text, as alignments count them.
-ATTEND_TOOLKIT_API std::vector<std::string> split_words(std::string_view text);
-
 }  // namespace attend

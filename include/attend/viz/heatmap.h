@@ -52,21 +52,8 @@ struct HeatmapGrid {
   std::string title;    // above all panels; empty = none
 };
 
-/// Where the parts of a picture are, in px of an SVG picture. A PNG picture has kPngScale times as
-/// many pixels in each direction, for sharp text on every screen.
-struct HeatmapLayout {
-  struct Panel {
-    double x = 0, y = 0;        // top left corner of cell (0, 0)
-    double cell_size = 0;       // side of a cell
-    double minimum = 0;         // value of the darkest colour
-    double maximum = 0;         // value of the lightest colour
-    bool shows_values = false;  // whether the values are written into the cells
-  };
-
-  double width = 0, height = 0;  // whole pixels
-  std::vector<Panel> panels;
-};
-
+/// A PNG picture has so many times as many pixels in each direction as the SVG picture has px, for
+/// sharp text on every screen.
 inline constexpr int kPngScale = 2;
 
 /// Draws a picture and writes it atomically.
@@ -87,10 +74,6 @@ ATTEND_TOOLKIT_API std::string heatmap_png(const Heatmap& heatmap);
 ATTEND_TOOLKIT_API std::string heatmap_png(const HeatmapGrid& grid);
 ATTEND_TOOLKIT_API std::string heatmap_svg(const Heatmap& heatmap);
 ATTEND_TOOLKIT_API std::string heatmap_svg(const HeatmapGrid& grid);
-
-/// The layout that these pictures have.
-ATTEND_TOOLKIT_API HeatmapLayout heatmap_layout(const Heatmap& heatmap);
-ATTEND_TOOLKIT_API HeatmapLayout heatmap_layout(const HeatmapGrid& grid);
 
 /// Whether a terminal is sent colours.
 enum class TerminalColor {

@@ -3,6 +3,7 @@
 usage: attention_page_test.py [unittest's arguments]
 
 Needs the packages of requirements.txt beside this file, and Debian's chromium. Environment:
+ATTEND_PAGE, the page that a build joined from src/viz/page (default: that of build/release);
 ATTEND_CHROMIUM, the browser (default /usr/bin/chromium); ATTEND_PAGE_SHOTS, a folder to which
 pictures of all tabs are written.
 """
@@ -23,7 +24,8 @@ import unittest
 
 from playwright.sync_api import sync_playwright
 
-TEMPLATE = pathlib.Path(__file__).resolve().parents[3] / "src/viz/page/attention_page.html"
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+TEMPLATE = pathlib.Path(os.environ.get("ATTEND_PAGE", ROOT / "build/release/src/viz/attention_page.html"))
 CHROMIUM = os.environ.get("ATTEND_CHROMIUM", "/usr/bin/chromium")
 FULL = 65535
 
@@ -140,7 +142,7 @@ def page_text(data, title="a title"):
 @functools.lru_cache(maxsize=1)
 def stops():
     """The colours of attend's own map, from its source."""
-    source = (TEMPLATE.parents[1] / "colormap.cpp").read_text()
+    source = (ROOT / "src/viz/colormap.cpp").read_text()
     table = source[source.index("kStops"):source.index("});")]
     rows = [line.strip() for line in table.splitlines() if line.strip().startswith("{0x")]
     return [[int(part.strip("{ }"), 16) for part in row.rstrip(",").split(",")] for row in rows]

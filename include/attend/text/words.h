@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "attend/toolkit_export.h"
+
+namespace attend {
+
+/// The words of a text, cut at ASCII whitespace, as alignments count them.
+ATTEND_TOOLKIT_API std::vector<std::string> split_words(std::string_view text);
+
+}  // namespace attend
