@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "training/gradient_reducer.h"
+
 #ifdef ATTEND_DISTRIBUTED
 #define USE_C10D_GLOO
 #ifdef ATTEND_NCCL
@@ -158,6 +160,8 @@ void WorkerGroup::barrier() const {
   state_->finish("a barrier", [&] { return state_->group->barrier(); });
 }
 
+namespace detail {
+
 struct GradientReducer::State {
   WorkerGroup workers;
   std::unique_ptr<c10d::Reducer> reducer;
@@ -210,6 +214,8 @@ void GradientReducer::backward(const torch::Tensor& loss) {
   }
 }
 
+}  // namespace detail
+
 #else
 
 struct WorkerGroup::State {};
@@ -231,6 +237,8 @@ void WorkerGroup::sum(torch::Tensor& /*tensor*/) const {}
 void WorkerGroup::max(torch::Tensor& /*tensor*/) const {}
 void WorkerGroup::barrier() const {}
 
+namespace detail {
+
 struct GradientReducer::State {};
 
 GradientReducer::GradientReducer(const WorkerGroup& /*workers*/,
@@ -238,10 +246,10 @@ GradientReducer::GradientReducer(const WorkerGroup& /*workers*/,
 
 void GradientReducer::backward(const torch::Tensor& loss) { loss.backward(); }
 
+}  // namespace detail
+
 #endif
 
-GradientReducer::~GradientReducer() = default;
-GradientReducer::GradientReducer(GradientReducer&&) noexcept = default;
-GradientReducer& GradientReducer::operator=(GradientReducer&&) noexcept = default;
+detail::GradientReducer::~GradientReducer() = default;
 
 }  // namespace attend
