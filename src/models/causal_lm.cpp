@@ -3,10 +3,10 @@
 #include <utility>
 
 #include "attend/functional/dropout.h"
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "functional/lowered_mask.h"
+#include "functional/named_linear.h"
 #include "models/vocabulary_ids.h"
 
 namespace attend {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "functional/named_linear.h"
 #include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "attend/functional/dropout.h"
-#include "attend/functional/linear.h"
 #include "detail/check.h"
+#include "functional/named_linear.h"
 
 namespace attend {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "attend/functional/linear.h"
 #include "detail/check.h"
+#include "functional/named_linear.h"
 
 namespace attend {
 

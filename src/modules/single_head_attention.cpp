@@ -1,9 +1,9 @@
 #include "attend/modules/single_head_attention.h"
 
-#include "attend/functional/linear.h"
 #include "attend/modules/cross_attention.h"
 #include "attend/modules/self_attention.h"
 #include "detail/check.h"
+#include "functional/named_linear.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
