@@ -4,7 +4,6 @@
 
 #include "attend/checkpoint/safetensors.h"
 #include "attend/file_error.h"
-#include "detail/check.h"
 #include "detail/excerpt.h"
 #include "detail/named_tensors.h"
 

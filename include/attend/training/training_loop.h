@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train.
+
 #include <torch/torch.h>
 
 #include <filesystem>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train in several processes.
+
 #include <torch/torch.h>
 
 #include <chrono>
