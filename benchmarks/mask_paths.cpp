@@ -85,12 +85,14 @@ void table(torch::Device device, torch::Dtype dtype, int64_t target, int64_t sou
 }  // namespace
 
 int main() {
-  std::cout << "# Which path a mask takes\n\nMade by `benchmarks/mask_paths.cpp`, which asks "
-               "`attend::functional::explain_attention`\nand, through it, LibTorch's dispatcher. "
-               "B "
-            << kBatch << ", H " << kHeads << ", D " << kHeadDim
-            << ". A size of 1 is broadcast.\nWhere weights are requested, the output takes the "
-               "same path.\n";
+  std::cout
+      << "# Which path a mask takes\n\nMade by `benchmarks/mask_paths.cpp`, which asks "
+         "[`attend::functional::explain_attention`]"
+         "(../build/doc/html/namespaceattend_1_1functional.html)\nand, through it, LibTorch's "
+         "dispatcher. B "
+      << kBatch << ", H " << kHeads << ", D " << kHeadDim
+      << ". A size of 1 is broadcast.\nWhere weights are requested, the output takes the "
+         "same path.\n";
   std::vector<torch::Device> devices{torch::kCPU};
   if (torch::cuda::is_available()) devices.emplace_back(torch::kCUDA);
   for (const auto device : devices) {

@@ -26,16 +26,10 @@ constexpr int kWarmUp = 3;
 
 attend::Seq2SeqOptions options(const std::string& size) {
   if (size == "base") {
-    return attend::Seq2SeqOptions(kVocab, kVocab, 512, 8, 6)
-        .encoder_feed_forward_dim(2048)
-        .decoder_feed_forward_dim(2048)
-        .dropout(0.1);
+    return attend::Seq2SeqOptions(kVocab, kVocab, 512, 8, 6).feed_forward_dim(2048).dropout(0.1);
   }
   TORCH_CHECK_VALUE(size == "tiny", "expected tiny or base, got ", size);
-  return attend::Seq2SeqOptions(kVocab, kVocab, 128, 4, 4)
-      .encoder_feed_forward_dim(256)
-      .decoder_feed_forward_dim(256)
-      .dropout(0.3);
+  return attend::Seq2SeqOptions(kVocab, kVocab, 128, 4, 4).feed_forward_dim(256).dropout(0.3);
 }
 
 }  // namespace

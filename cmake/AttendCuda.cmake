@@ -1,28 +1,23 @@
-# Decides whether attend is built with the CUDA toolkit: by default where there is both a CUDA
-# compiler and a LibTorch that was built with the same major version of CUDA. Without it everything
-# still runs on CUDA devices through LibTorch's operations; left out is what needs CUDA's own
-# headers: NCCL between GPUs, and the tests that capture CUDA graphs.
-include(CheckLanguage)
+# Decides whether attend is built with the CUDA toolkit: by default where there is both a toolkit and a
+# LibTorch that was built with the same major version of CUDA. Without it everything still runs on
+# CUDA devices through LibTorch's operations; left out is what needs CUDA's own headers: NCCL between
+# GPUs, and the tests that capture CUDA graphs. No file is compiled by nvcc.
 
 # Why the CUDA toolkit cannot be used; empty where it can.
 function(_attend_cuda_obstacle out)
   set(${out} "" PARENT_SCOPE)
   if(NOT ATTEND_TORCH_HAS_CUDA)
-    set(${out} "a LibTorch built with CUDA, got a CPU build in ${ATTEND_TORCH_PREFIX}" PARENT_SCOPE)
+    set(${out} "a LibTorch with its CUDA half, got ${ATTEND_TORCH_PREFIX}/lib without libtorch_cuda.so"
+      PARENT_SCOPE)
     return()
   endif()
-  check_language(CUDA)
-  if(NOT CMAKE_CUDA_COMPILER)
-    set(${out} "a CUDA compiler, got none that works" PARENT_SCOPE)
-    return()
-  endif()
-  execute_process(COMMAND "${CMAKE_CUDA_COMPILER}" --version OUTPUT_VARIABLE text ERROR_QUIET)
-  if(text MATCHES "release ([0-9]+)\\.[0-9]+")
-    set(compiler_major "${CMAKE_MATCH_1}")
-    if(ATTEND_TORCH_CUDA_VERSION MATCHES "^([0-9]+)" AND NOT CMAKE_MATCH_1 EQUAL compiler_major)
-      set(${out} "CUDA ${CMAKE_MATCH_1} as LibTorch has it, got CUDA ${compiler_major} in ${CMAKE_CUDA_COMPILER}"
-        PARENT_SCOPE)
-    endif()
+  find_package(CUDAToolkit QUIET)
+  if(NOT CUDAToolkit_FOUND)
+    set(${out} "the CUDA toolkit, got none" PARENT_SCOPE)
+  elseif(ATTEND_TORCH_CUDA_VERSION MATCHES "^([0-9]+)"
+      AND NOT CMAKE_MATCH_1 EQUAL CUDAToolkit_VERSION_MAJOR)
+    set(${out} "CUDA ${CMAKE_MATCH_1} as LibTorch has it, got CUDA ${CUDAToolkit_VERSION_MAJOR} in \
+${CUDAToolkit_BIN_DIR}" PARENT_SCOPE)
   endif()
 endfunction()
 
@@ -41,10 +36,5 @@ else()
 endif()
 
 if(ATTEND_CUDA)
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90)
-  endif()
-  enable_language(CUDA)
-  set(CMAKE_CUDA_STANDARD 17)
   find_package(CUDAToolkit REQUIRED)
 endif()

@@ -1,4 +1,5 @@
-# Finds LibTorch and makes the imported target `attend::torch`.
+# Finds LibTorch and makes the imported targets `attend::torch`, its CPU half, and, where it has one,
+# `attend::torch_cuda`, which adds the CUDA half.
 #
 # Used twice: by attend's own build and, installed beside attendConfig.cmake, by every consumer.
 #
@@ -138,7 +139,7 @@ function(_attend_torch_check prefix source out)
     set(${out} "expected LibTorch ${ATTEND_TORCH_SERIES}, which attend was built with, got ${got}"
       PARENT_SCOPE)
   else()
-    foreach(library IN ITEMS torch torch_cpu c10)
+    foreach(library IN ITEMS torch_cpu c10)
       if(NOT EXISTS "${prefix}/lib/lib${library}.so")
         set(${out} "expected ${prefix}/lib/lib${library}.so, got no such file (${source})" PARENT_SCOPE)
       endif()
@@ -211,13 +212,20 @@ if(NOT TARGET attend::torch)
 
   find_package(Threads REQUIRED)
   add_library(attend::torch INTERFACE IMPORTED GLOBAL)
-  # Every program names all three libraries, used or not. libtorch.so only pulls in its parts, so the
-  # linker would drop it, and CUDA with it, as unneeded; the other two are what libattend.so needs,
-  # and the loader looks for them through the program's run path only where the program names them.
+  # The CPU half alone: libtorch.so would load libtorch_cuda.so and eleven libraries of NVIDIA's at the
+  # start of every program. Every program names both libraries, used or not: libattend.so needs
+  # them, and the loader looks for them through the program's run path only where the program names
+  # them.
   set_target_properties(attend::torch PROPERTIES
     INTERFACE_INCLUDE_DIRECTORIES
       "${ATTEND_TORCH_PREFIX}/include;${ATTEND_TORCH_PREFIX}/include/torch/csrc/api/include"
     INTERFACE_LINK_LIBRARIES
-      "-Wl,--push-state,--no-as-needed;${ATTEND_TORCH_PREFIX}/lib/libtorch.so;${ATTEND_TORCH_PREFIX}/lib/libtorch_cpu.so;${ATTEND_TORCH_PREFIX}/lib/libc10.so;-Wl,--pop-state;Threads::Threads"
+      "-Wl,--push-state,--no-as-needed;${ATTEND_TORCH_PREFIX}/lib/libtorch_cpu.so;${ATTEND_TORCH_PREFIX}/lib/libc10.so;-Wl,--pop-state;Threads::Threads"
     INTERFACE_COMPILE_FEATURES cxx_std_20)
+  if(ATTEND_TORCH_HAS_CUDA)
+    # No symbol of it is used, so the linker would drop it as unneeded.
+    add_library(attend::torch_cuda INTERFACE IMPORTED GLOBAL)
+    set_target_properties(attend::torch_cuda PROPERTIES INTERFACE_LINK_LIBRARIES
+      "attend::torch;-Wl,--push-state,--no-as-needed;${ATTEND_TORCH_PREFIX}/lib/libtorch_cuda.so;-Wl,--pop-state")
+  endif()
 endif()

@@ -1,5 +1,7 @@
 #include "common/machine.h"
 
+#include <attend/cuda.h>
+
 #include "common/number_flag.h"
 
 #ifdef ATTEND_JEMALLOC
@@ -47,6 +49,7 @@ torch::Device prepare_machine(const MachineOptions& options) {
   const bool is_cuda = options.device == "cuda" || options.device.starts_with("cuda:");
   TORCH_CHECK_VALUE(is_cuda || options.device == "cpu",
                     "--device: expected cpu, cuda or cuda:<index>, got ", options.device);
+  if (is_cuda) load_cuda();
   TORCH_CHECK_VALUE(!is_cuda || torch::cuda::is_available(),
                     "--device: expected a CUDA device for ", options.device, ", got none");
   const torch::Device device(options.device);

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
+#include "attend/file_error.h"
 #include "attend/text/subword_tokenizer.h"
 #include "attend/translation/tokenizer_fit.h"
 

@@ -60,14 +60,12 @@ std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
                                 .max_length(c.max_positions)
                                 .eos_id(tokenizer.eos_id())
                                 .pad_id(tokenizer.pad_id())
-                                .start_id(tokenizer.pad_id()))
-        .ptr();
+                                .start_id(tokenizer.pad_id()));
   }
   return Seq2Seq(Seq2SeqOptions(source, target, c.embed_dim, c.heads, c.encoder_layers)
                      .share_embeddings(!tokenizer.separate_vocabs())
                      .decoder_layers(c.decoder_layers)
-                     .encoder_feed_forward_dim(c.ffn_dim)
-                     .decoder_feed_forward_dim(c.ffn_dim)
+                     .feed_forward_dim(c.ffn_dim)
                      .dropout(c.dropout)
                      .attention_dropout(c.attention_dropout)
                      .activation_dropout(c.activation_dropout)
@@ -76,8 +74,7 @@ std::shared_ptr<TranslationModel> make_model(const ModelChoice& c,
                      .max_length(c.max_positions)
                      .eos_id(tokenizer.eos_id())
                      .pad_id(tokenizer.pad_id())
-                     .start_id(tokenizer.pad_id()))
-      .ptr();
+                     .start_id(tokenizer.pad_id()));
 }
 
 Choices<BleuTokenizer> bleu_tokenizers() {

@@ -17,6 +17,11 @@ void add_version_flag(CLI::App& app) {
 }
 
 std::optional<int> parse(CLI::App& app, int argc, char** argv) try {
+  app.failure_message([name = app.get_name()](const CLI::App* failed, const CLI::Error& error) {
+    const auto chosen = failed->get_subcommands();
+    return fmt::format("{}: {}\nRun with --help for the flags of {}.\n", name, error.what(),
+                       (chosen.empty() ? failed : chosen.front())->get_name());
+  });
   app.parse(argc, argv);
   return std::nullopt;
 } catch (const CLI::ParseError& error) {
@@ -25,11 +30,11 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv) try {
 
 int run_program(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) try {
   return run(argc, argv);
-} catch (const c10::Error& error) {
-  std::cerr << name << ": " << error.what_without_backtrace() << '\n';
-  return EXIT_FAILURE;
 } catch (const std::exception& error) {
-  std::cerr << name << ": " << error.what() << '\n';
+  // The what() of LibTorch's errors goes on with a backtrace.
+  const auto* of_libtorch = dynamic_cast<const c10::Error*>(&error);
+  std::cerr << name << ": " << (of_libtorch ? of_libtorch->what_without_backtrace() : error.what())
+            << '\n';
   return EXIT_FAILURE;
 }
 

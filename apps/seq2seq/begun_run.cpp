@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/atomic_file.h"
 #include "detail/read_file.h"
 

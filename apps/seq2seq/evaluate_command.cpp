@@ -2,8 +2,8 @@
 
 #include <iostream>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/data/parallel_text.h"
+#include "attend/file_error.h"
 #include "attend/translation/bleu.h"
 #include "attend/translation/chrf.h"
 #include "attend/translation/translator.h"

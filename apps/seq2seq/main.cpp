@@ -13,11 +13,6 @@ int run(int argc, char** argv) {
   CLI::App app("Trains and runs translators with attention.", "attend-seq2seq");
   add_version_flag(app);
   app.require_subcommand(1);
-  app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
-    const auto chosen = failed->get_subcommands();
-    return std::string("attend-seq2seq: ") + error.what() + "\nRun with --help for the flags of " +
-           (chosen.empty() ? failed : chosen.front())->get_name() + ".\n";
-  });
   struct Entry {
     CLI::App* subcommand;
     Command run;

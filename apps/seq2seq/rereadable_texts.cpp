@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/read_file.h"
 
 namespace attend::app {

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <thread>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "attend/text/lines.h"
 #include "attend/translation/translator.h"
 #include "commands.h"

@@ -100,7 +100,8 @@ void trace(Notebook& book, torch::Device device) {
       "that nothing is computed twice.");
   std::string text = fmt::format(
       "encoded once:{}\n  {} tokens -> keys and values of {} layers, {} heads, {} numbers each\n\n",
-      words, ids.size(), o.decoder_layers(), o.decoder_heads(), o.embed_dim() / o.decoder_heads());
+      words, ids.size(), o.decoder_layers(), o.decoder_layer().num_heads(),
+      o.embed_dim() / o.decoder_layer().num_heads());
   int64_t token = model->special_tokens().start_id;
   constexpr int kMost = 32;
   for (int step = 0; step < kMost; ++step) {

@@ -58,9 +58,6 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--list", list, "Name the chapters");
   add_machine_options(app, machine);
-  app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
-    return std::string("attend-tour: ") + error.what() + "\nRun with --help for the flags.\n";
-  });
   if (const auto status = parse(app, argc, argv)) return *status;
   return tour(wanted, folder, list, machine);
 }

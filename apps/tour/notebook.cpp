@@ -8,7 +8,7 @@
 #include <sstream>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/atomic_file.h"
 #include "detail/markup.h"
 

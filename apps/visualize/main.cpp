@@ -6,7 +6,7 @@
 #include <iterator>
 #include <optional>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "attend/viz/heatmap.h"
 #include "common/machine.h"
 #include "common/model_attention.h"
@@ -141,9 +141,6 @@ int run(int argc, char** argv) {
   add_number(app, "-b,--beam-size", o.request.beam_size, kBeamSizes,
              "Hypotheses kept by the search; 1: greedy");
   add_machine_options(app, o.machine);
-  app.failure_message([](const CLI::App* /*failed*/, const CLI::Error& error) {
-    return std::string("attend-visualize: ") + error.what() + "\nRun with --help for the flags.\n";
-  });
   if (const auto status = parse(app, argc, argv)) return *status;
   return visualize(o);
 }

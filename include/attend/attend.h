@@ -1,12 +1,15 @@
 #pragma once
 
+// For programs that include all of attend::attend at once.
 // Everything of attend::attend in one include.
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/checkpoint/safetensors.h"
+#include "attend/cuda.h"
 #include "attend/decoding/alignment.h"
 #include "attend/decoding/beam_search.h"
 #include "attend/decoding/sampling.h"
+#include "attend/file_error.h"
 #include "attend/functional/attention.h"
 #include "attend/functional/dropout.h"
 #include "attend/functional/feed_forward.h"
@@ -19,6 +22,7 @@
 #include "attend/functional/weights_request.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/incremental_model.h"
+#include "attend/models/model_holder.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/models/vision_transformer.h"

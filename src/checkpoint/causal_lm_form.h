@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "attend/models/causal_lm.h"
-#include "checkpoint/json_file.h"
 #include "checkpoint/weight_mapping.h"
 #include "checkpoint/weights_file.h"
+#include "detail/json_file.h"
 
 namespace attend::detail {
 

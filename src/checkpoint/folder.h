@@ -5,8 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/json_file.h"
+#include "attend/models/incremental_model.h"
 #include "checkpoint/weights.h"
+#include "detail/json_file.h"
 
 namespace attend::detail {
 
@@ -14,6 +15,11 @@ namespace attend::detail {
 void write_folder(const std::filesystem::path& folder,
                   const std::vector<std::pair<std::string, nlohmann::json>>& files,
                   const NamedTensors& weights);
+
+/// The same for a model that translates, with a generation_config.json with which Hugging Face's
+/// `generate` answers as Translator does. Decoding here reads the ids from config.json.
+void write_translation_folder(const std::filesystem::path& folder, const nlohmann::json& config,
+                              const TranslationModel& model, const NamedTensors& weights);
 
 /// Says that a folder holds another architecture than one of those that are `known`.
 [[noreturn]] void refuse_model_type(const JsonFile& config, const std::string& known);

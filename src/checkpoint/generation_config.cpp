@@ -5,8 +5,8 @@
 #include <system_error>
 #include <vector>
 
-#include "checkpoint/json_file.h"
 #include "detail/excerpt.h"
+#include "detail/json_file.h"
 
 namespace attend {
 namespace {
@@ -15,13 +15,8 @@ using nlohmann::json;
 
 constexpr auto kEarlyStopping = "early_stopping";
 
-bool has(const detail::JsonFile& file, const char* key) {
-  const auto found = file.value().find(key);
-  return found != file.value().end() && !found->is_null();
-}
-
 std::optional<int64_t> count_of(const detail::JsonFile& file, const char* key) {
-  if (!has(file, key)) return std::nullopt;
+  if (!file.has(key)) return std::nullopt;
   const auto count = file.get<int64_t>(key);
   if (count < 1) {
     throw FileError(file.path(), fmt::format("expected {} > 0, got {}", key, count));
@@ -41,7 +36,7 @@ EarlyStopping early_stopping_of(const detail::JsonFile& file) {
 
 // Where a key names end tokens, the model's must be the only one: says whether it names any.
 bool names_the_end(const detail::JsonFile& file, const char* key, int64_t eos_id) {
-  if (!has(file, key)) return false;
+  if (!file.has(key)) return false;
   const auto& value = file.value().at(key);
   if (value != json(eos_id) && value != json::array({eos_id})) {
     throw FileError(file.path(), fmt::format("expected {} to be the model's end token, {}, got {}",
@@ -54,7 +49,7 @@ bool names_the_end(const detail::JsonFile& file, const char* key, int64_t eos_id
 std::vector<int64_t> bad_tokens_of(const detail::JsonFile& file) {
   constexpr auto kKey = "bad_words_ids";
   std::vector<int64_t> tokens;
-  if (!has(file, kKey)) return tokens;
+  if (!file.has(kKey)) return tokens;
   const auto& words = file.value().at(kKey);
   const auto is_word = [](const json& word) {
     return word.is_array() && !word.empty() && std::ranges::all_of(word, [](const json& id) {
@@ -74,7 +69,7 @@ std::vector<int64_t> bad_tokens_of(const detail::JsonFile& file) {
 // Whether num_beams says how to search: attend used to write 1 in any case, and neither of these keys, of
 // which Hugging Face always writes one.
 bool says_how_to_search(const detail::JsonFile& file) {
-  return has(file, "transformers_version") || has(file, kEarlyStopping);
+  return file.has("transformers_version") || file.has(kEarlyStopping);
 }
 
 }  // namespace
@@ -92,7 +87,7 @@ BeamSearchOptions load_search_options(const std::filesystem::path& folder,
     options.beam_size = *beams;
   }
   options.length_penalty = file.get_or<double>("length_penalty", options.length_penalty);
-  if (has(file, kEarlyStopping)) options.early_stopping = early_stopping_of(file);
+  if (file.has(kEarlyStopping)) options.early_stopping = early_stopping_of(file);
   if (const auto most = count_of(file, "max_new_tokens")) {
     options.max_new_tokens = most;
   } else if (const auto length = count_of(file, "max_length")) {

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "checkpoint/causal_lm_form.h"
-#include "checkpoint/enum_names.h"
+#include "checkpoint/enum_json.h"
 #include "checkpoint/layer_json.h"
 
 namespace attend::detail {
@@ -30,7 +30,7 @@ bool is_gpt2(const CausalLMOptions& o) {
 }
 
 json gpt2_config(const CausalLMOptions& o) {
-  return {{"activation_function", name_of(activation_names(), o.layer().activation())},
+  return {{"activation_function", name_of(o.layer().activation())},
           {"architectures", json::array({"GPT2LMHeadModel"})},
           {"attn_pdrop", o.layer().attention_dropout()},
           {"bos_token_id", o.bos_id()},
@@ -56,15 +56,14 @@ CausalLMOptions gpt2_options(const JsonFile& config) {
   config.expect("add_cross_attention", false);
   const auto embed = config.size("n_embd");
   const auto activation = config.get_or<std::string>("activation_function", "gelu_new");
-  auto options =
-      CausalLMOptions(config.size("vocab_size"), embed, config.size("n_head"),
-                      config.size("n_layer"))
-          .feed_forward_dim(config.size_or("n_inner", 4 * embed))
-          .max_length(config.size("n_positions"))
-          .dropout(config.get_or<double>("resid_pdrop", 0.1))
-          .attention_dropout(config.get_or<double>("attn_pdrop", 0.1))
-          .activation(value_named(config, "activation_function", activation, activation_names()))
-          .norm_eps(config.get_or<double>("layer_norm_epsilon", 1e-5));
+  auto options = CausalLMOptions(config.size("vocab_size"), embed, config.size("n_head"),
+                                 config.size("n_layer"))
+                     .feed_forward_dim(config.size_or("n_inner", 4 * embed))
+                     .max_length(config.size("n_positions"))
+                     .dropout(config.get_or<double>("resid_pdrop", 0.1))
+                     .attention_dropout(config.get_or<double>("attn_pdrop", 0.1))
+                     .activation(value_named<Activation>(config, "activation_function", activation))
+                     .norm_eps(config.get_or<double>("layer_norm_epsilon", 1e-5));
   read_text_ids(config, options);
   return options;
 }

@@ -1,6 +1,6 @@
 #include "checkpoint/layer_json.h"
 
-#include "checkpoint/enum_names.h"
+#include "checkpoint/enum_json.h"
 
 namespace attend::detail {
 namespace {
@@ -10,9 +10,9 @@ using nlohmann::json;
 json rotary_json(const RotaryOptions& o) {
   return {{"base", o.base},
           {"dim", o.dim},
-          {"pairing", name_of(rotary_pairing_names(), o.pairing)},
+          {"pairing", name_of(o.pairing)},
           {"scaling",
-           {{"kind", name_of(rotary_scaling_names(), o.scaling.kind)},
+           {{"kind", name_of(o.scaling.kind)},
             {"factor", o.scaling.factor},
             {"original_max_length", o.scaling.original_max_length},
             {"low_frequency_factor", o.scaling.low_frequency_factor},
@@ -25,8 +25,8 @@ RotaryOptions rotary_options(const JsonFile& config) {
   const auto scaling = config.object("scaling");
   return {.dim = config.size("dim", 0),
           .base = config.get<double>("base"),
-          .pairing = value_of(config, "pairing", rotary_pairing_names()),
-          .scaling = {.kind = value_of(scaling, "kind", rotary_scaling_names()),
+          .pairing = value_of<RotaryPairing>(config, "pairing"),
+          .scaling = {.kind = value_of<RotaryScalingKind>(scaling, "kind"),
                       .factor = scaling.get<double>("factor"),
                       .original_max_length = scaling.size("original_max_length", 0),
                       .low_frequency_factor = scaling.get<double>("low_frequency_factor"),
@@ -90,7 +90,7 @@ MultiHeadAttentionOptions attention_options(const JsonFile& config) {
 }
 
 json feed_forward_json(const FeedForwardOptions& o) {
-  return {{"activation", name_of(activation_names(), o.activation())},
+  return {{"activation", name_of(o.activation())},
           {"bias", o.bias()},
           {"dropout", o.dropout()},
           {"embed_dim", o.embed_dim()},
@@ -100,7 +100,7 @@ json feed_forward_json(const FeedForwardOptions& o) {
 
 FeedForwardOptions feed_forward_options(const JsonFile& config) {
   return FeedForwardOptions(config.size("embed_dim"), config.size("feed_forward_dim"))
-      .activation(value_of(config, "activation", activation_names()))
+      .activation(value_of<Activation>(config, "activation"))
       .bias(config.get<bool>("bias"))
       .dropout(config.get<double>("dropout"))
       .gated(config.get<bool>("gated"));
@@ -111,9 +111,9 @@ FeedForwardOptions feed_forward_options(const JsonFile& config) {
 json layer_json(const TransformerLayerOptions& o) {
   json result{{"dropout", o.dropout()},
               {"feed_forward", feed_forward_json(o.feed_forward())},
-              {"norm", name_of(norm_names(), o.norm())},
+              {"norm", name_of(o.norm())},
               {"norm_eps", o.norm_eps()},
-              {"norm_order", name_of(norm_order_names(), o.norm_order())},
+              {"norm_order", name_of(o.norm_order())},
               {"self_attention", attention_json(o.self_attention())}};
   if (o.cross_attention()) result["cross_attention"] = attention_json(*o.cross_attention());
   return result;
@@ -122,9 +122,9 @@ json layer_json(const TransformerLayerOptions& o) {
 TransformerLayerOptions layer_options(const JsonFile& config) {
   auto options = TransformerLayerOptions(attention_options(config.object("self_attention")))
                      .feed_forward(feed_forward_options(config.object("feed_forward")))
-                     .norm(value_of(config, "norm", norm_names()))
+                     .norm(value_of<NormKind>(config, "norm"))
                      .norm_eps(config.get<double>("norm_eps"))
-                     .norm_order(value_of(config, "norm_order", norm_order_names()))
+                     .norm_order(value_of<NormOrder>(config, "norm_order"))
                      .dropout(config.get<double>("dropout"));
   if (config.has("cross_attention")) {
     options.cross_attention(attention_options(config.object("cross_attention")));

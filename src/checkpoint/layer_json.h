@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "attend/modules/transformer_layer.h"
-#include "checkpoint/json_file.h"
+#include "detail/json_file.h"
 
 namespace attend::detail {
 

@@ -49,6 +49,11 @@ void add_attention(NamedShapes& shapes, const std::string& name,
   }
 }
 
+// The rule of stacks that are not told otherwise.
+bool has_final_norm(const TransformerLayerOptions& layer) {
+  return layer.norm_order() == NormOrder::kPre;
+}
+
 struct StackLayout {
   TransformerLayerOptions layer;
   int64_t layers;
@@ -107,16 +112,10 @@ NamedShapes layout_of(const Seq2SeqOptions& o) {
     shapes["model.encoder.embed_positions.weight"] = {o.max_length(), dim};
     shapes["model.decoder.embed_positions.weight"] = {o.max_length(), dim};
   }
-  const bool final_norm = o.norm_order() == NormOrder::kPre;
-  const auto layer = [&](int64_t heads, int64_t feed_forward_dim) {
-    return TransformerLayerOptions(dim, heads).feed_forward_dim(feed_forward_dim);
-  };
   add_stack(shapes, "model.encoder",
-            {layer(o.encoder_heads(), o.encoder_feed_forward_dim()), o.encoder_layers(), final_norm,
-             false});
+            {o.encoder_layer(), o.encoder_layers(), has_final_norm(o.encoder_layer()), false});
   add_stack(shapes, "model.decoder",
-            {layer(o.decoder_heads(), o.decoder_feed_forward_dim()), o.decoder_layers(), final_norm,
-             true});
+            {o.decoder_layer(), o.decoder_layers(), has_final_norm(o.decoder_layer()), true});
   shapes["final_logits_bias"] = {1, o.tgt_vocab()};
   if (!o.tie_output()) shapes["lm_head.weight"] = {o.tgt_vocab(), dim};
   return shapes;
@@ -158,12 +157,12 @@ NamedShapes layout_of(const VisionTransformerOptions& o) {
   const auto dim = o.embed_dim(), side = o.image_size() / o.patch_size();
   NamedShapes shapes{
       {"cls_token", {1, 1, dim}},
-      {"position_embeddings", {1, 1 + side * side, dim}},
       {"patch_projection.weight", {dim, o.num_channels(), o.patch_size(), o.patch_size()}},
       {"patch_projection.bias", {dim}}};
-  const auto layer =
-      TransformerLayerOptions(dim, o.num_heads()).feed_forward_dim(o.feed_forward_dim());
-  add_stack(shapes, "encoder", {layer, o.num_layers(), true, false});
+  if (o.positions() == PositionKind::kLearned) {
+    shapes["position_embeddings"] = {1, 1 + side * side, dim};
+  }
+  add_stack(shapes, "encoder", {o.layer(), o.num_layers(), has_final_norm(o.layer()), false});
   add_linear(shapes, "classifier", dim, o.num_classes());
   return shapes;
 }

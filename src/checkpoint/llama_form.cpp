@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "checkpoint/causal_lm_form.h"
-#include "checkpoint/enum_names.h"
+#include "checkpoint/enum_json.h"
 #include "checkpoint/layer_json.h"
 
 namespace attend::detail {
@@ -52,8 +52,7 @@ bool is_llama(const CausalLMOptions& o) {
 json llama_config(const CausalLMOptions& o) {
   const auto& attention = o.layer().self_attention();
   const auto& scaling = attention.rotary()->scaling;
-  json rope{{"rope_theta", attention.rotary()->base},
-            {"rope_type", name_of(rotary_scaling_names(), scaling.kind)}};
+  json rope{{"rope_theta", attention.rotary()->base}, {"rope_type", name_of(scaling.kind)}};
   if (scaling.kind != RotaryScalingKind::kNone) rope["factor"] = scaling.factor;
   if (scaling.kind == RotaryScalingKind::kLlama3) {
     rope["low_freq_factor"] = scaling.low_frequency_factor;
@@ -72,9 +71,8 @@ json llama_config(const CausalLMOptions& o) {
           {"bos_token_id", o.bos_id()},
           {"eos_token_id", o.eos_id()},
           {"head_dim", o.embed_dim() / o.num_heads()},
-          {"hidden_act", o.layer().activation() == Activation::kSwish
-                             ? "silu"
-                             : name_of(activation_names(), o.layer().activation())},
+          {"hidden_act",
+           o.layer().activation() == Activation::kSwish ? "silu" : name_of(o.layer().activation())},
           {"hidden_size", o.embed_dim()},
           {"intermediate_size", o.feed_forward_dim()},
           {"max_position_embeddings", o.max_length()},
@@ -103,11 +101,7 @@ RotaryOptions llama_rotary(const JsonFile& config) {
   auto& scaling = rotary.scaling;
   const auto name = rope.get_or<std::string>(type, "default");
   // attend's kNtk is another rule than the "dynamic" of Hugging Face.
-  EnumNames<RotaryScalingKind> known;
-  for (const auto& item : rotary_scaling_names()) {
-    if (item.second != RotaryScalingKind::kNtk) known.push_back(item);
-  }
-  scaling.kind = value_named(rope, type, name, known);
+  scaling.kind = value_named<RotaryScalingKind>(rope, type, name, RotaryScalingKind::kNtk);
   if (scaling.kind == RotaryScalingKind::kNone) return rotary;
   for (const auto* other : {"attention_factor", "mscale", "mscale_all_dim", "truncate"}) {
     if (rope.has(other)) {
@@ -143,11 +137,10 @@ CausalLMOptions llama_options(const JsonFile& config) {
                                   .bias(config.get_or<bool>("attention_bias", false))
                                   .dropout(config.get_or<double>("attention_dropout", 0.0))
                                   .rotary(llama_rotary(config)))
-          .feed_forward(
-              FeedForwardOptions(embed, config.size("intermediate_size"))
-                  .gated(true)
-                  .activation(value_named(config, "hidden_act", activation, activation_names()))
-                  .bias(config.get_or<bool>("mlp_bias", false)))
+          .feed_forward(FeedForwardOptions(embed, config.size("intermediate_size"))
+                            .gated(true)
+                            .activation(value_named<Activation>(config, "hidden_act", activation))
+                            .bias(config.get_or<bool>("mlp_bias", false)))
           .norm(NormKind::kRms)
           .norm_order(NormOrder::kPre)
           .norm_eps(config.get_or<double>("rms_norm_eps", 1e-6))

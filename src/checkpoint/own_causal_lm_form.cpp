@@ -1,7 +1,5 @@
-#include <fmt/format.h>
-
 #include "checkpoint/causal_lm_form.h"
-#include "checkpoint/enum_names.h"
+#include "checkpoint/enum_json.h"
 #include "checkpoint/layer_json.h"
 #include "checkpoint/layout.h"
 
@@ -22,7 +20,7 @@ json own_config(const CausalLMOptions& o) {
           {"max_position_embeddings", o.max_length()},
           {"model_type", kOwnCausalLM},
           {"num_hidden_layers", o.num_layers()},
-          {"position_embedding_type", name_of(position_names(), o.positions())},
+          {"position_embedding_type", name_of(o.positions())},
           {"tie_word_embeddings", o.tie_output()},
           {"torch_dtype", "float32"},
           {"vocab_size", o.vocab_size()}};
@@ -31,19 +29,13 @@ json own_config(const CausalLMOptions& o) {
 CausalLMOptions own_options(const JsonFile& config) {
   auto options = CausalLMOptions(config.size("vocab_size"), layer_options(config.object("layer")),
                                  config.size("num_hidden_layers"))
-                     .positions(value_of(config, "position_embedding_type", position_names()))
+                     .positions(value_of<PositionKind>(config, "position_embedding_type"))
                      .max_length(config.size("max_position_embeddings"))
                      .embedding_dropout(config.get<double>("embedding_dropout"))
                      .final_norm(config.get<bool>("final_norm"))
                      .tie_output(config.get<bool>("tie_word_embeddings"));
   read_text_ids(config, options);
   return options;
-}
-
-std::vector<WeightMapping> own_mappings(const CausalLMOptions& options) {
-  std::vector<WeightMapping> all;
-  for (const auto& [name, shape] : layout_of(options)) all.push_back({name, {name}});
-  return all;
 }
 
 }  // namespace
@@ -53,7 +45,7 @@ CausalLMForm own_causal_lm_form() {
           .holds = [](const CausalLMOptions&) { return true; },
           .config = own_config,
           .options = own_options,
-          .mappings = own_mappings,
+          .mappings = [](const CausalLMOptions& o) { return unchanged_names(layout_of(o)); },
           .rename = {},
           .layers_key = "num_hidden_layers",
           .layers_prefix = "decoder.layers.",

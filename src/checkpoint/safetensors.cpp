@@ -103,7 +103,7 @@ void write_safetensors(const std::filesystem::path& path, const TensorFile& file
   output.write({reinterpret_cast<const char*>(&length), kLengthBytes});
   output.write(header);
   for (const auto& [name, tensor, dtype] : outputs) {
-    // A conjugated or negated view holds other values in memory than it stands for.
+    // Memory of a conjugated or negated view does not hold the view's values.
     const auto dense = tensor->detach().resolve_conj().resolve_neg().cpu().contiguous();
     output.write({static_cast<const char*>(dense.const_data_ptr()), dense.nbytes()});
   }

@@ -18,7 +18,7 @@
 #include <tuple>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "checkpoint/safetensors_format.h"
 #include "detail/check.h"
 #include "detail/excerpt.h"
@@ -83,7 +83,7 @@ using nlohmann::json;
 constexpr size_t kMaxDimensions = 64;  // ATen's own limit for most operators
 constexpr int kMaxDepth = 8;           // of nested JSON; the format itself needs 3
 
-// What a file that does not begin like safetensors seems to be instead.
+// Guesses the format of a file that does not begin like safetensors.
 std::optional<std::string> foreign_format(std::string_view start) {
   constexpr auto kNever =
       "expected a safetensors file, got a pickled PyTorch file{}; pickles can run code and are "
@@ -129,7 +129,7 @@ std::string read_header_text(const SafetensorsInput& file) {
   return text;
 }
 
-// The parser alone keeps the last of two equal names and follows any depth.
+// The parser by itself accepts duplicate names and any depth.
 json parse_header(const SafetensorsInput& file, const std::string& text) {
   std::vector<std::set<std::string>> names;
   const auto check = [&](int depth, json::parse_event_t event, json& value) {

@@ -1,7 +1,11 @@
-// The form of Hugging Face's ViTForImageClassification.
+// Folders of a VisionTransformer: the form of Hugging Face's ViTForImageClassification, and attend's
+// own for what that has not.
 #include "attend/checkpoint/model_folder.h"
+#include "checkpoint/enum_json.h"
 #include "checkpoint/folder.h"
+#include "checkpoint/layer_json.h"
 #include "checkpoint/layout.h"
+#include "checkpoint/weight_mapping.h"
 #include "detail/excerpt.h"
 
 namespace attend {
@@ -11,6 +15,19 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr auto kVit = "vit";
+constexpr auto kOwnVit = "attend_vision_transformer";
+
+bool is_vit(const VisionTransformerOptions& o) {
+  const auto plain = TransformerLayerOptions(o.embed_dim(), o.num_heads())
+                         .feed_forward_dim(o.feed_forward_dim())
+                         .activation(Activation::kGelu)
+                         .attention_dropout(o.layer().attention_dropout())
+                         .norm_order(NormOrder::kPre)
+                         .norm_eps(o.layer().norm_eps())
+                         .dropout(o.embedding_dropout());
+  return o.positions() == PositionKind::kLearned &&
+         detail::layer_json(o.layer()) == detail::layer_json(plain);
+}
 
 json vit_config(const VisionTransformerOptions& o) {
   json labels = json::object(), ids = json::object();
@@ -19,15 +36,15 @@ json vit_config(const VisionTransformerOptions& o) {
     ids[fmt::format("LABEL_{}", i)] = i;
   }
   return {{"architectures", json::array({"ViTForImageClassification"})},
-          {"attention_probs_dropout_prob", o.attention_dropout()},
+          {"attention_probs_dropout_prob", o.layer().attention_dropout()},
           {"hidden_act", "gelu"},
-          {"hidden_dropout_prob", o.dropout()},
+          {"hidden_dropout_prob", o.embedding_dropout()},
           {"hidden_size", o.embed_dim()},
           {"id2label", labels},
           {"image_size", o.image_size()},
           {"intermediate_size", o.feed_forward_dim()},
           {"label2id", ids},
-          {"layer_norm_eps", o.norm_eps()},
+          {"layer_norm_eps", o.layer().norm_eps()},
           {"model_type", kVit},
           {"num_attention_heads", o.num_heads()},
           {"num_channels", o.num_channels()},
@@ -37,14 +54,32 @@ json vit_config(const VisionTransformerOptions& o) {
           {"torch_dtype", "float32"}};
 }
 
+json own_vit_config(const VisionTransformerOptions& o) {
+  return {{"architectures", json::array({"AttendVisionTransformer"})},
+          {"embedding_dropout", o.embedding_dropout()},
+          {"image_size", o.image_size()},
+          {"layer", detail::layer_json(o.layer())},
+          {"model_type", kOwnVit},
+          {"num_channels", o.num_channels()},
+          {"num_hidden_layers", o.num_layers()},
+          {"num_labels", o.num_classes()},
+          {"patch_size", o.patch_size()},
+          {"position_embedding_type", detail::name_of(o.positions())},
+          {"torch_dtype", "float32"}};
+}
+
+VisionTransformerOptions own_vit_options(const detail::JsonFile& config) {
+  return VisionTransformerOptions(
+             config.size("image_size"), config.size("patch_size"), config.size("num_labels"),
+             detail::layer_options(config.object("layer")), config.size("num_hidden_layers", 0))
+      .positions(detail::value_of<PositionKind>(config, "position_embedding_type"))
+      .num_channels(config.size("num_channels"))
+      .embedding_dropout(config.get<double>("embedding_dropout"));
+}
+
 int64_t vit_classes(const detail::JsonFile& config) {
-  const auto labels = config.value().find("id2label");
-  if (labels == config.value().end() || labels->is_null()) return config.size_or("num_labels", 2);
-  if (!labels->is_object()) {
-    throw FileError(config.path(), fmt::format("expected id2label to be an object, got {}",
-                                               detail::brief(*labels)));
-  }
-  return static_cast<int64_t>(labels->size());
+  return config.has("id2label") ? static_cast<int64_t>(config.object("id2label").value().size())
+                                : config.size_or("num_labels", 2);
 }
 
 VisionTransformerOptions vit_options(const detail::JsonFile& config) {
@@ -64,14 +99,13 @@ VisionTransformerOptions vit_options(const detail::JsonFile& config) {
       .norm_eps(config.get_or<double>("layer_norm_eps", 1e-12));
 }
 
-// Ours and theirs, name by name.
-std::vector<std::pair<std::string, std::string>> vit_names(int64_t layers) {
-  std::vector<std::pair<std::string, std::string>> all{
-      {"cls_token", "vit.embeddings.cls_token"},
-      {"position_embeddings", "vit.embeddings.position_embeddings"}};
+std::vector<detail::WeightMapping> vit_mappings(int64_t layers) {
+  std::vector<detail::WeightMapping> all{
+      {"vit.embeddings.cls_token", {"cls_token"}},
+      {"vit.embeddings.position_embeddings", {"position_embeddings"}}};
   const auto add = [&](const std::string& ours, const std::string& theirs) {
     for (const std::string kind : {".weight", ".bias"})
-      all.emplace_back(ours + kind, theirs + kind);
+      all.push_back({theirs + kind, {ours + kind}});
   };
   add("patch_projection", "vit.embeddings.patch_embeddings.projection");
   add("encoder.layer_norm", "vit.layernorm");
@@ -94,29 +128,35 @@ std::vector<std::pair<std::string, std::string>> vit_names(int64_t layers) {
 }  // namespace
 
 void save_model(const fs::path& folder, VisionTransformerImpl& model) {
+  const auto& options = model.options;
   const auto ours = detail::named_weights(model);
-  detail::NamedTensors theirs;
-  for (const auto& [own, name] : vit_names(model.options.num_layers())) theirs[name] = ours.at(own);
-  detail::write_folder(folder, {{"config.json", vit_config(model.options)}}, theirs);
+  if (is_vit(options)) {
+    detail::write_folder(folder, {{"config.json", vit_config(options)}},
+                         detail::to_theirs(ours, vit_mappings(options.num_layers())));
+  } else {
+    detail::write_folder(folder, {{"config.json", own_vit_config(options)}}, ours);
+  }
 }
 
 VisionTransformer load_vision_transformer(const fs::path& folder) {
   const detail::JsonFile config(folder / "config.json");
-  if (config.get<std::string>("model_type") != kVit) detail::refuse_model_type(config, kVit);
-  const auto options = vit_options(config);
+  const auto type = config.get<std::string>("model_type");
+  if (type != kVit && type != kOwnVit) {
+    detail::refuse_model_type(config, fmt::format("{} or {}", kVit, kOwnVit));
+  }
+  const bool is_own = type == kOwnVit;
+  const auto options = is_own ? own_vit_options(config) : vit_options(config);
   const detail::WeightsFile file(folder);
   detail::check_layer_count(config, "num_hidden_layers", options.num_layers(), file,
-                            "vit.encoder.layer.");
-  const auto names = vit_names(options.num_layers());
+                            is_own ? "encoder.layers." : "vit.encoder.layer.");
   const auto layout = detail::layout_of(options);
-  detail::WeightsPlan plan;
-  for (const auto& [own, name] : names) plan.wanted[name] = layout.at(own);
+  const auto mappings =
+      is_own ? detail::unchanged_names(layout) : vit_mappings(options.num_layers());
+  const detail::WeightsPlan plan{
+      .wanted = detail::to_theirs(layout, mappings), .tied = {}, .derived = {}, .may_exclude = {}};
   detail::check_header(file, plan);
   auto model = detail::build<VisionTransformer>(config.path(), options);
-  auto theirs = detail::read_weights(file, plan);
-  detail::NamedTensors ours;
-  for (const auto& [own, name] : names) ours[own] = theirs.at(name);
-  detail::fill(*model, ours);
+  detail::fill(*model, detail::to_ours(detail::read_weights(file, plan), mappings));
   model->eval();
   return model;
 }

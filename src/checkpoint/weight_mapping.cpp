@@ -5,6 +5,12 @@
 
 namespace attend::detail {
 
+std::vector<WeightMapping> unchanged_names(const NamedShapes& layout) {
+  std::vector<WeightMapping> all;
+  for (const auto& [name, shape] : layout) all.push_back({name, {name}});
+  return all;
+}
+
 NamedTensors to_theirs(const NamedTensors& ours, const std::vector<WeightMapping>& mappings) {
   NamedTensors theirs;
   for (const auto& mapping : mappings) {

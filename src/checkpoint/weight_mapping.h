@@ -14,6 +14,9 @@ struct WeightMapping {
   bool is_transposed = false;
 };
 
+/// Each tensor under our own name.
+std::vector<WeightMapping> unchanged_names(const NamedShapes& layout);
+
 /// Our tensors, or their shapes, as the others have them.
 NamedTensors to_theirs(const NamedTensors& ours, const std::vector<WeightMapping>& mappings);
 NamedShapes to_theirs(const NamedShapes& ours, const std::vector<WeightMapping>& mappings);

@@ -7,7 +7,7 @@
 #include <limits>
 #include <string_view>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/check.h"
 #include "detail/excerpt.h"
 
@@ -77,8 +77,7 @@ std::string broken_value(const torch::Tensor& tensor, bool may_exclude) {
 }  // namespace
 
 NamedTensors named_weights(const torch::nn::Module& module) {
-  NamedTensors weights;
-  for (const auto& item : module.named_parameters()) weights[item.key()] = item.value().detach();
+  auto weights = named_parameters(module);
   for (const auto& item : module.named_buffers()) weights[item.key()] = item.value().detach();
   return weights;
 }
@@ -158,19 +157,9 @@ NamedTensors read_weights(const WeightsFile& file, const WeightsPlan& plan,
 }
 
 void fill(torch::nn::Module& module, const NamedTensors& weights) {
-  const auto own = named_weights(module);
-  TORCH_INTERNAL_ASSERT(own.size() == weights.size(), "expected ", own.size(), " tensors, got ",
-                        weights.size());
-  for (const auto& [name, target] : own) {
-    const auto found = weights.find(name);
-    TORCH_INTERNAL_ASSERT(found != weights.end() && found->second.sizes() == target.sizes(),
-                          "expected ", name, " of shape ", shape_string(target.sizes()));
-  }
-  const torch::NoGradGuard no_grad;
-  for (const auto& [name, target] : own) {
-    auto destination = target;  // shares the module's storage
-    destination.copy_(weights.at(name));
-  }
+  fill_all(named_weights(module), weights, "model", [](const std::string& problems) {
+    TORCH_INTERNAL_ASSERT(false, "expected the weights of the model, got ", problems);
+  });
 }
 
 }  // namespace attend::detail

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/json_file.h"
 #include "checkpoint/weights_file.h"
+#include "detail/json_file.h"
+#include "detail/named_tensors.h"
 
 namespace attend::detail {
 
-using NamedTensors = std::map<std::string, torch::Tensor>;
 using NamedShapes = std::map<std::string, std::vector<int64_t>>;
 
 /// What a model's weights file must hold and what it may hold besides, by the names of the file.

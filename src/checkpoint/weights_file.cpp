@@ -6,9 +6,9 @@
 #include <string_view>
 #include <system_error>
 
-#include "attend/checkpoint/file_error.h"
-#include "checkpoint/json_file.h"
+#include "attend/file_error.h"
 #include "detail/excerpt.h"
+#include "detail/json_file.h"
 
 namespace attend::detail {
 namespace {

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/check.h"
 #include "detail/parallel.h"
 

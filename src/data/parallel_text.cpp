@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "attend/text/lines.h"
 #include "detail/check.h"
 #include "detail/read_file.h"

@@ -11,7 +11,7 @@
 #include <limits>
 #include <string_view>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "data/fingerprint.h"
 #include "detail/atomic_file.h"
 #include "detail/read_file.h"

@@ -15,7 +15,7 @@ constexpr auto kBeamSearch = "beam_search";
 constexpr double kImpossible = -std::numeric_limits<double>::infinity();
 constexpr int kNoParent = -1;
 
-// A token of a growing hypothesis; the path to the root spells it.
+// A token of an unfinished hypothesis, whose tokens are the path to the root.
 struct Node {
   int64_t token;
   int parent;   // index of the token before it, or kNoParent
@@ -40,7 +40,7 @@ struct Candidate {
   double log_probability;
 };
 
-// A hypothesis that grows no more.
+// A finished hypothesis.
 struct Finished {
   int node;  // its last token, but for the end token
   double log_probability, score;
@@ -94,7 +94,7 @@ Search::Search(IncrementalModel& model, const torch::Tensor& source,
       source_(source),
       beam_(static_cast<size_t>(options.beam_size)) {}
 
-// Real tokens of each source, where the limit depends on them.
+// The number of tokens of each source, without padding, where the limit depends on it.
 std::vector<double> Search::source_lengths() const {
   const auto batch = source_.size(0);
   std::vector<double> lengths(static_cast<size_t>(batch), static_cast<double>(source_.size(1)));
@@ -105,7 +105,7 @@ std::vector<double> Search::source_lengths() const {
   return lengths;
 }
 
-// All of them, each with one hypothesis at first: K equal ones would stay equal.
+// All of them, with one hypothesis each at first: K equal ones would stay equal.
 std::vector<Sentence> Search::sentences(const DecoderState& state) const {
   auto room = model_.max_target_length() - state.position();
   TORCH_CHECK_VALUE(room >= 1, kBeamSearch, ": expected a source that leaves room for tokens, got ",
@@ -120,7 +120,7 @@ std::vector<Sentence> Search::sentences(const DecoderState& state) const {
   room = std::min(room, options_.max_new_tokens.value_or(room));
   std::vector<Sentence> all;
   for (const auto length : source_lengths()) {
-    // Compared as doubles: a product beyond int64 has no integer. Infinity times no token is NaN.
+    // Compared as doubles, since the product may exceed int64. Infinity times 0 tokens is NaN.
     const auto allowed = (length > 0 ? options_.max_length_factor * length : 0.0) +
                          static_cast<double>(options_.max_length_extra);
     const auto limit = allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room;
@@ -157,7 +157,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
     const auto row = first_row + static_cast<int64_t>(k);
     const double so_far = sentence.beam[k].log_probability;
     if (so_far == kImpossible) continue;
-    // NaN is greater than all numbers to topk, so that the first column shows it.
+    // topk orders NaN above all numbers, so the first column shows it.
     TORCH_CHECK(!std::isnan(step.number(row, 0)), kBeamSearch,
                 ": expected logits without NaN, got NaN in step ", step_, " of sentence ",
                 sentence.index);
@@ -175,7 +175,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
   return all;
 }
 
-// Says whether the hypothesis is among the best that grow no more.
+// Adds a finished hypothesis; returns whether it is among the best finished ones.
 bool Search::finish(const Sentence& sentence, const Candidate& candidate, int64_t row) {
   Finished one{.node = sentence.beam[candidate.parent].node,
                .log_probability = candidate.log_probability,
@@ -196,7 +196,7 @@ bool Search::finish(const Sentence& sentence, const Candidate& candidate, int64_
   return true;
 }
 
-// The sentence with a token more.
+// Advances a sentence by one token.
 Sentence Search::grow(const Sentence& sentence, int64_t first_row, const detail::StepTokens& step) {
   const bool at_limit = static_cast<int64_t>(step_) + 1 == sentence.limit;
   Sentence grown{sentence.index, sentence.limit, {}};
@@ -206,7 +206,7 @@ Sentence Search::grow(const Sentence& sentence, int64_t first_row, const detail:
     const auto row = first_row + static_cast<int64_t>(candidate.parent);
     auto fate = BeamCandidate::kDropped;
     if (at_limit || candidate.token == special_.eos_id) {
-      // An end below the K best would push a better unfinished hypothesis out.
+      // An end token below the K best would displace a better unfinished hypothesis.
       if (rank < beam_ && finish(sentence, candidate, row)) fate = BeamCandidate::kFinished;
     } else if (grown.beam.size() < beam_) {
       fate = BeamCandidate::kKept;
@@ -226,7 +226,7 @@ Sentence Search::grow(const Sentence& sentence, int64_t first_row, const detail:
   return grown;
 }
 
-// Whether a sentence needs no further step.
+// Whether the search of a sentence has ended.
 bool Search::is_done(const Sentence& grown) const {
   const auto& finished = finished_[grown.index];
   if (grown.beam.empty()) return true;
@@ -242,7 +242,7 @@ bool Search::is_done(const Sentence& grown) const {
 // that its sentences had before.
 torch::Tensor Search::go_on(std::vector<Sentence>& next, const std::vector<int64_t>& kept,
                             bool all_remain, DecoderState& state) const {
-  // The rows of a sentence must be as many as its neighbours': fill up with impossible ones.
+  // All sentences must have the same number of rows: fill up with impossible ones.
   size_t width = 0;
   for (const auto& sentence : next) width = std::max(width, sentence.beam.size());
   std::vector<int64_t> tokens, rows;

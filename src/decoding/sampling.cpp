@@ -35,7 +35,7 @@ void SamplingOptions::validate() const {
 torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions& options) {
   options.validate();
   detail::check_rank("filtered_logits", "logits", logits, 1, 8);
-  // Others would be 0 or infinite in float32.
+  // Other values would be 0 or infinite in float32.
   using Float = std::numeric_limits<float>;
   auto result = logits / std::clamp<double>(options.temperature, Float::min(), Float::max());
   const auto size = result.size(-1);
@@ -46,7 +46,7 @@ torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions
   if (options.top_p < 1.0) {
     const auto [sorted, order] = result.sort(/*dim=*/-1, /*descending=*/true);
     const auto probabilities = torch::softmax(sorted, -1);
-    // A token goes where those before it hold enough already, so the first one stays.
+    // A token is removed where those before it hold top_p already, so the first one stays.
     const auto before = probabilities.cumsum(-1) - probabilities;
     const auto excluded = before.ge(options.top_p);
     result = result.masked_fill(torch::zeros_like(excluded).scatter(-1, order, excluded),
@@ -85,7 +85,7 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
           detail::never_chosen(special, options.bad_words_ids, logits.size(1), prompt.device());
     }
     detail::forbid(logits, forbidden);
-    // The greatest is 0, so that no temperature makes it infinite.
+    // The largest logit becomes 0, so that no temperature makes it infinite.
     const auto filtered = filtered_logits(logits - logits.amax(-1, /*keepdim=*/true), options);
     const auto drawn = drawn_from(torch::softmax(filtered, -1), generator);
     const detail::StepTokens chosen(torch::log_softmax(logits, -1).gather(-1, drawn), drawn);

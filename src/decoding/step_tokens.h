@@ -20,7 +20,7 @@ torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int
 /// Sets the logits [N, V] of some ids to -infinity.
 void forbid(torch::Tensor& logits, const torch::Tensor& ids);
 
-/// What a step gives for N rows: C tokens each, with a number beside each token. Read from a device
+/// The result of a step for N rows: C tokens each, with a number for each token. Read from a device
 /// in one copy.
 class StepTokens {
  public:

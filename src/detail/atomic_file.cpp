@@ -13,7 +13,7 @@
 #include <system_error>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 
 namespace attend::detail {
 namespace {

@@ -5,10 +5,10 @@
 
 namespace attend::detail {
 
-/// A file that appears whole under its name or not at all.
+/// A file that is written atomically.
 ///
-/// Bytes go to a temporary file in the same folder; `commit` brings it to the disk and renames it
-/// over `path`. Without a commit the destructor removes it, and what was under `path` stays.
+/// Bytes go to a temporary file in the same folder; `commit` syncs it to disk and renames it to
+/// `path`. Without a commit the destructor removes it, and the file at `path` stays as it was.
 /// The new file has the permissions of the one that it replaces. A symbolic link is followed.
 ///
 /// Throws: FileError with the path and the system's reason.
@@ -33,8 +33,8 @@ class AtomicFile {
 /// Writes one file with an AtomicFile.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
-/// Removes the temporary files that killed processes left in a folder. Only for who is alone in
-/// writing there: those of a running process look the same.
+/// Removes the temporary files that killed processes left in a folder. Only for the sole writer of
+/// the folder: those of a running process look the same.
 void remove_leftovers(const std::filesystem::path& folder);
 
 }  // namespace attend::detail

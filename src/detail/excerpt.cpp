@@ -28,14 +28,14 @@ std::string excerpt(std::string_view text) {
 std::string in_quotes(std::string_view text) {
   const bool whole = text.size() <= kMaxQuotedBytes;
   const auto shown = std::string(text.substr(0, kMaxQuotedBytes)) + (whole ? "" : "...");
-  // JSON leaves the control characters from U+007F on as they are.
+  // JSON does not escape the control characters from U+007F on.
   return printable_utf8(json(shown).dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 std::string brief(const json& value) {
   if (value.is_string()) return in_quotes(value.get_ref<const std::string&>());
   if (!value.is_structured()) return value.dump();
-  // Writing out follows the levels by recursion, and a file may have a million of them.
+  // Writing recurses into each level, and a file may have a million of them.
   const bool flat =
       value.size() <= kMaxMembers && std::ranges::none_of(value, [](const json& member) {
         return member.is_structured() || member.is_string();

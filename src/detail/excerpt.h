@@ -11,16 +11,14 @@ namespace attend::detail {
 /// The first 200 bytes of a text, with what cannot be printed replaced.
 std::string excerpt(std::string_view text);
 
-/// A file's own text as it stands in a message: in double quotes, with JSON's escapes, what else
-/// cannot be printed replaced, and cut after 200 bytes.
+/// Text of a file for a message: in double quotes, with JSON's escapes, with other unprintable
+/// characters replaced, cut after 200 bytes.
 std::string in_quotes(std::string_view text);
 
-/// A JSON value as it stands in a message. Arrays and objects that are long or hold others are
-/// named by their kind alone.
+/// A JSON value for a message. Arrays and objects that are long or nested are named by their kind.
 std::string brief(const nlohmann::json& value);
 
-/// What is wrong with a set of things, for one message: the first ten problems and the number of
-/// the others.
+/// A list of problems for one message: the first ten, and the number of the others.
 class Problems {
  public:
   void add(std::string problem);

@@ -5,8 +5,8 @@
 
 namespace attend::detail {
 
-/// Text as XML 1.0 and HTML take it, in elements and attributes alike. What cannot be printed, and
-/// bytes that are not UTF-8, are replaced.
+/// Text escaped for XML 1.0 and HTML, for elements and attributes. Unprintable characters and bytes
+/// that are not UTF-8 are replaced.
 std::string escape_markup(std::string_view text);
 
 /// Source: RFC 4648, section 4.

@@ -11,7 +11,7 @@ void parallel_for(int64_t count, int64_t grain, c10::function_ref<void(int64_t, 
     f(0, count);
     return;
   }
-  // A byte for each task, never read or written: where a part of them lies tells which they are.
+  // A byte for each task, never read or written: the address of a part says which tasks it holds.
   const auto tasks = at::empty({count}, at::kByte);
   const auto* start = static_cast<const char*>(tasks.const_data_ptr());
   auto iterator =

@@ -7,12 +7,12 @@
 #include <system_error>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 
 namespace attend::detail {
 
 std::ifstream open_for_reading(const std::filesystem::path& path) {
-  // A directory opens like a file and only fails on reading, without a reason.
+  // A directory can be opened like a file and fails only on reading, without a reason.
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
     throw FileError(path, "expected a file, got a folder");

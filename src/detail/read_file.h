@@ -16,8 +16,8 @@ std::ifstream open_for_reading(const std::filesystem::path& path);
 /// Throws: FileError as open_for_reading does, and where reading fails.
 std::string read_file(const std::filesystem::path& path);
 
-/// The same for one of the files that a folder is made of: a pipe or a device, which might never
-/// end, is refused too.
+/// The same for a file of a model folder: a pipe or a device, which might never end, is refused
+/// too.
 std::string read_regular_file(const std::filesystem::path& path);
 
 }  // namespace attend::detail

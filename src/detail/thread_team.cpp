@@ -27,7 +27,7 @@ struct ThreadTeam::State {
 };
 
 void ThreadTeam::State::work(size_t part, int own_threads) {
-  // A thread takes LibTorch's present number when it first asks for one: that must have been.
+  // A thread is given LibTorch's current number when it first asks, which would undo an earlier set.
   torch::get_num_threads();
   torch::set_num_threads(own_threads);
   uint64_t done = 0;
@@ -67,7 +67,7 @@ ThreadTeam::ThreadTeam(int64_t size, int64_t threads_each) {
   }
   std::unique_lock lock(s.mutex);
   s.ends.wait(lock, [&] { return s.busy == 0; });
-  // LibTorch's number is a thread's own, and also what threads that are yet to come begin with.
+  // Setting LibTorch's number affects this thread and all threads that start later.
   torch::set_num_threads(total);
 }
 

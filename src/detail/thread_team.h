@@ -6,8 +6,8 @@
 
 namespace attend::detail {
 
-/// Threads that wait until there is work, and then each do a part of it. Each uses `threads_each` of
-/// LibTorch's threads for an operation, whose number in the calling thread stays what it is.
+/// Threads that wait for work and each do a part of it. Each uses `threads_each` of LibTorch's
+/// threads for an operation; their number in the calling thread does not change.
 class ThreadTeam {
  public:
   /// Throws: c10::ValueError unless both numbers are positive.

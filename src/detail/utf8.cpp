@@ -14,7 +14,7 @@ struct Range {
   char32_t first, last;
 };
 
-// Combining marks, joiners and variation selectors: drawn over what comes before them.
+// Combining marks, joiners and variation selectors, which take no column of their own.
 constexpr auto kZeroWidth = std::to_array<Range>({
     {0x0300, 0x036F},   {0x0483, 0x0489}, {0x0591, 0x05BD}, {0x05BF, 0x05BF}, {0x05C1, 0x05C2},
     {0x05C4, 0x05C5},   {0x0610, 0x061A}, {0x064B, 0x065F}, {0x0670, 0x0670}, {0x06D6, 0x06DC},
@@ -58,7 +58,7 @@ bool is_in(const std::array<Range, N>& ranges, char32_t c) {
   return after != ranges.begin() && c <= std::prev(after)->last;
 }
 
-// For a program's own use, in no text: U+FDD0 to U+FDEF and the last two of each plane.
+// Noncharacters: U+FDD0 to U+FDEF and the last two of each plane.
 bool is_noncharacter(char32_t c) {
   constexpr char32_t kLastTwo = 0xFFFE;
   return (c >= 0xFDD0 && c <= 0xFDEF) || (c & kLastTwo) == kLastTwo;

@@ -3,11 +3,13 @@
 #include <utility>
 
 #include "attend/functional/dropout.h"
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "detail/print.h"
 #include "functional/lowered_mask.h"
+#include "functional/named_linear.h"
 #include "models/vocabulary_ids.h"
+#include "modules/enum_names.h"
 
 namespace attend {
 namespace {
@@ -146,9 +148,21 @@ void CausalLMImpl::reset() {
 }
 
 void CausalLMImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::CausalLM(vocab_size=" << options.vocab_size()
-         << ", embed_dim=" << options.embed_dim() << ", num_heads=" << options.num_heads()
-         << ", num_layers=" << options.num_layers() << ")";
+  const auto& o = options;
+  const CausalLMOptions usual(o.vocab_size(), o.layer(), o.num_layers());
+  detail::Printer(stream, kCausalLM)
+      .value("vocab_size", o.vocab_size())
+      .value("embed_dim", o.embed_dim())
+      .value("num_heads", o.num_heads())
+      .value("num_layers", o.num_layers())
+      .changed("positions", detail::name_of(o.positions()), detail::name_of(usual.positions()))
+      .changed("max_length", o.max_length(), usual.max_length())
+      .changed("embedding_dropout", o.embedding_dropout(), usual.embedding_dropout())
+      .changed("final_norm", o.final_norm(), usual.final_norm())
+      .changed("tie_output", o.tie_output(), usual.tie_output())
+      .changed("bos_id", o.bos_id(), usual.bos_id())
+      .changed("eos_id", o.eos_id(), usual.eos_id())
+      .end();
 }
 
 torch::Tensor CausalLMImpl::embed(const torch::Tensor& ids, int64_t offset,
@@ -244,7 +258,9 @@ StepOutput CausalLMImpl::step(const torch::Tensor& tokens, DecoderState& state,
                     request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
-  if (want_alignment) result.alignment = decoded.weights.back().squeeze(1);  // [N, S]
+  if (want_alignment) {  // [N, S], without the keys that the attention adds itself
+    result.alignment = decoded.weights.back().squeeze(1).narrow(1, 0, own->position_);
+  }
   return result;
 }
 

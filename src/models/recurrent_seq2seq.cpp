@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <tuple>
 
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "detail/print.h"
+#include "functional/named_linear.h"
 #include "functional/products.h"
 #include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
@@ -134,8 +135,21 @@ void RecurrentSeq2SeqImpl::reset() {
 }
 
 void RecurrentSeq2SeqImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::RecurrentSeq2Seq(src_vocab=" << options.src_vocab()
-         << ", tgt_vocab=" << options.tgt_vocab() << ", embed_dim=" << options.embed_dim() << ")";
+  const auto& o = options;
+  const RecurrentSeq2SeqOptions usual(o.src_vocab(), o.tgt_vocab(), o.embed_dim());
+  detail::Printer(stream, kRecurrent)
+      .value("src_vocab", o.src_vocab())
+      .value("tgt_vocab", o.tgt_vocab())
+      .value("embed_dim", o.embed_dim())
+      .changed("attention_dim", o.attention_dim(), usual.attention_dim())
+      .changed("dropout", o.dropout(), usual.dropout())
+      .changed("max_length", o.max_length(), usual.max_length())
+      .changed("share_embeddings", o.share_embeddings(), usual.share_embeddings())
+      .changed("tie_output", o.tie_output(), usual.tie_output())
+      .changed("eos_id", o.eos_id(), usual.eos_id())
+      .changed("pad_id", o.pad_id(), usual.pad_id())
+      .changed("start_id", o.start_id(), o.pad_id())
+      .end();
 }
 
 const torch::Tensor& RecurrentSeq2SeqImpl::target_table() const {

@@ -1,41 +1,38 @@
 #include "attend/models/seq2seq.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
+#include "detail/print.h"
+#include "functional/named_linear.h"
 #include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "models/vocabulary_ids.h"
+#include "modules/enum_names.h"
 
 namespace attend {
 namespace {
 
 constexpr auto kSeq2Seq = "Seq2Seq";
 
-TransformerLayerOptions layer_options(const Seq2SeqOptions& options, int64_t heads,
-                                      int64_t feed_forward_dim) {
-  return TransformerLayerOptions(options.embed_dim(), heads)
-      .feed_forward_dim(feed_forward_dim)
-      .dropout(options.dropout())
-      .attention_dropout(options.attention_dropout())
-      .activation_dropout(options.activation_dropout())
-      .activation(options.activation())
-      .norm_order(options.norm_order());
-}
-
+// What the two sides differ in.
 TransformerEncoderOptions stack_options(const Seq2SeqOptions& options, TransformerEncoder*) {
-  return {layer_options(options, options.encoder_heads(), options.encoder_feed_forward_dim()),
-          options.encoder_layers()};
+  return {options.encoder_layer(), options.encoder_layers()};
 }
 
 TransformerDecoderOptions stack_options(const Seq2SeqOptions& options, TransformerDecoder*) {
-  return {layer_options(options, options.decoder_heads(), options.decoder_feed_forward_dim()),
-          options.decoder_layers()};
+  return {options.decoder_layer(), options.decoder_layers()};
 }
+
+const char* side_name(TransformerEncoder*) { return "Seq2SeqEncoder"; }
+
+const char* side_name(TransformerDecoder*) { return "Seq2SeqDecoder"; }
 
 int64_t vocabulary(const Seq2SeqOptions& options, TransformerEncoder*) {
   return options.src_vocab();
@@ -43,6 +40,19 @@ int64_t vocabulary(const Seq2SeqOptions& options, TransformerEncoder*) {
 
 int64_t vocabulary(const Seq2SeqOptions& options, TransformerDecoder*) {
   return options.tgt_vocab();
+}
+
+// The two sides must fit each other: an encoder's output is the decoder's memory.
+void check_sides(const Seq2SeqOptions& options) {
+  const auto dim = options.embed_dim();
+  TORCH_CHECK_VALUE(options.decoder_layer().embed_dim() == dim, kSeq2Seq,
+                    ": expected decoder_layer with the encoder's embed_dim ", dim, ", got ",
+                    options.decoder_layer().embed_dim());
+  const auto memory = options.decoder_layer().effective_cross_attention();
+  TORCH_CHECK_VALUE(memory.key_dim() == dim && memory.value_dim() == dim, kSeq2Seq,
+                    ": expected cross_attention with key_dim and value_dim ", dim,
+                    ", the encoder's embed_dim, got ", memory.key_dim(), " and ",
+                    memory.value_dim());
 }
 
 torch::nn::Embedding make_embedding(const Seq2SeqOptions& options, int64_t vocab) {
@@ -57,6 +67,7 @@ class Seq2SeqState final : public DecoderState {
       : cache_(std::move(cache)), source_mask_(std::move(source_mask)) {}
 
   int64_t position() const override { return position_; }
+  int64_t source_length() const { return cache_.back().memory.key.size(2); }
 
   void reorder(const torch::Tensor& rows, const torch::Tensor& sentences) override {
     for (auto& layer : cache_) {
@@ -80,18 +91,56 @@ class Seq2SeqState final : public DecoderState {
 
 Seq2SeqOptions::Seq2SeqOptions(int64_t src_vocab, int64_t tgt_vocab, int64_t embed_dim,
                                int64_t num_heads, int64_t num_layers)
+    : Seq2SeqOptions(src_vocab, tgt_vocab, TransformerLayerOptions(embed_dim, num_heads),
+                     num_layers) {}
+
+Seq2SeqOptions::Seq2SeqOptions(int64_t src_vocab, int64_t tgt_vocab,
+                               const TransformerLayerOptions& layer, int64_t num_layers)
     : src_vocab_(src_vocab),
       tgt_vocab_(tgt_vocab),
-      embed_dim_(embed_dim),
-      encoder_heads_(num_heads),
-      decoder_heads_(num_heads),
+      encoder_layer_(TransformerLayerOptions(layer).cross_attention(std::nullopt)),
+      decoder_layer_(layer),
       encoder_layers_(num_layers),
       decoder_layers_(num_layers),
-      encoder_feed_forward_dim_(4 * embed_dim),
-      decoder_feed_forward_dim_(4 * embed_dim),
       share_embeddings_(src_vocab == tgt_vocab),
       pad_id_(std::min(src_vocab, tgt_vocab) - 1),
       start_id_(pad_id_) {}
+
+Seq2SeqOptions& Seq2SeqOptions::feed_forward_dim(int64_t value) {
+  encoder_layer_.feed_forward_dim(value);
+  decoder_layer_.feed_forward_dim(value);
+  return *this;
+}
+
+Seq2SeqOptions& Seq2SeqOptions::activation(Activation value) {
+  encoder_layer_.activation(value);
+  decoder_layer_.activation(value);
+  return *this;
+}
+
+Seq2SeqOptions& Seq2SeqOptions::norm_order(NormOrder value) {
+  encoder_layer_.norm_order(value);
+  decoder_layer_.norm_order(value);
+  return *this;
+}
+
+Seq2SeqOptions& Seq2SeqOptions::dropout(double value) {
+  encoder_layer_.dropout(value);
+  decoder_layer_.dropout(value);
+  return embedding_dropout(value);
+}
+
+Seq2SeqOptions& Seq2SeqOptions::attention_dropout(double value) {
+  encoder_layer_.attention_dropout(value);
+  decoder_layer_.attention_dropout(value);
+  return *this;
+}
+
+Seq2SeqOptions& Seq2SeqOptions::activation_dropout(double value) {
+  encoder_layer_.activation_dropout(value);
+  decoder_layer_.activation_dropout(value);
+  return *this;
+}
 
 template <typename Stack>
 Seq2SeqSideImpl<Stack>::Seq2SeqSideImpl(const Seq2SeqOptions& options_) : options(options_) {
@@ -109,10 +158,16 @@ void Seq2SeqSideImpl<Stack>::reset() {
       "embed_positions",
       PositionalEncoding(PositionalEncodingOptions(options.embed_dim(), options.max_length())
                              .kind(options.positions())
-                             .dropout(options.dropout())));
+                             .dropout(options.embedding_dropout())));
   stack = Stack(stack_options(options, kSide));
   this->register_module("layers", stack->layers);
   if (stack->layer_norm) this->register_module("layer_norm", stack->layer_norm);
+}
+
+template <typename Stack>
+void Seq2SeqSideImpl<Stack>::pretty_print(std::ostream& stream) const {
+  constexpr Stack* kSide = nullptr;
+  detail::Printer(stream, side_name(kSide)).value("num_layers", stack->layers->size()).end();
 }
 
 template class Seq2SeqSideImpl<TransformerEncoder>;
@@ -132,6 +187,10 @@ void Seq2SeqBodyImpl::reset() {
       register_module("decoder", std::make_shared<Seq2SeqSideImpl<TransformerDecoder>>(options));
 }
 
+void Seq2SeqBodyImpl::pretty_print(std::ostream& stream) const {
+  detail::Printer(stream, "Seq2SeqBody").value("embed_dim", options.embed_dim()).end();
+}
+
 Seq2SeqImpl::Seq2SeqImpl(const Seq2SeqOptions& options_) : options(options_) {
   Seq2SeqImpl::reset();
 }
@@ -142,6 +201,8 @@ void Seq2SeqImpl::reset() {
   detail::check_shared_vocabulary(kSeq2Seq, options.share_embeddings(), options.src_vocab(),
                                   options.tgt_vocab());
   detail::check_special_ids(kSeq2Seq, options);
+  detail::check_probability(kSeq2Seq, "embedding_dropout", options.embedding_dropout());
+  check_sides(options);
   model = register_module("model", Seq2SeqBody(options));
   final_logits_bias =
       register_parameter("final_logits_bias", torch::zeros({1, options.tgt_vocab()}));
@@ -156,9 +217,23 @@ void Seq2SeqImpl::reset() {
 }
 
 void Seq2SeqImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::Seq2Seq(src_vocab=" << options.src_vocab()
-         << ", tgt_vocab=" << options.tgt_vocab() << ", embed_dim=" << options.embed_dim()
-         << ", layers=" << options.encoder_layers() << "+" << options.decoder_layers() << ")";
+  const auto& o = options;
+  const Seq2SeqOptions usual(o.src_vocab(), o.tgt_vocab(), o.encoder_layer(), o.encoder_layers());
+  detail::Printer(stream, kSeq2Seq)
+      .value("src_vocab", o.src_vocab())
+      .value("tgt_vocab", o.tgt_vocab())
+      .value("embed_dim", o.embed_dim())
+      .value("layers", fmt::format("{}+{}", o.encoder_layers(), o.decoder_layers()))
+      .changed("positions", detail::name_of(o.positions()), detail::name_of(usual.positions()))
+      .changed("max_length", o.max_length(), usual.max_length())
+      .changed("embedding_dropout", o.embedding_dropout(), usual.embedding_dropout())
+      .changed("share_embeddings", o.share_embeddings(), usual.share_embeddings())
+      .changed("tie_output", o.tie_output(), usual.tie_output())
+      .changed("scale_embedding", o.scale_embedding(), usual.scale_embedding())
+      .changed("eos_id", o.eos_id(), usual.eos_id())
+      .changed("pad_id", o.pad_id(), usual.pad_id())
+      .changed("start_id", o.start_id(), o.pad_id())
+      .end();
 }
 
 const torch::Tensor& Seq2SeqImpl::source_table() const {
@@ -270,7 +345,9 @@ StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment && !decoded.cross_weights.empty()) {
-    result.alignment = decoded.cross_weights.back().squeeze(1);  // [N, S]
+    // Without the keys that the attention adds itself.
+    result.alignment =
+        decoded.cross_weights.back().squeeze(1).narrow(1, 0, own->source_length());  // [N, S]
   }
   return result;
 }

@@ -16,8 +16,8 @@ inline void check_shared_vocabulary(const char* name, bool share_embeddings, int
                     tgt_vocab, " and src_vocab ", src_vocab);
 }
 
-/// The ids of `options.eos_id()`, `pad_id()` and `start_id()`: what is predicted is a target token. What is only read
-/// may be any row of a shared table.
+/// Checks `options.eos_id()`, `pad_id()` and `start_id()`. A predicted token must be one of the
+/// target; one that is only read may be any row of a shared table.
 template <typename Options>
 void check_special_ids(const char* name, const Options& options) {
   const auto check_id = [&](const char* what, int64_t id, int64_t vocab) {
@@ -33,8 +33,8 @@ void check_special_ids(const char* name, const Options& options) {
                     ": expected eos_id and pad_id to differ, got ", options.eos_id(), " for both");
 }
 
-/// Of a shared table the decoder reads the target's rows, start and padding. Not looked at on a GPU, which it would wait
-/// for. Throws c10::IndexError.
+/// With a shared table, a decoder may read the target's rows, the start token and padding only. Not
+/// checked on a GPU, since the check would wait for it. Throws c10::IndexError.
 template <typename Options>
 void check_target_ids(const char* name, const Options& options, const torch::Tensor& target) {
   if (!target.is_cpu() || !options.share_embeddings() ||

@@ -6,8 +6,8 @@
 
 namespace attend::detail {
 
-/// `mask`, or one made from the pad id if there is none; no mask at all if nothing is padded, where
-/// that can be known without waiting for a device. ids: [B, S].
+/// `mask`, or one made from the pad id if there is none; no mask if nothing is padded, where that
+/// is known without waiting for a device. ids: [B, S].
 AttentionMask mask_or_padding(const AttentionMask& mask, const torch::Tensor& ids, int64_t pad_id);
 
 /// `mask` over the memory [B, S, E] as one tensor [B, 1, 1, S] that decoder states can select rows

@@ -16,11 +16,11 @@ inline void check_vocabulary(std::string_view who, std::string_view what, const 
                     vocab_size, "), the vocabulary, got ids from ", least, " to ", most);
 }
 
-/// What look_up() returns, which reads the rows `ids` of a table. Where that fails since some are no
-/// rows of it, says which input they belong to.
+/// Returns look_up(), which reads the rows `ids` of a table. Where it fails because of an id
+/// outside the table, the error names the input.
 ///
-/// Note: not on CUDA, where such an id ends the process's use of the device; to look at the ids first
-///       would be to wait for it at every call.
+/// Note: not on CUDA, where such an id makes the device unusable for the process; checking the ids
+///       first would wait for the device at every call.
 template <typename LookUp>
 auto look_up_ids(std::string_view who, std::string_view what, const torch::Tensor& ids,
                  int64_t vocab_size, const LookUp& look_up) {

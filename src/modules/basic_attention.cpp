@@ -2,8 +2,9 @@
 
 #include <cmath>
 
-#include "attend/functional/linear.h"
 #include "detail/check.h"
+#include "detail/print.h"
+#include "functional/named_linear.h"
 
 namespace attend {
 
@@ -32,8 +33,13 @@ void BasicAttentionImpl::reset() {
 }
 
 void BasicAttentionImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::BasicAttention(query_dim=" << options.query_dim()
-         << ", key_dim=" << options.key_dim() << ", hidden_dim=" << options.hidden_dim() << ")";
+  detail::Printer(stream, "BasicAttention")
+      .value("query_dim", options.query_dim())
+      .value("key_dim", options.key_dim())
+      .value("hidden_dim", options.hidden_dim())
+      .changed("bias", options.bias(), false)
+      .changed("dropout", options.dropout(), 0.0)
+      .end();
 }
 
 AttentionOutput BasicAttentionImpl::forward(const torch::Tensor& query, const torch::Tensor& key,

@@ -1,6 +1,7 @@
 #include "attend/modules/feed_forward.h"
 
 #include "detail/check.h"
+#include "detail/print.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -28,10 +29,11 @@ void FeedForwardImpl::reset() {
 }
 
 void FeedForwardImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::FeedForward(embed_dim=" << options.embed_dim()
-         << ", feed_forward_dim=" << options.feed_forward_dim();
-  if (options.gated()) stream << ", gated";
-  stream << ")";
+  detail::Printer printer(stream, "FeedForward");
+  printer.value("embed_dim", options.embed_dim())
+      .value("feed_forward_dim", options.feed_forward_dim());
+  detail::print_feed_forward(printer, options);
+  printer.end();
 }
 
 torch::Tensor FeedForwardImpl::forward(const torch::Tensor& x) {

@@ -1,16 +1,19 @@
 #include "attend/modules/multi_head_attention.h"
 
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "attend/functional/heads.h"
-#include "attend/functional/linear.h"
 #include "attend/functional/position.h"
 #include "attend/modules/causal_self_attention.h"
 #include "attend/modules/multi_head_cross_attention.h"
 #include "attend/modules/multi_head_self_attention.h"
 #include "detail/check.h"
+#include "detail/print.h"
 #include "functional/lowered_mask.h"
+#include "functional/named_linear.h"
+#include "functional/open_keys.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -135,30 +138,29 @@ void MultiHeadAttentionBase<Derived>::reset() {
 template <typename Derived>
 void MultiHeadAttentionBase<Derived>::pretty_print(std::ostream& stream) const {
   const auto& o = options;
-  stream << "attend::" << kModuleName<Derived> << "(embed_dim=" << o.embed_dim()
-         << ", num_heads=" << o.num_heads() << ", dropout=" << o.dropout();
-  const auto size = [&](const char* name, int64_t value, int64_t usual) {
-    if (value != usual) stream << ", " << name << "=" << value;
-  };
-  const auto variant = [&](const char* name, bool has_it) {
-    if (has_it) stream << ", " << name;
-  };
-  size("query_dim", o.query_dim(), o.embed_dim());
-  size("key_dim", o.key_dim(), o.embed_dim());
-  size("value_dim", o.value_dim(), o.embed_dim());
-  size("num_kv_heads", o.num_kv_heads(), o.num_heads());
-  if (!o.bias()) stream << ", bias=false";
-  if (o.scale()) stream << ", scale=" << *o.scale();
-  variant("rotary", o.rotary().has_value());
-  variant("alibi", o.alibi());
-  variant("relative_bias", o.relative_bias().has_value());
-  variant("window", o.window().has_value());
-  variant("qk_norm", o.qk_norm());
-  if (o.soft_cap() > 0.0) stream << ", soft_cap=" << o.soft_cap();
-  variant("sinks", o.sinks());
-  variant("add_bias_kv", o.add_bias_kv());
-  variant("add_zero_attn", o.add_zero_attn());
-  stream << ")";
+  detail::Printer printer(stream, kModuleName<Derived>);
+  printer.value("embed_dim", o.embed_dim())
+      .value("num_heads", o.num_heads())
+      .value("dropout", o.dropout())
+      .changed("query_dim", o.query_dim(), o.embed_dim())
+      .changed("key_dim", o.key_dim(), o.embed_dim())
+      .changed("value_dim", o.value_dim(), o.embed_dim())
+      .changed("num_kv_heads", o.num_kv_heads(), o.num_heads())
+      .changed("bias", o.bias(), true);
+  if (o.scale()) printer.value("scale", *o.scale());
+  printer.variant("rotary", o.rotary().has_value())
+      .variant("alibi", o.alibi())
+      .variant("relative_bias", o.relative_bias().has_value())
+      .variant("window", o.window().has_value())
+      .variant("qk_norm", o.qk_norm())
+      .changed("soft_cap", o.soft_cap(), 0.0)
+      .variant("sinks", o.sinks())
+      .variant("add_bias_kv", o.add_bias_kv())
+      .variant("add_zero_attn", o.add_zero_attn());
+  if constexpr (std::is_same_v<Derived, CausalSelfAttentionImpl>) {
+    printer.value("max_length", static_cast<const Derived&>(*this).max_length);
+  }
+  printer.end();
 }
 
 template <typename Derived>
@@ -276,14 +278,14 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& que
     positions = torch::arange(first, first + target, long_on(query));
   }
   const auto own = with_own_keys(memory);
-  auto result = functional::scaled_dot_product_attention(
+  auto result = functional::attention_with_open_keys(
       project_query(query, positions), own.key, own.value,
       with_own_mask(mask, query, memory, positions), weights,
       {.dropout_p = this->is_training() ? options.dropout() : 0.0,
        .scale = options.scale(),
        .soft_cap = options.soft_cap(),
-       .sinks = sinks,
-       .open_keys = own.key.size(2) - source});
+       .sinks = sinks},
+      /*open_keys=*/own.key.size(2) - source);
   result.output = functional::linear(functional::merge_heads(result.output), out_proj, kName);
   return result;
 }

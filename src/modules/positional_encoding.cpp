@@ -1,6 +1,8 @@
 #include "attend/modules/positional_encoding.h"
 
 #include "detail/check.h"
+#include "detail/print.h"
+#include "modules/enum_names.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -53,8 +55,12 @@ std::shared_ptr<torch::nn::Module> PositionalEncodingImpl::clone(
 }
 
 void PositionalEncodingImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::PositionalEncoding(embed_dim=" << options.embed_dim()
-         << ", max_length=" << options.max_length() << ")";
+  detail::Printer(stream, "PositionalEncoding")
+      .value("embed_dim", options.embed_dim())
+      .value("max_length", options.max_length())
+      .changed("kind", detail::name_of(options.kind()), detail::name_of(PositionKind::kSinusoidal))
+      .changed("dropout", options.dropout(), 0.0)
+      .end();
 }
 
 // A derived table is made anew in the new dtype: float64 sinusoids rounded from float32 ones would

@@ -1,6 +1,7 @@
 #include "attend/modules/scaled_dot_product_attention.h"
 
 #include "detail/check.h"
+#include "detail/print.h"
 
 namespace attend {
 
@@ -15,7 +16,10 @@ void ScaledDotProductAttentionImpl::reset() {
 }
 
 void ScaledDotProductAttentionImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::ScaledDotProductAttention(dropout=" << options.dropout() << ")";
+  detail::Printer printer(stream, "ScaledDotProductAttention");
+  printer.value("dropout", options.dropout());
+  if (options.scale()) printer.value("scale", *options.scale());
+  printer.end();
 }
 
 AttentionOutput ScaledDotProductAttentionImpl::forward(const torch::Tensor& query,

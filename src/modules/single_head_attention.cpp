@@ -1,9 +1,10 @@
 #include "attend/modules/single_head_attention.h"
 
-#include "attend/functional/linear.h"
 #include "attend/modules/cross_attention.h"
 #include "attend/modules/self_attention.h"
 #include "detail/check.h"
+#include "detail/print.h"
+#include "functional/named_linear.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -49,9 +50,14 @@ void SingleHeadAttentionBase<Derived>::reset() {
 
 template <typename Derived>
 void SingleHeadAttentionBase<Derived>::pretty_print(std::ostream& stream) const {
-  stream << "attend::" << kSingleHeadName<Derived> << "(query_dim=" << options.query_dim()
-         << ", key_dim=" << options.key_dim() << ", hidden_dim=" << options.hidden_dim()
-         << ", output_dim=" << options.output_dim() << ")";
+  detail::Printer(stream, kSingleHeadName<Derived>)
+      .value("query_dim", options.query_dim())
+      .value("key_dim", options.key_dim())
+      .value("hidden_dim", options.hidden_dim())
+      .value("output_dim", options.output_dim())
+      .changed("dropout", options.dropout(), 0.0)
+      .changed("bias", options.bias(), true)
+      .end();
 }
 
 template <typename Derived>

@@ -1,6 +1,7 @@
 #include "attend/modules/transformer_decoder.h"
 
 #include "detail/check.h"
+#include "detail/print.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -141,7 +142,7 @@ void TransformerDecoderImpl::reset() {
 }
 
 void TransformerDecoderImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::TransformerDecoder(num_layers=" << options.num_layers() << ")";
+  detail::Printer(stream, "TransformerDecoder").value("num_layers", options.num_layers()).end();
 }
 
 // Runs the layers one after the other: run_layer(layer, x, request) -> DecoderLayerOutput.
@@ -167,10 +168,11 @@ DecoderOutput TransformerDecoderImpl::forward(const torch::Tensor& target,
                                               const AttentionMask& target_mask,
                                               const AttentionMask& memory_mask,
                                               const WeightsRequest& weights) {
+  const auto of_target = target_mask.shared_by_layers(), of_memory = memory_mask.shared_by_layers();
   return run(target, weights,
              [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
-               return layers->at<TransformerDecoderLayerImpl>(i).forward(x, memory, target_mask,
-                                                                         memory_mask, of_layer);
+               return layers->at<TransformerDecoderLayerImpl>(i).forward(x, memory, of_target,
+                                                                         of_memory, of_layer);
              });
 }
 
@@ -190,12 +192,12 @@ DecoderOutput TransformerDecoderImpl::step(const torch::Tensor& target, DecoderC
               layers->size(), " layers, got ", cache.size());
   std::vector<int64_t> before;
   for (const auto& layer : cache) before.push_back(layer.self.length());
+  const auto of_memory = memory_mask.shared_by_layers();
   try {
-    return run(target, weights,
-               [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
-                 return layers->at<TransformerDecoderLayerImpl>(i).step(x, cache[i], memory_mask,
-                                                                        of_layer);
-               });
+    return run(
+        target, weights, [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
+          return layers->at<TransformerDecoderLayerImpl>(i).step(x, cache[i], of_memory, of_layer);
+        });
   } catch (...) {
     // An error leaves the caches of all layers as they were.
     for (size_t i = 0; i < cache.size(); ++i) cache[i].self.truncate(before[i]);

@@ -1,6 +1,7 @@
 #include "attend/modules/transformer_encoder.h"
 
 #include "detail/check.h"
+#include "detail/print.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -93,7 +94,7 @@ void TransformerEncoderImpl::reset() {
 }
 
 void TransformerEncoderImpl::pretty_print(std::ostream& stream) const {
-  stream << "attend::TransformerEncoder(num_layers=" << options.num_layers() << ")";
+  detail::Printer(stream, "TransformerEncoder").value("num_layers", options.num_layers()).end();
 }
 
 // Runs the layers one after the other: run_layer(layer, x, request) -> AttentionOutput.
@@ -113,8 +114,9 @@ EncoderOutput TransformerEncoderImpl::run(const torch::Tensor& x, const WeightsR
 
 EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
                                               const WeightsRequest& weights) {
+  const auto shared = mask.shared_by_layers();
   return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
-    return layers->at<TransformerEncoderLayerImpl>(i).forward(y, mask, of_layer);
+    return layers->at<TransformerEncoderLayerImpl>(i).forward(y, shared, of_layer);
   });
 }
 
@@ -124,8 +126,9 @@ EncoderOutput TransformerEncoderImpl::step(const torch::Tensor& x,
                                            const WeightsRequest& weights) {
   TORCH_CHECK(caches.size() == layers->size(), "TransformerEncoder::step: expected ",
               layers->size(), " caches, one for each layer, got ", caches.size());
+  const auto shared = mask.shared_by_layers();
   return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
-    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], mask, of_layer);
+    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], shared, of_layer);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include "attend/functional/dropout.h"
 #include "detail/check.h"
+#include "modules/enum_names.h"
 
 namespace attend {
 
@@ -97,14 +98,22 @@ void check_cross_attention(const char* who, const MultiHeadAttentionOptions& opt
   refuse(options.window().has_value(), "window");
 }
 
+void print_feed_forward(Printer& printer, const FeedForwardOptions& options) {
+  printer.changed("activation", name_of(options.activation()), name_of(Activation::kRelu))
+      .variant("gated", options.gated())
+      .changed("activation_dropout", options.dropout(), 0.0);
+}
+
 void print_layer(std::ostream& stream, const char* who, const TransformerLayerOptions& options) {
-  stream << "attend::" << who << "(embed_dim=" << options.embed_dim()
-         << ", num_heads=" << options.num_heads()
-         << ", feed_forward_dim=" << options.feed_forward_dim();
-  if (options.norm_order() == NormOrder::kPre) stream << ", norm_order=pre";
-  if (options.norm() == NormKind::kRms) stream << ", norm=rms";
-  if (options.dropout() != 0.0) stream << ", dropout=" << options.dropout();
-  stream << ")";
+  Printer printer(stream, who);
+  printer.value("embed_dim", options.embed_dim())
+      .value("num_heads", options.num_heads())
+      .value("feed_forward_dim", options.feed_forward_dim());
+  print_feed_forward(printer, options.feed_forward());
+  printer.changed("norm_order", name_of(options.norm_order()), name_of(NormOrder::kPost))
+      .changed("norm", name_of(options.norm()), name_of(NormKind::kLayer))
+      .changed("dropout", options.dropout(), 0.0)
+      .end();
 }
 
 torch::Tensor apply_dropout(const torch::Tensor& x, double p, bool training) {

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "attend/modules/transformer_layer.h"
+#include "detail/print.h"
 
 namespace attend::detail {
 
@@ -20,6 +21,9 @@ void check_layer_options(const char* who, const TransformerLayerOptions& options
 /// distance between a query and a key, since a target and its memory share no positions.
 void check_cross_attention(const char* who, const MultiHeadAttentionOptions& options,
                            int64_t embed_dim);
+
+/// What a feed-forward block has beside its sizes and biases, where it is not the default.
+void print_feed_forward(Printer& printer, const FeedForwardOptions& options);
 
 /// "attend::<who>(embed_dim=8, num_heads=2, feed_forward_dim=32, ...)": sizes, and what is not the
 /// default.

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/read_file.h"
 #include "detail/utf8.h"
 

@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/atomic_file.h"
 #include "detail/excerpt.h"
 #include "detail/read_file.h"

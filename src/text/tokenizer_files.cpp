@@ -8,7 +8,7 @@
 #include <system_error>
 #include <utility>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/excerpt.h"
 
 namespace attend::detail {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/safetensors.h"
+#include "attend/file_error.h"
 
 namespace attend::detail {
 namespace {

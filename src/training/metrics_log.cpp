@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "detail/atomic_file.h"
 
 namespace attend::detail {
@@ -34,7 +34,7 @@ void MetricsLog::write(const TrainingReport& report) {
   const ordered_json line{{"type", "train"},
                           {"epoch", report.epoch},
                           {"update", report.update},
-                          {"sentences", report.sentences},
+                          {"sentences", report.examples},
                           {"cost", report.cost},
                           {"tokens_per_second", report.tokens_per_second},
                           {"gradient_norm", report.gradient_norm},

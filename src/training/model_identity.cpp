@@ -2,36 +2,32 @@
 
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
+#include "checkpoint/layer_json.h"
+#include "modules/enum_names.h"
 
 namespace attend::detail {
 namespace {
 
-const char* name_of(Activation activation) {
-  switch (activation) {
-    case Activation::kRelu:
-      return "relu";
-    case Activation::kGelu:
-      return "gelu";
-    case Activation::kGeluTanh:
-      return "gelu-tanh";
-    case Activation::kSwish:
-      return "swish";
-  }
-  TORCH_INTERNAL_ASSERT(false, "activation");
+// Two have names of their own in snapshots.
+std::string name_in_snapshots(Activation activation) {
+  return activation == Activation::kGeluTanh ? "gelu-tanh" : name_of(activation);
 }
 
-const char* name_of(PositionKind kind) {
-  switch (kind) {
-    case PositionKind::kSinusoidal:
-      return "sinusoidal";
-    case PositionKind::kSinusoidalHalves:
-      return "sinusoidal-halves";
-    case PositionKind::kLearned:
-      return "learned";
-    case PositionKind::kNone:
-      return "none";
-  }
-  TORCH_INTERNAL_ASSERT(false, "positions");
+std::string name_in_snapshots(PositionKind kind) {
+  return kind == PositionKind::kSinusoidalHalves ? "sinusoidal-halves" : name_of(kind);
+}
+
+// Adds all options of a layer where there is one that no other key says, nor the shapes of weights.
+// Dropout may change from run to run.
+void add_other_options(nlohmann::json& identity, const char* key, TransformerLayerOptions layer,
+                       const TransformerLayerOptions& encoder) {
+  layer.dropout(0.0).attention_dropout(0.0).activation_dropout(0.0);
+  const auto plain = TransformerLayerOptions(layer.embed_dim(), layer.num_heads())
+                         .feed_forward_dim(layer.feed_forward_dim())
+                         .activation(encoder.activation())
+                         .norm_order(encoder.norm_order())
+                         .dropout(0.0);
+  if (layer_json(layer) != layer_json(plain)) identity[key] = layer_json(layer);
 }
 
 }  // namespace
@@ -42,13 +38,16 @@ nlohmann::json model_identity(const TranslationModel& model) {
       {"eos id", special.eos_id}, {"pad id", special.pad_id}, {"start id", special.start_id}};
   if (const auto* transformer = dynamic_cast<const Seq2SeqImpl*>(&model)) {
     const auto& o = transformer->options;
-    identity.update({{"encoder heads", o.encoder_heads()},
-                     {"decoder heads", o.decoder_heads()},
-                     {"activation", name_of(o.activation())},
-                     {"pre-norm", o.norm_order() == NormOrder::kPre},
-                     {"positions", name_of(o.positions())},
+    const auto &encoder = o.encoder_layer(), &decoder = o.decoder_layer();
+    identity.update({{"encoder heads", encoder.num_heads()},
+                     {"decoder heads", decoder.num_heads()},
+                     {"activation", name_in_snapshots(encoder.activation())},
+                     {"pre-norm", encoder.norm_order() == NormOrder::kPre},
+                     {"positions", name_in_snapshots(o.positions())},
                      {"scaled embeddings", o.scale_embedding()},
                      {"shared embeddings", o.share_embeddings()}});
+    add_other_options(identity, "encoder layer", encoder, encoder);
+    add_other_options(identity, "decoder layer", decoder, encoder);
     return identity;
   }
   if (dynamic_cast<const RecurrentSeq2SeqImpl*>(&model) != nullptr) return identity;

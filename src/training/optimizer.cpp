@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "detail/check.h"
+#include "detail/named_tensors.h"
 
 namespace attend {
 
@@ -35,20 +35,9 @@ torch::Tensor Optimizer::clip_gradients(double max_norm) {
 }
 
 void Optimizer::load_state(const std::map<std::string, torch::Tensor>& state) {
-  constexpr auto kOptimizer = "Optimizer";
-  const auto own = this->state();
-  for (const auto& [name, tensor] : own) {
-    const auto found = state.find(name);
-    TORCH_CHECK(found != state.end(), kOptimizer, ": expected the state ", name, ", got none");
-    detail::check_shape(kOptimizer, name, found->second, tensor.sizes());
-  }
-  TORCH_CHECK(state.size() == own.size(), kOptimizer, ": expected ", own.size(),
-              " tensors of state, got ", state.size());
-  const torch::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : own) {
-    auto destination = tensor;
-    destination.copy_(state.at(name));
-  }
+  detail::fill_all(this->state(), state, "optimiser", [](const std::string& problems) {
+    TORCH_CHECK(false, "Optimizer: expected the state of its parameters, got ", problems);
+  });
 }
 
 }  // namespace attend

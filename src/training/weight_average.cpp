@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "detail/check.h"
+#include "detail/named_tensors.h"
 
 namespace attend::detail {
 
@@ -36,13 +36,9 @@ std::map<std::string, torch::Tensor> WeightAverage::state() const {
 }
 
 void WeightAverage::load_state(const std::map<std::string, torch::Tensor>& state) {
-  for (size_t i = 0; i < names_.size(); ++i) {
-    const auto found = state.find(names_[i]);
-    TORCH_CHECK(found != state.end(), "WeightAverage: expected the tensor ", names_[i],
-                ", got none");
-    check_shape("WeightAverage", names_[i], found->second, averages_[i].sizes());
-  }
-  for (size_t i = 0; i < names_.size(); ++i) averages_[i].copy_(state.at(names_[i]));
+  fill_all(this->state(), state, "average", [](const std::string& problems) {
+    TORCH_CHECK(false, "WeightAverage: expected the averages of its parameters, got ", problems);
+  });
 }
 
 }  // namespace attend::detail

@@ -4,16 +4,21 @@
 #include <optional>
 #include <string>
 
+#include "training/gradient_reducer.h"
+
 #ifdef ATTEND_DISTRIBUTED
 #define USE_C10D_GLOO
-#ifdef ATTEND_NCCL
-#define USE_C10D_NCCL
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#endif
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
+
+#include "training/nccl_backend.h"
+#endif
+#ifdef ATTEND_NCCL
+#include <dlfcn.h>
+
+#include <filesystem>
 #endif
 
 namespace attend {
@@ -65,6 +70,27 @@ struct WorkerGroup::State {
 
 namespace {
 
+#ifdef ATTEND_NCCL
+// Nothing where no CUDA device is in use. libattend_nccl.so lies beside this library.
+c10::intrusive_ptr<c10d::Backend> make_nccl(const NcclArguments& arguments) {
+  c10::intrusive_ptr<c10d::Backend> backend;
+  if (!torch::cuda::is_available()) return backend;
+  Dl_info info{};
+  TORCH_INTERNAL_ASSERT(dladdr(reinterpret_cast<const void*>(&make_nccl), &info) != 0);
+  const auto file = std::filesystem::path(info.dli_fname).parent_path() / kNcclLibrary;
+  auto* library = dlopen(file.c_str(), RTLD_NOW);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): dlerror is of the calling thread.
+  TORCH_CHECK(library != nullptr, "expected attend's NCCL backend in ", file.string(),
+              ", got: ", dlerror());
+  auto* make = reinterpret_cast<MakeNcclBackend>(dlsym(library, kMakeNcclBackend));
+  TORCH_INTERNAL_ASSERT(make != nullptr);
+  make(arguments, backend);
+  return backend;
+}
+#else
+c10::intrusive_ptr<c10d::Backend> make_nccl(const NcclArguments& /*arguments*/) { return {}; }
+#endif
+
 // Gloo carries CPU tensors; NCCL those of GPUs, where attend was built with it.
 c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d::Store>& store,
                                                   int rank, int size,
@@ -75,17 +101,10 @@ c10::intrusive_ptr<c10d::ProcessGroup> make_group(const c10::intrusive_ptr<c10d:
       store, rank, size, c10d::ProcessGroupGloo::Options::create_default(timeout));
   group->setBackend(torch::kCPU, ProcessGroup::BackendType::GLOO, gloo);
   group->setDefaultBackend(ProcessGroup::BackendType::GLOO);
-#ifdef ATTEND_NCCL
-  if (torch::cuda::is_available()) {
-    auto options = c10d::ProcessGroupNCCL::Options::create();
-    options->timeout = timeout;
-    group->setBackend(
-        torch::kCUDA, ProcessGroup::BackendType::NCCL,
-        c10::make_intrusive<c10d::ProcessGroupNCCL>(
-            c10::make_intrusive<c10d::PrefixStore>("nccl", store), rank, size, std::move(options)));
+  if (const auto nccl = make_nccl({store, rank, size, timeout})) {
+    group->setBackend(torch::kCUDA, ProcessGroup::BackendType::NCCL, nccl);
     return group;
   }
-#endif
   group->setBackend(torch::kCUDA, ProcessGroup::BackendType::GLOO, gloo);
   return group;
 }
@@ -158,6 +177,8 @@ void WorkerGroup::barrier() const {
   state_->finish("a barrier", [&] { return state_->group->barrier(); });
 }
 
+namespace detail {
+
 struct GradientReducer::State {
   WorkerGroup workers;
   std::unique_ptr<c10d::Reducer> reducer;
@@ -210,6 +231,8 @@ void GradientReducer::backward(const torch::Tensor& loss) {
   }
 }
 
+}  // namespace detail
+
 #else
 
 struct WorkerGroup::State {};
@@ -231,6 +254,8 @@ void WorkerGroup::sum(torch::Tensor& /*tensor*/) const {}
 void WorkerGroup::max(torch::Tensor& /*tensor*/) const {}
 void WorkerGroup::barrier() const {}
 
+namespace detail {
+
 struct GradientReducer::State {};
 
 GradientReducer::GradientReducer(const WorkerGroup& /*workers*/,
@@ -238,10 +263,10 @@ GradientReducer::GradientReducer(const WorkerGroup& /*workers*/,
 
 void GradientReducer::backward(const torch::Tensor& loss) { loss.backward(); }
 
+}  // namespace detail
+
 #endif
 
-GradientReducer::~GradientReducer() = default;
-GradientReducer::GradientReducer(GradientReducer&&) noexcept = default;
-GradientReducer& GradientReducer::operator=(GradientReducer&&) noexcept = default;
+detail::GradientReducer::~GradientReducer() = default;
 
 }  // namespace attend

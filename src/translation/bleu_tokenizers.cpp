@@ -97,7 +97,7 @@ std::u32string tokenize_char(const std::u32string& line) {
   return result;
 }
 
-// Line breaks and spaces at the end of a line are no part of it.
+// Line breaks and spaces at the end of a line are removed.
 std::u32string strip_end(std::u32string line) {
   while (!line.empty() && is_space(line.back())) line.pop_back();
   return line;

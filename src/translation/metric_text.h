@@ -19,7 +19,7 @@ std::vector<std::u32string> decode_lines(std::string_view who, std::string_view 
 /// Throws c10::ValueError unless there are as many hypotheses as references, and at least one.
 void check_line_counts(std::string_view who, size_t hypotheses, size_t references);
 
-/// Whether Python's str.split takes it for white space, which is sacreBLEU's notion of it.
+/// Whether Python's str.split, and so sacreBLEU, treats it as white space.
 bool is_space(char32_t character);
 
 /// The parts of a text between white space; views of the text.

@@ -28,10 +28,9 @@ torch::Tensor target() { return torch::tensor({{10, 5, 6}}, torch::kLong); }
 
 Seq2SeqOptions small() {
   return Seq2SeqOptions(11, 11, 12, 3, 2)
+      .encoder_layer(TransformerLayerOptions(12, 3).feed_forward_dim(20))
+      .decoder_layer(TransformerLayerOptions(12, 4).feed_forward_dim(28))
       .decoder_layers(1)
-      .decoder_heads(4)
-      .encoder_feed_forward_dim(20)
-      .decoder_feed_forward_dim(28)
       .max_length(30)
       .activation(Activation::kGelu);
 }
@@ -107,8 +106,10 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
     auto loaded = load_seq2seq(folder.path());
     EXPECT_TENSOR_EQUAL(loaded(source(), target()), model(source(), target()));
     EXPECT_FALSE(loaded->is_training());
-    EXPECT_EQ(loaded->options.dropout(), options.dropout());
-    EXPECT_EQ(loaded->options.attention_dropout(), options.attention_dropout());
+    EXPECT_EQ(loaded->options.embedding_dropout(), options.embedding_dropout());
+    EXPECT_EQ(loaded->options.encoder_layer().dropout(), options.encoder_layer().dropout());
+    EXPECT_EQ(loaded->options.decoder_layer().attention_dropout(),
+              options.decoder_layer().attention_dropout());
     EXPECT_EQ(loaded->options.max_length(), options.max_length());
   }
   for (const auto& options : {RecurrentSeq2SeqOptions(11, 13, 6).attention_dim(5),
@@ -118,6 +119,94 @@ TEST(ModelFolder, RoundTripKeepsEveryOptionAndEveryBit) {
     save_model(folder.path(), *recurrent);
     auto loaded = load_recurrent_seq2seq(folder.path());
     EXPECT_TENSOR_EQUAL(loaded(source(), target()), recurrent(source(), target()));
+  }
+}
+
+// Layers that no Hugging Face class has.
+TransformerLayerOptions llama_layer() {
+  return TransformerLayerOptions(
+             MultiHeadAttentionOptions(12, 3).num_kv_heads(1).rotary(RotaryOptions{.base = 500}))
+      .feed_forward(FeedForwardOptions(12, 7).gated(true).activation(Activation::kSwish))
+      .norm(NormKind::kRms)
+      .norm_order(NormOrder::kPre)
+      .norm_eps(1e-6)
+      .bias(false);
+}
+
+std::vector<Seq2SeqOptions> seq2seqs_that_marian_has_not() {
+  using Attention = MultiHeadAttentionOptions;
+  return {Seq2SeqOptions(11, 13, llama_layer(), 2)
+              .decoder_layers(1)
+              .positions(PositionKind::kNone)
+              .embedding_dropout(0.0)
+              .max_length(30),
+          Seq2SeqOptions(15, 11, TransformerLayerOptions(Attention(12, 3).alibi(true)), 2)
+              .share_embeddings(true)
+              .positions(PositionKind::kNone),
+          small().decoder_layer(
+              TransformerLayerOptions(Attention(12, 4)
+                                          .relative_bias(RelativeBiasOptions{4, 9, false})
+                                          .window(AttentionWindow{3, 0}))),
+          small().decoder_layer(TransformerLayerOptions(12, 4).cross_attention(
+              Attention(12, 6).num_kv_heads(2).qk_norm(true).sinks(true).add_bias_kv(true))),
+          small().embedding_dropout(0.25),
+          small().encoder_layer(TransformerLayerOptions(12, 3).norm_eps(1e-6))};
+}
+
+TEST(ModelFolder, ASeq2SeqOfAnyLayersComesBackBitForBit) {
+  const torch::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  for (const auto& options : seq2seqs_that_marian_has_not()) {
+    Seq2Seq model(options);
+    testing_support::randomise(*model);
+    model->eval();
+    save_model(folder.path(), model);
+    EXPECT_EQ(model_type(folder.path()), "attend_seq2seq");
+    auto loaded = load_seq2seq(folder.path());
+    EXPECT_TENSOR_EQUAL(loaded(source(), target()), model(source(), target()));
+    std::ostringstream before, after;
+    before << model;
+    after << loaded;
+    EXPECT_EQ(after.str(), before.str());
+  }
+  change_config(folder, "encoder_layer", {{"dropout", 0.0}});
+  EXPECT_EQ(load_error(folder),
+            "config.json: expected encoder_layer.self_attention to be an object, got none");
+}
+
+TEST(ModelFolder, ACrossAttentionThatIsTheUsualOneIsStillMarians) {
+  const TemporaryFolder folder;
+  save_model(
+      folder.path(),
+      Seq2Seq(small().decoder_layer(TransformerLayerOptions(12, 4)
+                                        .activation(Activation::kGelu)
+                                        .cross_attention(MultiHeadAttentionOptions(12, 4)))));
+  EXPECT_EQ(model_type(folder.path()), "marian");
+}
+
+TEST(ModelFolder, AVisionTransformerOfAnyLayersComesBackBitForBit) {
+  const torch::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const std::vector<std::pair<std::string, VisionTransformerOptions>> all{
+      {"vit", VisionTransformerOptions(12, 4, 5, 12, 3, 2).feed_forward_dim(7).num_channels(2)},
+      {"attend_vision_transformer", VisionTransformerOptions(12, 4, 5, llama_layer(), 2)
+                                        .positions(PositionKind::kNone)
+                                        .num_channels(2)},
+      {"attend_vision_transformer",
+       VisionTransformerOptions(12, 4, 5, TransformerLayerOptions(12, 3), 2).num_channels(2)}};
+  for (const auto& [type, options] : all) {
+    VisionTransformer model(options);
+    testing_support::randomise(*model);
+    model->eval();
+    save_model(folder.path(), model);
+    EXPECT_EQ(model_type(folder.path()), type);
+    auto loaded = load_vision_transformer(folder.path());
+    const auto images = torch::randn({2, 2, 12, 12});
+    EXPECT_TENSOR_EQUAL(loaded(images), model(images));
+    std::ostringstream before, after;
+    before << model;
+    after << loaded;
+    EXPECT_EQ(after.str(), before.str());
   }
 }
 

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "attend/text/subword_training.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "support/temporary_folder.h"
 
 namespace attend::parallel_text_test {

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "support/temporary_folder.h"
 #include "support/tensor_assert.h"
 

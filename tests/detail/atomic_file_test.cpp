@@ -8,7 +8,7 @@
 #include <iterator>
 #include <string>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "support/temporary_folder.h"
 
 namespace attend::atomic_file_test {

@@ -54,20 +54,22 @@ std::vector<Setting> settings() {
           .norm(NormKind::kRms)
           .norm_order(NormOrder::kPre)
           .bias(false);
-  return {{"GPT-2", CausalLMOptions(kV, kE, kH, kLayers).max_length(kMaxLength)},
-          {"Llama", CausalLMOptions(kV, llama, kLayers)
+  return {
+      {"GPT-2", CausalLMOptions(kV, kE, kH, kLayers).max_length(kMaxLength)},
+      {"Llama", CausalLMOptions(kV, llama, kLayers)
+                    .max_length(kMaxLength)
+                    .positions(PositionKind::kNone)
+                    .tie_output(false)},
+      {"ALiBi", of(Attention(kE, kH).alibi(true)).positions(PositionKind::kNone)},
+      {"relative bias", of(Attention(kE, kH).relative_bias(RelativeBiasOptions{8, 6, false}))
+                            .positions(PositionKind::kNone)},
+      {"sinusoids", of(Attention(kE, kH)).positions(PositionKind::kSinusoidal)},
+      {"window", of(Attention(kE, kH).rotary(RotaryOptions{}).window(AttentionWindow{2, 0}))
+                     .positions(PositionKind::kNone)},
+      {"keys of its own", of(Attention(kE, kH).sinks(true).add_bias_kv(true).add_zero_attn(true))},
+      {"post-norm", CausalLMOptions(kV, TransformerLayerOptions(kE, kH), kLayers)
                         .max_length(kMaxLength)
-                        .positions(PositionKind::kNone)
-                        .tie_output(false)},
-          {"ALiBi", of(Attention(kE, kH).alibi(true)).positions(PositionKind::kNone)},
-          {"relative bias", of(Attention(kE, kH).relative_bias(RelativeBiasOptions{8, 6, false}))
-                                .positions(PositionKind::kNone)},
-          {"sinusoids", of(Attention(kE, kH)).positions(PositionKind::kSinusoidal)},
-          {"window", of(Attention(kE, kH).rotary(RotaryOptions{}).window(AttentionWindow{2, 0}))
-                         .positions(PositionKind::kNone)},
-          {"post-norm", CausalLMOptions(kV, TransformerLayerOptions(kE, kH), kLayers)
-                            .max_length(kMaxLength)
-                            .tie_output(false)}};
+                        .tie_output(false)}};
 }
 
 torch::Tensor ids(int64_t batch, int64_t length) {

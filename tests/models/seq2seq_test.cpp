@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "attend/decoding/beam_search.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "support/autocast.h"
 #include "support/tensor_assert.h"
@@ -17,6 +18,37 @@ namespace {
 constexpr int kVocab = 11, kPad = 10;
 
 Seq2SeqOptions small() { return Seq2SeqOptions(kVocab, kVocab, 12, 3, 2).decoder_layers(1); }
+
+using Attention = MultiHeadAttentionOptions;
+
+// Layers of any kind, whose positions are the attention's.
+Seq2SeqOptions with_layers(const TransformerLayerOptions& layer) {
+  return Seq2SeqOptions(kVocab, kVocab, layer, 2).decoder_layers(1).positions(PositionKind::kNone);
+}
+
+TransformerLayerOptions llama_layer() {
+  return TransformerLayerOptions(Attention(12, 3).num_kv_heads(1).rotary(RotaryOptions{}))
+      .feed_forward(FeedForwardOptions(12, 20).gated(true).activation(Activation::kSwish))
+      .norm(NormKind::kRms)
+      .norm_order(NormOrder::kPre)
+      .bias(false);
+}
+
+TransformerLayerOptions relative_bias_layer(bool bidirectional) {
+  return TransformerLayerOptions(
+      Attention(12, 3).relative_bias(RelativeBiasOptions{8, 6, bidirectional}));
+}
+
+TransformerLayerOptions every_other_variant() {
+  return TransformerLayerOptions(Attention(12, 3)
+                                     .qk_norm(true)
+                                     .soft_cap(1.5)
+                                     .scale(0.7)
+                                     .sinks(true)
+                                     .add_bias_kv(true)
+                                     .add_zero_attn(true))
+      .cross_attention(Attention(12, 6).num_kv_heads(2).qk_norm(true).soft_cap(2.5));
+}
 
 // Two sources of 5 and 3 real tokens, and targets of 4.
 torch::Tensor sources() {
@@ -47,6 +79,20 @@ std::vector<std::pair<std::string, std::shared_ptr<TranslationModel>>> models() 
        in_float64(Seq2Seq(Seq2SeqOptions(15, kVocab, 12, 3, 2).share_embeddings(true))).ptr()},
       {"learned positions",
        in_float64(Seq2Seq(small().positions(PositionKind::kLearned).max_length(9))).ptr()},
+      {"Llama's layers", in_float64(Seq2Seq(with_layers(llama_layer()))).ptr()},
+      {"ALiBi",
+       in_float64(Seq2Seq(with_layers(TransformerLayerOptions(Attention(12, 3).alibi(true)))))
+           .ptr()},
+      {"relative bias, each side its own",
+       in_float64(
+           Seq2Seq(
+               with_layers(relative_bias_layer(true)).decoder_layer(relative_bias_layer(false))))
+           .ptr()},
+      {"window",
+       in_float64(Seq2Seq(with_layers(TransformerLayerOptions(
+                      Attention(12, 3).rotary(RotaryOptions{}).window(AttentionWindow{2, 1})))))
+           .ptr()},
+      {"every other variant", in_float64(Seq2Seq(with_layers(every_other_variant()))).ptr()},
       {"recurrent", in_float64(RecurrentSeq2Seq(kVocab, kVocab, 6)).ptr()},
       {"recurrent, shared embeddings, fewer target tokens",
        in_float64(RecurrentSeq2Seq(RecurrentSeq2SeqOptions(15, kVocab, 6).share_embeddings(true)))
@@ -278,6 +324,92 @@ TEST(TranslationModel, IdsOutsideTheVocabularyNameTheInputAndBothNumbers) {
                              "::step: expected tokens in [0, 11), the vocabulary, got ids from "
                              "-1 to 3");
   }
+}
+
+// By the full pass, with the end token counted where there is one.
+double log_probability_of(TranslationModel& model, const torch::Tensor& source,
+                          const Hypothesis& hypothesis) {
+  const auto special = model.special_tokens();
+  auto tokens = hypothesis.tokens;
+  if (hypothesis.ended) tokens.push_back(special.eos_id);
+  auto fed = tokens;
+  fed.insert(fed.begin(), special.start_id);
+  fed.pop_back();
+  const auto logits = model.forward(source, torch::tensor(fed).unsqueeze(0))[0];
+  return logits.log_softmax(-1).gather(1, torch::tensor(tokens).unsqueeze(1)).sum().item<double>();
+}
+
+TEST(TranslationModel, BeamSearchFindsWhatTheFullPassGivesTheSameProbability) {
+  for (const auto& [name, model] : models()) {
+    const torch::NoGradGuard no_grad;
+    const auto found =
+        beam_search(*model, sources(), {.beam_size = 3, .n_best = 3, .max_length = 7});
+    for (int64_t b = 0; b < 2; ++b) {
+      for (const auto& hypothesis : found[static_cast<size_t>(b)]) {
+        EXPECT_NEAR(hypothesis.log_probability,
+                    log_probability_of(*model, sources().narrow(0, b, 1), hypothesis),
+                    1e-5)  // the search adds in float32
+            << name;
+      }
+    }
+  }
+}
+
+TEST(Seq2Seq, AnAlignmentIsOfTheSourceAloneWhereAttentionAddsKeys) {
+  auto model =
+      in_float64(Seq2Seq(small().decoder_layer(TransformerLayerOptions(12, 3).cross_attention(
+          Attention(12, 3).sinks(true).add_bias_kv(true).add_zero_attn(true)))));
+  const torch::NoGradGuard no_grad;
+  const auto output = model->run(sources(), targets(), {}, {}, WeightsRequest::kMean);
+  const auto state = model->start(sources());
+  for (int64_t t = 0; t < 4; ++t) {
+    const auto step = model->step(targets().select(1, t), *state, /*want_alignment=*/true);
+    EXPECT_TENSOR_NEAR(step.alignment, output.cross_weights[0].select(1, t).narrow(1, 0, 5), 1e-12);
+  }
+}
+
+TEST(Seq2Seq, AShortcutSetsBothSides) {
+  const auto options = small()
+                           .feed_forward_dim(7)
+                           .activation(Activation::kGelu)
+                           .norm_order(NormOrder::kPre)
+                           .dropout(0.5)
+                           .attention_dropout(0.25)
+                           .activation_dropout(0.125);
+  EXPECT_EQ(options.embedding_dropout(), 0.5);
+  for (const auto& layer : {options.encoder_layer(), options.decoder_layer()}) {
+    EXPECT_EQ(layer.feed_forward_dim(), 7);
+    EXPECT_EQ(layer.activation(), Activation::kGelu);
+    EXPECT_EQ(layer.norm_order(), NormOrder::kPre);
+    EXPECT_EQ(layer.dropout(), 0.5);
+    EXPECT_EQ(layer.attention_dropout(), 0.25);
+    EXPECT_EQ(layer.activation_dropout(), 0.125);
+  }
+}
+
+TEST(Seq2Seq, SidesThatDoNotFitEachOtherAreRefusedByName) {
+  EXPECT_THROW_MESSAGE(Seq2Seq(small().decoder_layer(TransformerLayerOptions(8, 2))),
+                       c10::ValueError,
+                       "Seq2Seq: expected decoder_layer with the encoder's embed_dim 12, got 8");
+  EXPECT_THROW_MESSAGE(
+      Seq2Seq(small().decoder_layer(TransformerLayerOptions(12, 3).cross_attention(
+          Attention(12, 3).key_dim(8).value_dim(8)))),
+      c10::ValueError,
+      "Seq2Seq: expected cross_attention with key_dim and value_dim 12, the encoder's embed_dim, "
+      "got 8 and 8");
+  EXPECT_THROW_MESSAGE(
+      Seq2Seq(
+          small().encoder_layer(TransformerLayerOptions(12, 3).cross_attention(Attention(12, 3)))),
+      c10::ValueError,
+      "TransformerEncoderLayer: expected options without cross_attention, which a decoder layer "
+      "has, got it");
+  EXPECT_THROW_MESSAGE(Seq2Seq(small().decoder_layer(TransformerLayerOptions(12, 3).cross_attention(
+                           Attention(12, 3).alibi(true)))),
+                       c10::ValueError,
+                       "TransformerDecoderLayer: expected cross_attention without alibi, since a "
+                       "target and its memory share no positions, got alibi");
+  EXPECT_THROW_MESSAGE(Seq2Seq(small().embedding_dropout(1.0)), c10::ValueError,
+                       "Seq2Seq: expected 0 <= embedding_dropout < 1, got 1");
 }
 
 TEST(Seq2Seq, ErrorsNameBothSides) {

@@ -69,6 +69,33 @@ TEST(VisionTransformer, WithoutPositionsTheOrderOfPatchesDoesNotMatter) {
   EXPECT_TENSOR_NEAR(model(x), model(turned), 1e-12);  // rows of patches in reverse
 }
 
+// Layers as Llama's, with nothing but rotary positions to tell patches apart.
+VisionTransformerOptions with_other_layers() {
+  return VisionTransformerOptions(
+             kSize, kPatch, kClasses,
+             TransformerLayerOptions(
+                 MultiHeadAttentionOptions(kE, kH).num_kv_heads(1).rotary(RotaryOptions{}))
+                 .feed_forward(FeedForwardOptions(kE, 6).gated(true).activation(Activation::kSwish))
+                 .norm(NormKind::kRms)
+                 .norm_order(NormOrder::kPre)
+                 .dropout(0.0),
+             kLayers)
+      .positions(PositionKind::kNone)
+      .num_channels(2);
+}
+
+TEST(VisionTransformer, ItsLayersAreOfAnyKind) {
+  VisionTransformer model(with_other_layers());
+  randomise(*model);
+  model->to(torch::kDouble);
+  const auto x = torch::randn({kB, 2, kSize, kSize}, torch::kDouble);
+  const auto turned = x.flip(2).view({kB, 2, 3, kPatch, kSize}).flip(3).reshape(x.sizes());
+  EXPECT_GT((model(x) - model(turned)).abs().max().item<double>(), 1e-6);
+  model(x).sum().backward();
+  testing_support::expect_finite_gradients(testing_support::parameters_of(*model));
+  EXPECT_FALSE(model->position_embeddings.defined());
+}
+
 TEST(VisionTransformer, ClonesAndFiles) {
   auto model = small();
   expect_clone_is_equal_and_separate(*model, *model->clone());
@@ -81,6 +108,10 @@ TEST(VisionTransformer, ErrorsNameWhatWasExpectedAndGot) {
                        c10::ValueError,
                        "VisionTransformer: expected image_size divisible by patch_size, got "
                        "image_size 12 and patch_size 5");
+  EXPECT_THROW_MESSAGE(
+      VisionTransformer(
+          VisionTransformerOptions(12, 4, 2, 8, 2, 1).positions(PositionKind::kSinusoidal)),
+      c10::ValueError, "VisionTransformer: expected positions kLearned or kNone, got sinusoidal");
   auto model = small();
   EXPECT_THROW_MESSAGE(
       model(torch::zeros({1, 3, 12, 8}, torch::kDouble)), c10::Error,
@@ -89,70 +120,6 @@ TEST(VisionTransformer, ErrorsNameWhatWasExpectedAndGot) {
   EXPECT_THROW_MESSAGE(model(torch::zeros({1, 3, 12, 12})), c10::Error,
                        "VisionTransformer: expected images of dtype Double like the weights, got "
                        "Float");
-}
-
-// Shapes of random size, place and brightness on noise; the class is the shape.
-std::pair<torch::Tensor, torch::Tensor> shapes(int64_t count) {
-  constexpr int64_t kSide = 16;
-  const auto labels = torch::randint(0, 4, {count}, torch::kLong);
-  auto pictures = torch::randn({count, 1, kSide, kSide}) * 0.1;
-  const auto axis = torch::arange(kSide, torch::kFloat);
-  for (int64_t i = 0; i < count; ++i) {
-    const auto radius = torch::rand({}).item<float>() * 2.0F + 3.0F;
-    const auto middle = [&] {
-      return torch::rand({}).item<float>() * (kSide - 1 - 2 * radius) + radius;
-    };
-    const auto dy = (axis - middle()).abs().unsqueeze(1), dx = (axis - middle()).abs().unsqueeze(0);
-    torch::Tensor inside;
-    switch (labels[i].item<int64_t>()) {
-      case 0:  // square
-        inside = torch::maximum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) <= radius;
-        break;
-      case 1:  // disc
-        inside = dy.pow(2) + dx.pow(2) <= radius * radius;
-        break;
-      case 2:  // cross
-        inside = (torch::minimum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) <= 1) &
-                 (torch::maximum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) <= radius);
-        break;
-      default:  // a square's outline
-        inside =
-            (torch::maximum(dy.expand({kSide, kSide}), dx.expand({kSide, kSide})) - radius).abs() <=
-            0.7;
-    }
-    const auto brightness = torch::rand({}).item<float>() * 0.5F + 0.5F;
-    pictures[i][0] += inside.to(torch::kFloat) * brightness;
-  }
-  return {pictures, labels};
-}
-
-TEST(VisionTransformerSlow, LearnsShapesFromScratch) {
-  torch::manual_seed(1);
-  const auto [pictures, labels] = shapes(6000);
-  const auto [unseen, answers] = shapes(1000);
-  VisionTransformer model(
-      VisionTransformerOptions(16, 4, 4, 48, 4, 3).num_channels(1).feed_forward_dim(96));
-  torch::optim::AdamW optimiser(model->parameters(), torch::optim::AdamWOptions(2e-3));
-  constexpr int64_t kBatch = 100, kEpochs = 12;
-  for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
-    const auto order = torch::randperm(6000);
-    if (epoch == kEpochs - 3) {
-      static_cast<torch::optim::AdamWOptions&>(optimiser.param_groups()[0].options()).lr(3e-4);
-    }
-    for (int64_t first = 0; first < 6000; first += kBatch) {
-      const auto chosen = order.narrow(0, first, kBatch);
-      const auto loss = torch::nn::functional::cross_entropy(
-          model(pictures.index_select(0, chosen)), labels.index_select(0, chosen));
-      optimiser.zero_grad();
-      loss.backward();
-      optimiser.step();
-    }
-  }
-  model->eval();
-  const torch::NoGradGuard no_grad;
-  const auto right = model(unseen).argmax(1).eq(answers).to(torch::kDouble).mean().item<double>();
-  RecordProperty("accuracy", std::to_string(right));
-  EXPECT_GT(right, 0.95);
 }
 
 }  // namespace

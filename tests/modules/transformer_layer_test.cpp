@@ -321,7 +321,7 @@ std::string printed(const torch::nn::Module& module) {
 TEST(TransformerLayer, PrintsWhatDiffersFromTheDefault) {
   EXPECT_EQ(printed(*TransformerEncoderLayer(llama_block())),
             "attend::TransformerEncoderLayer(embed_dim=24, num_heads=4, feed_forward_dim=10, "
-            "norm_order=pre, norm=rms)(\n"
+            "activation=swish, gated, norm_order=pre, norm=rms)(\n"
             "  (self_attn): attend::MultiHeadSelfAttention(embed_dim=24, num_heads=4, dropout=0, "
             "num_kv_heads=2, bias=false, rotary)(\n"
             "    (k_proj): torch::nn::Linear(in_features=24, out_features=12, bias=false)\n"

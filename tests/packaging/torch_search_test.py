@@ -17,7 +17,7 @@ class TorchSearch(PackagingTest):
         (prefix / "lib").mkdir()
         (config / "TorchConfig.cmake").write_text('message(FATAL_ERROR "not to be read")\n')
         (config / "TorchConfigVersion.cmake").write_text(f'set(PACKAGE_VERSION "{version}")\n')
-        for library in ["torch", "torch_cpu", "c10"] + (["torch_cuda"] if cuda else []):
+        for library in ["torch_cpu", "c10"] + (["torch_cuda"] if cuda else []):
             (prefix / "lib" / f"lib{library}.so").touch()
         if cuda:
             (prefix / "version.py").write_text(f"cuda: Optional[str] = '{cuda}'\n")

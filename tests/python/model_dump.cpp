@@ -37,12 +37,12 @@ torch::Tensor ids(const nlohmann::json& rows) {
 void make(const std::string& folder, const std::string& kind, int64_t seed) {
   torch::manual_seed(static_cast<uint64_t>(seed));
   if (kind == "recurrent") {
-    attend::save_model(folder, *attend::RecurrentSeq2Seq(23, 23, 12));
+    attend::save_model(folder, attend::RecurrentSeq2Seq(23, 23, 12));
     return;
   }
   if (kind == "gpt2") {
     attend::save_model(
-        folder, *attend::CausalLM(
+        folder, attend::CausalLM(
                     attend::CausalLMOptions(23, 12, 3, 2).feed_forward_dim(20).max_length(40)));
     return;
   }
@@ -59,22 +59,24 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
                            .norm_order(attend::NormOrder::kPre)
                            .bias(false)
                            .dropout(0.0);
-    attend::save_model(folder, *attend::CausalLM(attend::CausalLMOptions(23, layer, 2)
-                                                     .positions(attend::PositionKind::kNone)
-                                                     .embedding_dropout(0.0)
-                                                     .tie_output(false)
-                                                     .max_length(40)));
+    attend::save_model(folder, attend::CausalLM(attend::CausalLMOptions(23, layer, 2)
+                                                    .positions(attend::PositionKind::kNone)
+                                                    .embedding_dropout(0.0)
+                                                    .tie_output(false)
+                                                    .max_length(40)));
     return;
   }
   if (kind == "vit") {
     attend::save_model(
-        folder, *attend::VisionTransformer(attend::VisionTransformerOptions(12, 4, 5, 12, 3, 2)
-                                               .feed_forward_dim(20)
-                                               .num_channels(2)));
+        folder, attend::VisionTransformer(attend::VisionTransformerOptions(12, 4, 5, 12, 3, 2)
+                                              .feed_forward_dim(20)
+                                              .num_channels(2)));
     return;
   }
   attend::Seq2SeqOptions options(23, 23, 12, 3, 2);
-  options.decoder_layers(1).encoder_feed_forward_dim(20).decoder_feed_forward_dim(28);
+  options.decoder_layers(1);
+  options.encoder_layer().feed_forward_dim(20);
+  options.decoder_layer().feed_forward_dim(28);
   options.activation(attend::Activation::kSwish).max_length(40);
   if (kind == "prenorm") options.norm_order(attend::NormOrder::kPre);
   if (kind == "separate") options.tgt_vocab(31).share_embeddings(false);
@@ -82,7 +84,7 @@ void make(const std::string& folder, const std::string& kind, int64_t seed) {
   attend::Seq2Seq model(options);
   const torch::NoGradGuard no_grad;
   model->final_logits_bias.normal_();
-  attend::save_model(folder, *model);
+  attend::save_model(folder, model);
 }
 
 nlohmann::json described(const torch::Tensor& tensor) {

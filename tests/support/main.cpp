@@ -1,6 +1,8 @@
+#include <attend/cuda.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <filesystem>
 #include <iostream>
 
 #include "support/default_device.h"
@@ -19,6 +21,7 @@ class SeedEachTest : public testing::EmptyTestEventListener {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   testing::UnitTest::GetInstance()->listeners().Append(new SeedEachTest);
+  if (std::filesystem::exists("/dev/nvidiactl")) attend::load_cuda();
   torch::set_num_threads(1);  // tests are small, and CTest runs several programs at once
   attend::testing_support::register_pretend_device();
   const auto device = attend::testing_support::test_device();

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "support/temporary_folder.h"
 
 namespace attend::lines_test {

@@ -67,8 +67,9 @@ TEST(Adam, AStateGoesOnWhereItStopped) {
   EXPECT_TENSOR_EQUAL(other->weight, one->weight);
   auto state = first.state();
   state.erase("mean.weight");
-  EXPECT_THROW_MESSAGE(second.load_state(state), c10::Error,
-                       "Optimizer: expected the state mean.weight, got none");
+  EXPECT_THROW_MESSAGE(
+      second.load_state(state), c10::Error,
+      "Optimizer: expected the state of its parameters, got \"mean.weight\" is missing");
 }
 
 }  // namespace

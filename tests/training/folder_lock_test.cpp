@@ -8,7 +8,7 @@
 #include <csignal>
 #include <string>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "support/temporary_folder.h"
 
 namespace attend::folder_lock_test {

@@ -175,8 +175,10 @@ TEST(Muon, AStateGoesOnWhereItStopped) {
   }
   auto state = first.state();
   state.erase("momentum.up.weight");
-  EXPECT_THROW_MESSAGE(second.load_state(state), c10::Error,
-                       "Optimizer: expected the state momentum.up.weight, got none");
+  EXPECT_THROW_MESSAGE(
+      second.load_state(state), c10::Error,
+      "Optimizer: expected the state of its parameters, got \"momentum.up.weight\" is "
+      "missing");
 }
 
 TEST(Muon, ErrorsNameTheOption) {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/checkpoint/model_folder.h"
+#include "attend/file_error.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
@@ -44,7 +44,7 @@ Seq2SeqOptions of_size(int64_t tokens) { return Seq2SeqOptions(tokens, tokens, 8
 std::string mismatch(const IncrementalModel& model) {
   return tokenizer_mismatch(model, joint()).value_or("");
 }
-std::string mismatch(const Seq2SeqOptions& options) { return mismatch(*Seq2Seq(options)); }
+std::string mismatch(const Seq2SeqOptions& options) { return mismatch(Seq2Seq(options)); }
 
 std::string too_small(const char* side, int64_t tokens) {
   return fmt::format("expected a model of at least the tokenizer's {} {} tokens, got one of {}",
@@ -54,8 +54,8 @@ std::string too_small(const char* side, int64_t tokens) {
 TEST(TokenizerFit, ATokenizersOwnModelFits) {
   ASSERT_EQ(joint().pad_id(), pad());
   EXPECT_EQ(mismatch(of_size(size())), "");
-  EXPECT_TRUE(spare_tokens(*Seq2Seq(of_size(size())), joint()).empty());
-  EXPECT_EQ(mismatch(*RecurrentSeq2Seq(size(), size(), 8)), "");
+  EXPECT_TRUE(spare_tokens(Seq2Seq(of_size(size())), joint()).empty());
+  EXPECT_EQ(mismatch(RecurrentSeq2Seq(size(), size(), 8)), "");
   EXPECT_EQ(mismatch(*CausalLM(CausalLMOptions(size(), 8, 2, 1).bos_id(pad()).eos_id(0))), "");
 }
 
@@ -63,15 +63,14 @@ TEST(TokenizerFit, AModelThatKnowsFewerIdsIsNamedWithBothSizes) {
   EXPECT_EQ(mismatch(of_size(size() - 2)), too_small("source", size() - 2));
   EXPECT_EQ(mismatch(Seq2SeqOptions(size(), size() - 1, 8, 2, 1).share_embeddings(false)),
             too_small("target", size() - 1));
-  EXPECT_EQ(mismatch(*RecurrentSeq2Seq(size() - 2, size() - 2, 8)),
-            too_small("source", size() - 2));
+  EXPECT_EQ(mismatch(RecurrentSeq2Seq(size() - 2, size() - 2, 8)), too_small("source", size() - 2));
   EXPECT_EQ(mismatch(*CausalLM(size() - 2, 8, 2, 1)), too_small("source", size() - 2));
 }
 
 TEST(TokenizerFit, SpareIdsOfTheModelAreAllowedAndListed) {
   const auto options = of_size(size() + 3).pad_id(pad()).start_id(pad());
   EXPECT_EQ(mismatch(options), "");
-  EXPECT_EQ(spare_tokens(*Seq2Seq(options), joint()),
+  EXPECT_EQ(spare_tokens(Seq2Seq(options), joint()),
             (std::vector<int64_t>{size(), size() + 1, size() + 2}));
 }
 

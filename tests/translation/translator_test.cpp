@@ -32,7 +32,7 @@ Translator random_translator(const TranslatorOptions& options) {
     const torch::NoGradGuard no_grad;
     parameter.normal_(0.0, 0.5);
   }
-  return {model.ptr(), subwords, options, testing_support::test_device()};
+  return {model, subwords, options, testing_support::test_device()};
 }
 
 const std::vector<std::string>& texts() {

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "attend/checkpoint/file_error.h"
+#include "attend/file_error.h"
 #include "support/temporary_folder.h"
 #include "viz/heatmap_plan.h"
 #include "viz/pictures.h"

@@ -1,13 +1,15 @@
 #pragma once
 
+// For programs that keep models in files.
+
 #include <torch/torch.h>
 
 #include <filesystem>
 #include <memory>
 #include <string>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/export.h"
+#include "attend/file_error.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
@@ -21,13 +23,14 @@ namespace attend {
 /// A post-norm `Seq2Seq` with Marian's sinusoids is written as `model_type: marian`, exactly what
 /// transformers' MarianMTModel.from_pretrained reads. Where its shared embeddings serve a target of
 /// fewer tokens, `attend_target_vocab_size` says how many, and the bias of all other outputs is
-/// -1e9. What no Hugging Face class reads is written in the same form as `attend_seq2seq` or
-/// `attend_recurrent_seq2seq`, never as `marian`. Tables of sinusoids with more than 2^24 elements
-/// are written too, or reading would not believe in them.
+/// -1e9. What no Hugging Face class reads is written as `attend_seq2seq`, with every option of its
+/// layers by name where Marian's keys do not say them, or `attend_recurrent_seq2seq`. Tables of
+/// sinusoids with more than 2^24 elements are written too, or reading would not believe in them.
 ///
 /// A `CausalLM` is written as `model_type: gpt2` or `llama` where it is of that architecture, which
 /// transformers' GPT2LMHeadModel and LlamaForCausalLM read, else as `attend_causal_lm`, with every
-/// option by name. A `VisionTransformer` is written as `vit`: ViTForImageClassification.
+/// option by name. A `VisionTransformer` is written as `vit`, which ViTForImageClassification reads,
+/// or as `attend_vision_transformer`.
 ///
 /// Throws: FileError with the path if the system refuses.
 ATTEND_API void save_model(const std::filesystem::path& folder, Seq2SeqImpl& model);
@@ -69,7 +72,7 @@ ATTEND_API RecurrentSeq2Seq load_recurrent_seq2seq(const std::filesystem::path& 
 /// Throws FileError as above.
 ATTEND_API CausalLM load_causal_lm(const std::filesystem::path& folder);
 
-/// Reads the folder of a ViT for image classification, likewise.
+/// Reads the folder of a `VisionTransformer`, of either form, likewise.
 ATTEND_API VisionTransformer load_vision_transformer(const std::filesystem::path& folder);
 
 }  // namespace attend

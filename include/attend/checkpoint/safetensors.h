@@ -1,13 +1,15 @@
 #pragma once
 
+// For programs that keep models in files.
+
 #include <torch/torch.h>
 
 #include <filesystem>
 #include <map>
 #include <string>
 
-#include "attend/checkpoint/file_error.h"
 #include "attend/export.h"
+#include "attend/file_error.h"
 
 namespace attend {
 

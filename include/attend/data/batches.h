@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train on files of text.
+
 #include <torch/torch.h>
 
 #include <cstdint>
@@ -28,7 +30,7 @@ struct Batch {
 using BatchPlan = std::vector<std::vector<size_t>>;
 
 /// The batches of one epoch, a pure function of its arguments on every machine: pairs of similar
-/// lengths together, so that little is padding, ties and the order of batches shuffled.
+/// lengths together, which keeps padding small, with ties and the order of batches shuffled.
 ///
 /// A batch of B pairs holds at most max_tokens tokens on its longer side, padding counted; a pair
 /// that is longer by itself gets a batch of its own.
@@ -46,7 +48,7 @@ ATTEND_TOOLKIT_API Batch make_batch(const std::vector<TokenPair>& corpus,
                                     const std::vector<size_t>& chosen, int64_t start_id,
                                     int64_t pad_id);
 
-/// A number that another corpus almost surely does not have (64-bit FNV-1a over the ids).
+/// A hash that tells corpora apart: 64-bit FNV-1a over the ids.
 ATTEND_TOOLKIT_API uint64_t fingerprint(const std::vector<TokenPair>& corpus);
 
 }  // namespace attend

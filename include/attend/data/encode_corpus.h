@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train on files of text.
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -41,7 +43,7 @@ struct ATTEND_TOOLKIT_API FilterCounts {
 ATTEND_TOOLKIT_API bool keep_pair(const TokenPair& pair, const PairFilter& filter,
                                   FilterCounts& counts);
 
-/// The pairs of a text as token ids, those left out that the filter says.
+/// The pairs of a text as token ids, without those that the filter leaves out.
 ATTEND_TOOLKIT_API std::vector<TokenPair> encode_pairs(const ParallelText& text,
                                                        const SubwordTokenizer& tokenizer,
                                                        const PairFilter& filter,
@@ -53,14 +55,14 @@ struct EncodedCorpus {
   FilterCounts counts;
 };
 
-/// Told how many pairs were read; returns false to stop.
+/// Called with the number of pairs read so far; returns false to stop.
 using EncodingProgress = std::function<bool(int64_t pairs)>;
 
 /// Encodes two aligned text files into a TokenFile, however large they are: on all of LibTorch's
 /// threads, with a few thousand pairs in memory at a time.
 ///
-/// A file at `path` that was made of the same texts (by name, size and time), with the same filter
-/// and vocabulary, is taken as it is. A text may be a pipe, which is read once, each time.
+/// An existing file at `path` is reused where it was made of the same texts (by name, size and
+/// time) with the same filter and vocabulary. A text may be a pipe; it is read once per call.
 ///
 /// Throws: FileError as `read_parallel` does; c10::Error where `progress` stops it. There is no new
 ///         file then, and what was at `path` stays.

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train on files of text.
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -51,8 +53,8 @@ struct SentenceSample {
   int64_t pairs = 0;                   // of the files
 };
 
-/// Reads every line, and keeps each pair where there are at most max_pairs of them, or else every
-/// second, fourth, ... one: at least half of max_pairs.
+/// Reads every line and keeps every pair if there are at most max_pairs; otherwise every second,
+/// fourth, ... one, which are at least half of max_pairs.
 ///
 /// Throws: FileError as ParallelReader does; c10::ValueError unless max_pairs > 0.
 ATTEND_TOOLKIT_API SentenceSample sample_parallel(const std::filesystem::path& source_path,

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train on files of text.
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -11,26 +13,26 @@
 
 namespace attend {
 
-/// A corpus of sentence pairs as token ids, on the disk: a file larger than memory can be trained on.
+/// A corpus of sentence pairs as token ids on disk, which may be larger than memory.
 ///
-/// Pairs lie one after the other in blocks of `kBlockPairs`, and only blocks are read, so what is in
-/// memory is what was asked for. The file: 16 bytes that name the format; for each pair the two
-/// lengths and the ids, 32 bits each; where each block starts; a note of who wrote it; the numbers of
-/// pairs and blocks and the fingerprint. All numbers are little-endian.
+/// Pairs are stored in blocks of `kBlockPairs`, and only the requested blocks are read. The format:
+/// 16 bytes that name it; for each pair the two lengths and the ids, 32 bits each; the offset of
+/// each block; the writer's note; the numbers of pairs and blocks and the fingerprint. All numbers
+/// are little-endian.
 ///
 /// A value: copies read the same file, each block when it is asked for.
 class ATTEND_TOOLKIT_API TokenFile {
  public:
   static constexpr size_t kBlockPairs = 1024;
 
-  /// Reads the end of the file, where its numbers are.
+  /// Reads the index at the end of the file.
   ///
   /// Throws: FileError where it is missing, cut off, or another file.
   explicit TokenFile(std::filesystem::path path);
 
   size_t size() const { return pairs_; }  // pairs
   size_t blocks() const { return starts_.size() - 1; }
-  /// What the writer said about itself.
+  /// The text that the writer gave to `commit`.
   const std::string& note() const { return note_; }
   /// Equal to `fingerprint` of the same pairs in memory.
   uint64_t fingerprint() const { return fingerprint_; }
@@ -62,7 +64,7 @@ class ATTEND_TOOLKIT_API TokenFileWriter {
 
   /// Throws: c10::ValueError for an id that does not fit into 32 bits.
   void add(const TokenPair& pair);
-  /// Brings the file to the disk and opens it.
+  /// Syncs the file to disk, renames it to its path and opens it.
   TokenFile commit(const std::string& note);
 
  private:

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that write text with a model.
+
 #include <torch/torch.h>
 
 #include <functional>
@@ -61,17 +63,17 @@ struct ATTEND_API BeamSearchOptions {
   // The limit of a sentence is the least that these and the model's positions allow.
   double max_length_factor = 3.0;          // tokens allowed for each source token; may be infinite
   int64_t max_length_extra = 10;           // and beyond that
-  std::optional<int64_t> max_length = {};  // with what is fed first counted: the start token, or
-                                           // the prompt
-  std::optional<int64_t> max_new_tokens = {};  // without
+  std::optional<int64_t> max_length = {};  // including what is fed first: the start token, or the
+                                           // prompt
+  std::optional<int64_t> max_new_tokens = {};  // excluding it
 
   bool forced_eos = false;  // the last token that the limit allows is the end token, counted as
                             // certain; otherwise a hypothesis may be unfinished there
   std::vector<int64_t> bad_words_ids = {};  // tokens never chosen, beside the pad and start tokens
-  bool renormalize_logits = false;  // probabilities are of what may be chosen, not of all tokens
+  bool renormalize_logits = false;  // probabilities over what may be chosen, not over all tokens
   bool attention = false;           // record the attention to the source
   std::function<void(const BeamStep&)> on_step =
-      {};  // told of every step, for who wants to look on
+      {};  // called after every step, to watch the search
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that write text with a model.
+
 #include <torch/torch.h>
 
 #include <optional>
@@ -12,7 +14,7 @@ namespace attend {
 
 /// How to choose the next token at random.
 struct SamplingOptions {
-  double temperature = 1.0;  // divides the logits; > 0, finite; below 1 the likely become likelier
+  double temperature = 1.0;  // divides the logits; > 0, finite; below 1 the distribution is sharper
   int64_t top_k = 0;         // only the k likeliest; 0: all. Fan et al., 2018, arXiv:1805.04833
   double top_p = 1.0;        // only the fewest that hold this much probability, (0, 1]; after
                              // top_k. Holtzman et al., 2020, arXiv:1904.09751, section 3.1

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write modules of their own.
+
 #include <torch/torch.h>
 
 #include <cstdint>
@@ -13,15 +15,17 @@ namespace attend::functional {
 /// Source: Srivastava et al., 2014, JMLR 15.
 /// Shapes: any -> the same.
 /// Throws: c10::ValueError unless 0 <= p < 1.
-/// Note:   torch::dropout in all but speed on the CPU, where LibTorch draws on one thread and
-///         remembers the mask: here each call takes one number from LibTorch's generator, from which
-///         a counter-based generator (Philox) makes the mask, once forward and again backward. So
-///         torch::manual_seed decides it, whatever the number of threads; or a `DropoutSeed`.
-/// Note:   differentiable any number of times and in forward mode. NaN stays NaN where it is dropped, as in LibTorch's.
+/// Note:   faster than torch::dropout on the CPU, where LibTorch draws on one thread and stores the
+///         mask. Here each call takes one number from LibTorch's generator as the seed of a
+///         counter-based generator (Philox), which makes the mask in the forward pass and again in
+///         the backward pass. So torch::manual_seed decides it, whatever the number of threads; or
+///         a `DropoutSeed`.
+/// Note:   differentiable any number of times and in forward mode. NaN stays NaN where it is
+///         dropped, as in torch::dropout.
 ATTEND_API torch::Tensor dropout(const torch::Tensor& x, double p);
 
-/// While it lives, dropout on CPU in this thread draws from a generator of its own with this seed:
-/// LibTorch has one generator for all threads, from which they draw in no certain order.
+/// While it lives, dropout on CPU in this thread draws from its own generator with this seed.
+/// LibTorch has one generator for all threads, which draw from it in an unspecified order.
 class ATTEND_API DropoutSeed {
  public:
   explicit DropoutSeed(uint64_t seed);
@@ -32,7 +36,7 @@ class ATTEND_API DropoutSeed {
   DropoutSeed& operator=(DropoutSeed&&) = delete;
 
  private:
-  at::Generator previous_;  // of an outer one
+  at::Generator previous_;  // of an enclosing DropoutSeed
 };
 
 }  // namespace attend::functional

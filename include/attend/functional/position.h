@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write modules of their own.
+
 #include <torch/torch.h>
 
 #include "attend/export.h"
@@ -26,12 +28,14 @@ ATTEND_API torch::Tensor sinusoidal_positions(int64_t length, int64_t embed_dim,
                                               SinusoidLayout layout = SinusoidLayout::kInterleaved,
                                               const torch::TensorOptions& options = {});
 
-/// In which bucket of distances each key lies for each query: one each for the nearest, then wider
-/// ones on a logarithmic scale up to max_distance, beyond which all are in the last.
+/// The bucket of the distance between each query and each key: near distances have a bucket each,
+/// farther ones share buckets on a logarithmic scale up to max_distance, and all beyond it the
+/// last.
 ///
 /// Source: Raffel et al., 2020, arXiv:1910.10683, section 2.1; the buckets of their T5.
-/// Shapes: -> [T, S], int64 in [0, num_buckets); query i stands at i + S - T. If bidirectional, keys
-///         after the query have the second half of the buckets, otherwise all of them bucket 0.
+/// Shapes: -> [T, S], int64 in [0, num_buckets); query i is at position i + S - T. If
+///         bidirectional, keys after the query use the second half of the buckets, otherwise bucket
+///         0.
 /// Throws: c10::ValueError for a negative length, fewer than 2 buckets (4 and an even number if
 ///         bidirectional) or a max_distance within the exact buckets.
 ATTEND_API torch::Tensor relative_position_buckets(int64_t target_length, int64_t source_length,
@@ -39,8 +43,8 @@ ATTEND_API torch::Tensor relative_position_buckets(int64_t target_length, int64_
                                                    bool bidirectional,
                                                    torch::Device device = torch::kCPU);
 
-/// The same for any distances. ahead: how far each key stands behind its query in the text, key -
-/// query, integers of any shape -> the same shape.
+/// The same for given distances. ahead: position of the key minus position of the query, integers
+/// of any shape -> the same shape.
 ATTEND_API torch::Tensor relative_position_buckets(const torch::Tensor& ahead, int64_t num_buckets,
                                                    int64_t max_distance, bool bidirectional);
 

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write modules of their own.
+
 #include <torch/torch.h>
 
 #include <cstdint>
@@ -8,36 +10,36 @@
 
 namespace attend {
 
-/// Which two numbers of a head form a pair that is rotated.
+/// Which two elements of a head form a pair that is rotated.
 enum class RotaryPairing {
   kHalves,       // x_i and x_(i + dim / 2): GPT-NeoX, Llama
   kInterleaved,  // x_2i and x_(2i + 1): the paper, GPT-J
 };
 
-/// How frequencies change for sequences longer than those of training.
+/// How frequencies are scaled for sequences longer than those of training.
 enum class RotaryScalingKind {
   kNone,
   kLinear,  // every frequency / factor (Chen et al., 2023, arXiv:2306.15595)
   kNtk,     // base * factor^(dim / (dim - 2)) (bloc97, 2023; Peng et al., section 3.1)
-  kLlama3,  // low frequencies / factor, high ones stay (Llama team, 2024, arXiv:2407.21783)
-  kYarn,    // the same by ramps, and warmer scores (Peng et al., 2023, arXiv:2309.00071)
+  kLlama3,  // low frequencies / factor, high ones unchanged (Llama team, 2024, arXiv:2407.21783)
+  kYarn,    // the same by ramps, with larger scores (Peng et al., 2023, arXiv:2309.00071)
 };
 
 /// The parameters of `RotaryScalingKind`, named as in Hugging Face's `rope_scaling`.
 struct RotaryScaling {
   RotaryScalingKind kind = RotaryScalingKind::kNone;
-  double factor = 1.0;               // how many times longer; >= 1
-  int64_t original_max_length = 0;   // of training, in positions; for kLlama3 and kYarn, > 0
+  double factor = 1.0;               // how many times longer than in training; >= 1
+  int64_t original_max_length = 0;   // positions in training; for kLlama3 and kYarn, > 0
   double low_frequency_factor = 1;   // kLlama3
   double high_frequency_factor = 4;  // kLlama3; more than the low one
-  double beta_fast = 32;             // kYarn: with more turns in training, a frequency stays
-  double beta_slow = 1;              // kYarn: with fewer, it is divided by factor
+  double beta_fast = 32;             // kYarn: frequencies with more turns in training are unchanged
+  double beta_slow = 1;              // kYarn: frequencies with fewer turns are divided by factor
 };
 
 /// Options for `functional::rotary`.
 struct RotaryOptions {
-  int64_t dim = 0;      // how many numbers of a head are rotated, the first ones; even; 0: all
-  double base = 10000;  // the longest wave is about 2 pi base positions
+  int64_t dim = 0;      // the first `dim` elements of a head are rotated; even; 0: all
+  double base = 10000;  // the longest wavelength is about 2 pi base positions
   RotaryPairing pairing = RotaryPairing::kHalves;
   RotaryScaling scaling = {};
 
@@ -47,16 +49,16 @@ struct RotaryOptions {
 
 namespace functional {
 
-/// The angle by which each pair turns from one position to the next, in radians.
+/// The angle by which each pair is rotated from one position to the next, in radians.
 /// Shapes: -> [dim / 2], float64. `dim` is that of `options`, or head_dim where that is 0.
 ATTEND_API torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim,
                                             torch::Device device = torch::kCPU);
 
-/// By how much kYarn lengthens rotated vectors: 0.1 ln(factor) + 1; 1 for the other kinds.
+/// The factor by which kYarn scales rotated vectors: 0.1 ln(factor) + 1; 1 for the other kinds.
 ATTEND_API double rotary_length(const RotaryScaling& scaling);
 
-/// Rotary positions: each pair of numbers of x_t turns by the angle (first + t) * frequency, so that
-/// products of queries and keys depend on the distance of their positions alone.
+/// Rotary positions: each pair of elements of x_t is rotated by the angle (first + t) * frequency,
+/// so that products of queries and keys depend only on the distance between their positions.
 ///
 /// Source: Su et al., 2021, arXiv:2104.09864, equations 14 and 15.
 /// Shapes: x [..., T, D] -> the same; `first` is the position of x's first row.

@@ -1,5 +1,7 @@
 #pragma once
 
+// For all who call attention: its weights.
+
 #include <torch/torch.h>
 
 #include <cstdint>
@@ -9,16 +11,15 @@
 
 namespace attend {
 
-/// Which attention weights to return beside the output: per head, or their mean over the heads; all
-/// of them, or those of chosen heads, queries and layers, the others then being neither computed
-/// nor held.
+/// Which attention weights to return beside the output: per head, or their mean over the heads; of
+/// all or of chosen heads, queries and layers. What is not chosen is not computed.
 ///
 ///   layer(x, mask, WeightsRequest::kMean);
 ///   model->run(ids, {}, WeightsRequest(WeightsRequest::kPerHead).heads({0, 3}).layers({-1}));
 ///
-/// Choices count from 0, or from the end with -1 the last, and come back in the order given.
+/// Indices count from 0, or from the end with -1 the last, and weights are returned in their order.
 struct ATTEND_API WeightsRequest {
-  // Scoped, so that a kind is never taken for a number.
+  // Scoped, so that a kind does not convert to a number.
   enum class Kind { kNone, kPerHead, kMean };
   static constexpr Kind kNone = Kind::kNone;        // the output only
   static constexpr Kind kPerHead = Kind::kPerHead;  // [B, H, T, S]
@@ -28,8 +29,8 @@ struct ATTEND_API WeightsRequest {
   WeightsRequest(Kind kind = kNone) : kind_(kind) {}  // NOLINT(google-explicit-constructor)
 
   TORCH_ARG(Kind, kind);
-  TORCH_ARG(std::vector<int64_t>, heads);    // H becomes these, or the mean is theirs; empty: all
-  TORCH_ARG(std::vector<int64_t>, queries);  // T becomes these; empty: all
+  TORCH_ARG(std::vector<int64_t>, heads);    // H is their number; a mean is over them; empty: all
+  TORCH_ARG(std::vector<int64_t>, queries);  // T is their number; empty: all
   TORCH_ARG(std::vector<int64_t>, layers);   // of a stack: the weights of its other layers are
                                              // undefined tensors; empty: all. A layer ignores it.
 

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that use a whole model.
+
 #include <torch/torch.h>
 
 #include <memory>
@@ -7,6 +9,7 @@
 
 #include "attend/export.h"
 #include "attend/models/incremental_model.h"
+#include "attend/models/model_holder.h"
 #include "attend/modules/positional_encoding.h"
 #include "attend/modules/transformer_encoder.h"
 
@@ -121,6 +124,9 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(AttentionMask())})
 };
-TORCH_MODULE(CausalLM);
+class CausalLM : public ModelHolder<CausalLMImpl> {
+ public:
+  using ModelHolder<CausalLMImpl>::ModelHolder;
+};
 
 }  // namespace attend

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write models that attend decodes, and decoders of their own.
+
 #include <torch/torch.h>
 
 #include <memory>
@@ -18,12 +20,12 @@ struct SpecialTokenIds {
 
 /// How many ids a model knows.
 struct VocabularySizes {
-  int64_t source = 0;  // of what it reads; 0: not told
-  int64_t target = 0;  // V, of what it writes; 0: not told
+  int64_t source = 0;  // of what it reads; 0: unknown
+  int64_t target = 0;  // V, of what it writes; 0: unknown
 };
 
-/// What a model remembers between the steps of N sequences that grow one token at a time. The N
-/// rows belong to B sentences, N / B consecutive rows to each: the hypotheses of a beam.
+/// The state of a model between the steps of N sequences that grow by one token a step. The N rows
+/// belong to B sentences, N / B consecutive rows to each: the hypotheses of a beam.
 class ATTEND_API DecoderState {
  public:
   virtual ~DecoderState() = default;
@@ -36,8 +38,8 @@ class ATTEND_API DecoderState {
   /// The number of tokens each row has been fed.
   virtual int64_t position() const = 0;
 
-  /// What each row must be fed first, [N] ids; undefined where that is the model's start token. A
-  /// model that continues a prompt has the prompt's last token here.
+  /// The first token to feed to each row, [N] ids; undefined where it is the model's start token.
+  /// For a model that continues a prompt it is the prompt's last token.
   virtual torch::Tensor first_tokens() const { return {}; }
 
   /// Row i becomes the old row rows[i]. rows: [N'], integers. `sentences` [B'] names the old
@@ -64,7 +66,7 @@ class ATTEND_API IncrementalModel {
 
   virtual SpecialTokenIds special_tokens() const = 0;
 
-  /// What a tokenizer is compared with.
+  /// The sizes that a tokenizer must fit.
   virtual VocabularySizes vocabulary_sizes() const { return {}; }
 
   /// The largest number of tokens a row can be fed.
@@ -90,8 +92,8 @@ class ATTEND_API TranslationModel : public IncrementalModel {
                                 const AttentionMask& target_mask = {}) = 0;
 
   /// The sum over all real labels of the label-smoothed cross-entropy of `forward`'s logits, in
-  /// nats. labels: [B, T] ids, the tokens to predict; the pad id counts nothing. What training
-  /// minimises: no tensor of all logits is made.
+  /// nats. labels: [B, T] ids, the tokens to predict; the pad id is left out. Training minimises
+  /// this: no tensor of all logits is made.
   virtual torch::Tensor loss_sum(const torch::Tensor& source, const torch::Tensor& target,
                                  const torch::Tensor& labels, double label_smoothing = 0.0) = 0;
 

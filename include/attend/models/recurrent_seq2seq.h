@@ -1,11 +1,14 @@
 #pragma once
 
+// For programs that use a whole model.
+
 #include <torch/torch.h>
 
 #include <memory>
 
 #include "attend/export.h"
 #include "attend/models/incremental_model.h"
+#include "attend/models/model_holder.h"
 #include "attend/modules/basic_attention.h"
 
 namespace attend {
@@ -99,6 +102,9 @@ class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq
   torch::Tensor output_table() const;
   torch::Tensor project(const torch::Tensor& features) const;
 };
-TORCH_MODULE(RecurrentSeq2Seq);
+class RecurrentSeq2Seq : public ModelHolder<RecurrentSeq2SeqImpl> {
+ public:
+  using ModelHolder<RecurrentSeq2SeqImpl>::ModelHolder;
+};
 
 }  // namespace attend

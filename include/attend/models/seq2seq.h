@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that use a whole model.
+
 #include <torch/torch.h>
 
 #include <memory>
@@ -7,43 +9,60 @@
 
 #include "attend/export.h"
 #include "attend/models/incremental_model.h"
+#include "attend/models/model_holder.h"
 #include "attend/modules/positional_encoding.h"
 #include "attend/modules/transformer_decoder.h"
 #include "attend/modules/transformer_encoder.h"
 
 namespace attend {
 
-/// Options for `Seq2Seq`.
+/// Options for `Seq2Seq`. The defaults are Marian's; a layer may have any parts:
+///
+///   Seq2SeqOptions(src_vocab, tgt_vocab,
+///                  TransformerLayerOptions(MultiHeadAttentionOptions(512, 8).num_kv_heads(2)
+///                                              .rotary(RotaryOptions()))
+///                      .feed_forward(FeedForwardOptions(512, 1376).gated(true)
+///                                        .activation(Activation::kSwish))
+///                      .norm(NormKind::kRms).norm_order(NormOrder::kPre),
+///                  /*num_layers=*/6)
+///       .positions(PositionKind::kNone)
 struct ATTEND_API Seq2SeqOptions {
   Seq2SeqOptions(int64_t src_vocab, int64_t tgt_vocab, int64_t embed_dim, int64_t num_heads,
                  int64_t num_layers);
+  /// Layers of any kind, alike on both sides; cross_attention is the decoder's.
+  Seq2SeqOptions(int64_t src_vocab, int64_t tgt_vocab, const TransformerLayerOptions& layer,
+                 int64_t num_layers);
 
-  TORCH_ARG(int64_t, src_vocab);                 // number of source tokens
-  TORCH_ARG(int64_t, tgt_vocab);                 // V, number of target tokens
-  TORCH_ARG(int64_t, embed_dim);                 // E, a multiple of both head counts
-  TORCH_ARG(int64_t, encoder_heads);             // default num_heads
-  TORCH_ARG(int64_t, decoder_heads);             // default num_heads
-  TORCH_ARG(int64_t, encoder_layers);            // default num_layers
-  TORCH_ARG(int64_t, decoder_layers);            // default num_layers
-  TORCH_ARG(int64_t, encoder_feed_forward_dim);  // default 4 E
-  TORCH_ARG(int64_t, decoder_feed_forward_dim);  // default 4 E
-  TORCH_ARG(double, dropout) = 0.1;              // on embeddings and sublayer outputs; [0, 1)
-  TORCH_ARG(double, attention_dropout) = 0.0;    // on attention weights; [0, 1)
-  TORCH_ARG(double, activation_dropout) = 0.0;   // on the feed-forward's hidden layer; [0, 1)
-  TORCH_ARG(Activation, activation) = Activation::kRelu;
-  TORCH_ARG(NormOrder, norm_order) = NormOrder::kPost;
-  TORCH_ARG(PositionKind, positions) = PositionKind::kSinusoidalHalves;  // Marian's
-  TORCH_ARG(int64_t, max_length) = 512;     // positions, of source and target alike
+  TORCH_ARG(int64_t, src_vocab);                      // number of source tokens
+  TORCH_ARG(int64_t, tgt_vocab);                      // V, number of target tokens
+  TORCH_ARG(TransformerLayerOptions, encoder_layer);  // of every layer of the encoder
+  TORCH_ARG(TransformerLayerOptions, decoder_layer);  // of the decoder; the same embed_dim
+  TORCH_ARG(int64_t, encoder_layers);                 // default num_layers; may be 0
+  TORCH_ARG(int64_t, decoder_layers);                 // default num_layers; may be 0
+  TORCH_ARG(PositionKind,
+            positions) = PositionKind::kSinusoidalHalves;  // kNone where the attention has them
+  TORCH_ARG(int64_t, max_length) = 512;                    // positions, of source and target alike
+  TORCH_ARG(double, embedding_dropout) = 0.1;              // [0, 1)
   TORCH_ARG(bool, share_embeddings);        // one matrix for both sides: the target's tokens are
                                             // the first tgt_vocab of the source's; default if
                                             // vocabularies have one size
   TORCH_ARG(bool, tie_output) = true;       // the target embeddings are the output layer too
   TORCH_ARG(bool, scale_embedding) = true;  // embeddings times sqrt(E): Vaswani, section 3.4
   TORCH_ARG(int64_t, eos_id) = 0;           // ends a sentence
-  TORCH_ARG(int64_t, pad_id);    // its embedding is zero and does not learn; default: the
-                                 // last id that both vocabularies have; any id of a shared
-                                 // table, whose last one CTranslate2 wants
-  TORCH_ARG(int64_t, start_id);  // fed first to the decoder; default pad_id (Marian)
+  TORCH_ARG(int64_t, pad_id);               // its embedding is zero and does not learn; default:
+                                            // the last id that both vocabularies have; any id of
+                                            // a shared table, whose last one CTranslate2 wants
+  TORCH_ARG(int64_t, start_id);             // fed first to the decoder; default pad_id (Marian)
+
+ public:
+  // Shortcuts to the layers' options, on both sides.
+  int64_t embed_dim() const { return encoder_layer_.embed_dim(); }
+  Seq2SeqOptions& feed_forward_dim(int64_t value);
+  Seq2SeqOptions& activation(Activation value);
+  Seq2SeqOptions& norm_order(NormOrder value);
+  Seq2SeqOptions& dropout(double value);             // of embeddings and sublayers; [0, 1)
+  Seq2SeqOptions& attention_dropout(double value);   // on attention weights; [0, 1)
+  Seq2SeqOptions& activation_dropout(double value);  // on the hidden layer; [0, 1)
 };
 
 /// What `Seq2Seq::run` returns: logits, and the attention of every layer if requested; undefined
@@ -62,6 +81,7 @@ class ATTEND_API Seq2SeqSideImpl : public torch::nn::Cloneable<Seq2SeqSideImpl<S
  public:
   explicit Seq2SeqSideImpl(const Seq2SeqOptions& options_);
   void reset() override;
+  void pretty_print(std::ostream& stream) const override;
 
   Seq2SeqOptions options;
   torch::nn::Embedding embed_tokens{nullptr};  // only with separate embeddings
@@ -74,6 +94,7 @@ class ATTEND_API Seq2SeqBodyImpl : public torch::nn::Cloneable<Seq2SeqBodyImpl> 
  public:
   explicit Seq2SeqBodyImpl(const Seq2SeqOptions& options_);
   void reset() override;
+  void pretty_print(std::ostream& stream) const override;
 
   Seq2SeqOptions options;
   torch::nn::Embedding shared{nullptr};  // only with shared embeddings
@@ -146,6 +167,9 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
                        const AttentionMask& source_mask, const AttentionMask& target_mask,
                        const WeightsRequest& weights);
 };
-TORCH_MODULE(Seq2Seq);
+class Seq2Seq : public ModelHolder<Seq2SeqImpl> {
+ public:
+  using ModelHolder<Seq2SeqImpl>::ModelHolder;
+};
 
 }  // namespace attend

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include <torch/torch.h>
 
 #include "attend/export.h"
@@ -9,7 +11,7 @@ namespace attend {
 
 /// Options for `BasicAttention`.
 struct ATTEND_API BasicAttentionOptions {
-  /// query_dim and key_dim: the sizes of a query and a key; hidden_dim: of the space they meet in.
+  /// query_dim and key_dim: the sizes of a query and a key; hidden_dim: of both after projection.
   BasicAttentionOptions(int64_t query_dim, int64_t key_dim, int64_t hidden_dim);
 
   TORCH_ARG(int64_t, query_dim);
@@ -39,10 +41,10 @@ class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttention
                           const torch::Tensor& value, const AttentionMask& mask = {},
                           const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// W_k k, which a decoder computes once and hands to `attend` at every step. [B, S, hidden_dim].
+  /// W_k k, which a decoder computes once and passes to `attend` at every step. [B, S, hidden_dim].
   torch::Tensor project_key(const torch::Tensor& key) const;
 
-  /// `forward` with keys that went through `project_key`.
+  /// `forward` with keys from `project_key`.
   AttentionOutput attend(const torch::Tensor& query, const torch::Tensor& projected_key,
                          const torch::Tensor& value, const AttentionMask& mask = {},
                          const WeightsRequest& weights = WeightsRequest::kNone) const;

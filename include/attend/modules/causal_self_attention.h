@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include "attend/modules/multi_head_attention.h"
 
 namespace attend {
@@ -21,10 +23,9 @@ struct ATTEND_API CausalSelfAttentionOptions {
 /// Shapes: x [B, T, E] -> output [B, T, E], weights [B, H, T, T] or [B, T, T]; or without B.
 ///         With a cache of P positions the keys are S = P + T.
 /// Throws: c10::ValueError for options and if P + T > max_length, c10::Error for shapes.
-/// Note:   no mask is registered as a buffer, because none is needed: causality reaches the kernel
-///         as a flag, a single cached query needs no mask at all, and the rare remaining case
-///         (T > 1 new positions after cached ones) builds its [T, S] mask on the fly. So nothing of
-///         size max_length^2 is kept or saved.
+/// Note:   no mask is registered as a buffer: causality is a flag of the kernel, a single cached
+///         query needs no mask, and T > 1 new positions after cached ones build a [T, S] mask when
+///         it is needed. So nothing of size max_length^2 is kept or saved.
 class ATTEND_API CausalSelfAttentionImpl : public MultiHeadAttentionBase<CausalSelfAttentionImpl> {
  public:
   CausalSelfAttentionImpl(int64_t embed_dim, int64_t num_heads, int64_t max_length)
@@ -34,8 +35,8 @@ class ATTEND_API CausalSelfAttentionImpl : public MultiHeadAttentionBase<CausalS
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
                           const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// The new positions x [B, T, E] attend to the cached ones and causally to each other; they join
-  /// the cache.
+  /// The new positions x [B, T, E] attend to the cached ones and causally to each other, and are
+  /// appended to the cache.
   AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
                        const WeightsRequest& weights = WeightsRequest::kNone) const;
 

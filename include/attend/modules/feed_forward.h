@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include <torch/torch.h>
 
 #include "attend/export.h"
@@ -14,7 +16,7 @@ struct ATTEND_API FeedForwardOptions {
   TORCH_ARG(int64_t, embed_dim);                          // E
   TORCH_ARG(int64_t, feed_forward_dim);                   // F, the hidden size
   TORCH_ARG(Activation, activation) = Activation::kRelu;  // of the hidden layer
-  TORCH_ARG(bool, gated) = false;    // the activation is of a projection of its own, and multiplies
+  TORCH_ARG(bool, gated) = false;    // activation of a second projection, multiplied with the first
   TORCH_ARG(double, dropout) = 0.0;  // on the hidden layer, in training; [0, 1)
   TORCH_ARG(bool, bias) = true;      // on all projections
 };

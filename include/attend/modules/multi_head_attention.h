@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include <torch/torch.h>
 
 #include <optional>
@@ -38,7 +40,7 @@ struct ATTEND_API MultiHeadAttentionOptions {
   TORCH_ARG(double, dropout) = 0.0;  // on the weights, in training; [0, 1)
   TORCH_ARG(bool, bias) = true;      // on all four projections
 
-  // Variants. Each is off by default, and all of them go together.
+  // Variants. Each is off by default; all of them can be combined.
   TORCH_ARG(int64_t, num_kv_heads);         // heads of keys and values; divides H; default H
   TORCH_ARG(std::optional<double>, scale);  // of the scores; default 1 / sqrt(D)
   TORCH_ARG(std::optional<RotaryOptions>, rotary);               // on queries and keys
@@ -48,7 +50,7 @@ struct ATTEND_API MultiHeadAttentionOptions {
   TORCH_ARG(bool, qk_norm) = false;        // RMSNorm of each head's queries and keys, before rotary
                                            // (Dehghani et al., 2023, arXiv:2302.05442, section 2)
   TORCH_ARG(double, soft_cap) = 0.0;       // > 0: scores stay between -soft_cap and soft_cap
-  TORCH_ARG(bool, sinks) = false;          // a learned score of nothing for each head
+  TORCH_ARG(bool, sinks) = false;          // a learned score for attending to nothing, one a head
   TORCH_ARG(bool, add_bias_kv) = false;    // a learned key and value, as in torch::nn
   TORCH_ARG(bool, add_zero_attn) = false;  // a key and value of zeros, as in torch::nn
 };
@@ -68,7 +70,7 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  /// Projects keys and values, which a decoder does once and hands to `attend` at every step.
+  /// Projects keys and values, which a decoder does once and passes to `attend` at every step.
   /// key [B, S, key_dim], value [B, S, value_dim] -> [B, Hkv, S, D] each. `first` is the position
   /// of the first key, for rotary positions.
   KeyValue project_key_value(const torch::Tensor& key, const torch::Tensor& value,

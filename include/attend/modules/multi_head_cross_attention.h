@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include "attend/modules/multi_head_attention.h"
 
 namespace attend {
@@ -9,7 +11,7 @@ namespace attend {
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.2.3.
 /// Shapes: x [B, T, query_dim], memory [B, S, key_dim] -> output [B, T, embed_dim],
 ///         weights [B, H, T, S] or [B, T, S]; or without B.
-/// Note:   a decoder projects the memory once, with `project_key_value(memory, memory)`, and hands
+/// Note:   a decoder projects the memory once, with `project_key_value(memory, memory)`, and passes
 ///         the result to `attend` at every step.
 /// Throws: c10::ValueError for options (value_dim must equal key_dim), c10::Error for shapes.
 class ATTEND_API MultiHeadCrossAttentionImpl

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include "attend/modules/multi_head_attention.h"
 
 namespace attend {
@@ -21,8 +23,8 @@ class ATTEND_API MultiHeadSelfAttentionImpl
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
                           const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// The new positions x [B, T, E] attend to the cached ones and to each other; they join the
-  /// cache.
+  /// The new positions x [B, T, E] attend to the cached ones and to each other, and are appended to
+  /// the cache.
   AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
                        const WeightsRequest& weights = WeightsRequest::kNone) const;
 

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include <torch/torch.h>
 
 #include "attend/export.h"
@@ -21,7 +23,7 @@ struct ATTEND_API NormOptions {
   TORCH_ARG(double, eps) = 1e-5;  // added to the variance or the mean square
 };
 
-/// The normalisation of a Transformer's layers, of either kind, under the same weight names.
+/// The normalisation of a Transformer's layers: LayerNorm or RMSNorm, with the same weight names.
 ///
 /// Shapes: x [..., size] -> the same.
 /// Throws: c10::ValueError for options, c10::Error for shapes.

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include <torch/torch.h>
 
 #include <memory>
@@ -15,7 +17,7 @@ enum class PositionKind {
   kSinusoidal,        // interleaved, as in the paper
   kSinusoidalHalves,  // Marian's layout: all sines, then all cosines
   kLearned,           // one learned vector a position, as in BERT and BART
-  kNone,              // nothing is added: positions are the attention's, by rotary, ALiBi or a bias
+  kNone,              // nothing is added: the attention has positions (rotary, ALiBi or a bias)
 };
 
 /// Options for `PositionalEncoding`.
@@ -28,17 +30,17 @@ struct ATTEND_API PositionalEncodingOptions {
   TORCH_ARG(double, dropout) = 0.0;  // on the sum, in training; [0, 1)
 };
 
-/// Adds to each position a vector that tells it apart.
+/// Adds a vector to each position, so that attention can tell positions apart.
 ///
 ///   y_t = x_t + table[offset + t]
 ///
-/// With kNone it adds nothing, and only holds sequences to max_length.
+/// With kNone it adds nothing and only checks max_length.
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.5.
 /// Shapes: x [B, T, E] or [T, E] -> the same; offset is the position of x's first row.
 /// Throws: c10::ValueError for options and if offset + T > max_length, c10::Error for shapes.
-/// Note:   a sinusoidal table is derived, so it is neither a parameter nor a buffer and is not
-///         saved; it follows the module through `to`. A learned one is the parameter `weight`.
+/// Note:   a sinusoidal table is derived: it is neither a parameter nor a buffer and is not saved;
+///         `to` moves it with the module. A learned one is the parameter `weight`.
 class ATTEND_API PositionalEncodingImpl : public torch::nn::Cloneable<PositionalEncodingImpl> {
  public:
   PositionalEncodingImpl(int64_t embed_dim, int64_t max_length)
@@ -55,7 +57,7 @@ class ATTEND_API PositionalEncodingImpl : public torch::nn::Cloneable<Positional
 
   torch::Tensor forward(const torch::Tensor& x, int64_t offset = 0);
 
-  /// The same at positions of each row's own: x [B, T, E], positions [B, T], int64 below max_length,
+  /// The same with positions for each row: x [B, T, E], positions [B, T], int64 below max_length,
   /// which is not checked.
   torch::Tensor at_positions(const torch::Tensor& x, const torch::Tensor& positions);
 

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who bring weights from torch::nn, or take them there.
+
 #include <torch/torch.h>
 
 #include <map>
@@ -20,7 +22,7 @@ namespace attend {
 //
 // copy_weights overwrites the weights of `to` with those of `from`, in the dtype and on the device
 // of `to`. from_torch and to_torch make a new module that computes the same as `from`, with its
-// options, dtype, device and training mode. Nothing is shared between the two sides.
+// options, dtype, device and training mode. The two share no memory.
 //
 // Throws: c10::ValueError where the two sides would not compute the same (sizes, heads, bias,
 //         activation, norm), or where one has what the other lacks: user-defined activations in

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include <torch/torch.h>
 
 #include <vector>
@@ -25,13 +27,13 @@ struct DecoderLayerCache {
   KeyValue memory;     // the encoder output's keys and values, computed once
 };
 
-/// A whole decoder block: causal self-attention over the target, cross-attention to the encoder's
-/// output, a feed-forward block; each with a residual, normalised before or after.
+/// One layer of a decoder: causal self-attention over the target, cross-attention to the encoder's
+/// output and a feed-forward block, each with a residual and a norm before or after it.
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.1.
 /// Shapes: target [B, T, E], memory [B, S, E] -> output [B, T, E]; or all without B.
 /// Throws: c10::ValueError for options, c10::Error for shapes.
-/// Note:   the self-attention is always causal; target_mask comes on top of that.
+/// Note:   the self-attention is always causal; target_mask is joined with that.
 class ATTEND_API TransformerDecoderLayerImpl
     : public torch::nn::Cloneable<TransformerDecoderLayerImpl> {
  public:
@@ -47,8 +49,8 @@ class ATTEND_API TransformerDecoderLayerImpl
                              const AttentionMask& memory_mask = {},
                              const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// A cache for `step`, with memory [B, S, E] projected once. `self` is an empty cache of the kind
-  /// that the self-attention is to have.
+  /// A cache for `step`, with memory [B, S, E] projected once. `self`: an empty cache of the kind
+  /// that the self-attention shall use.
   DecoderLayerCache start(const torch::Tensor& memory, const KeyValueCache& self = {}) const;
 
   /// The new target positions, target [B, T, E], after the cached ones. The batch may be a multiple
@@ -98,7 +100,7 @@ struct ATTEND_API TransformerDecoderOptions {
   TORCH_ARG(bool, final_norm);                // a norm after the last layer; default: with pre-norm
 };
 
-/// A stack of decoder layers, each with weights of its own from the start.
+/// A stack of decoder layers, each with its own initial weights.
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.1.
 /// Shapes: target [B, T, E], memory [B, S, E] -> output [B, T, E]; or without B.
@@ -117,7 +119,7 @@ class ATTEND_API TransformerDecoderImpl : public torch::nn::Cloneable<Transforme
                         const WeightsRequest& weights = WeightsRequest::kNone);
 
   /// A cache for `step`, with memory [B, S, E] projected once by every layer. Each layer's
-  /// self-attention gets a copy of `self`, an empty cache of the kind that is wanted.
+  /// self-attention gets a copy of `self`, an empty cache of any kind.
   DecoderCache start(const torch::Tensor& memory, const KeyValueCache& self = {}) const;
 
   /// The new target positions after the cached ones; see `TransformerDecoderLayer::step`.

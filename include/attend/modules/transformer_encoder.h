@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include <torch/torch.h>
 
 #include <vector>
@@ -27,8 +29,8 @@ class ATTEND_API TransformerEncoderLayerImpl
   AttentionOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
                           const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// The new positions x [B, T, E] attend causally to each other and to the cached ones; they join
-  /// the cache. `mask` comes on top of causality. An error leaves the cache as it was.
+  /// The new positions x [B, T, E] attend causally to each other and to the cached ones, and are
+  /// appended to the cache. `mask` is joined with causality. An error leaves the cache unchanged.
   AttentionOutput step(const torch::Tensor& x, KeyValueCache& cache, const AttentionMask& mask = {},
                        const WeightsRequest& weights = WeightsRequest::kNone);
 
@@ -64,7 +66,7 @@ struct ATTEND_API TransformerEncoderOptions {
   TORCH_ARG(bool, final_norm);                // a norm after the last layer; default: with pre-norm
 };
 
-/// A stack of encoder layers, each with weights of its own from the start.
+/// A stack of encoder layers, each with its own initial weights.
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.1.
 /// Shapes: x [B, S, E] -> output [B, S, E]; or without B.
@@ -79,7 +81,7 @@ class ATTEND_API TransformerEncoderImpl : public torch::nn::Cloneable<Transforme
   EncoderOutput forward(const torch::Tensor& x, const AttentionMask& mask = {},
                         const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// A causal stack's new positions x [B, T, E], with a cache for each layer, which they join.
+  /// The new positions x [B, T, E] of a causal stack, with a cache for each layer.
   /// Throws: c10::Error unless there are as many caches as layers.
   EncoderOutput step(const torch::Tensor& x, std::vector<KeyValueCache>& caches,
                      const AttentionMask& mask = {},

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that turn text into tokens and back.
+
 #include <cstdint>
 #include <memory>
 #include <random>
@@ -10,13 +12,13 @@
 
 namespace attend {
 
-/// BPE-dropout: cuts a text into other subwords each time, so that a model sees the parts of words,
-/// and rare subwords, more often than one cut shows them.
+/// BPE-dropout: segments a text into different subwords each time, so that a model sees parts of
+/// words and rare subwords more often.
 ///
-/// A byte-pair encoding merges neighbouring subwords, the earliest learned pair first. Here a merge
-/// is left out with the given probability when its turn comes: 0 gives the tokenizer's own subwords,
-/// near 1 single characters. The text is the same whatever the cut. Where a vocabulary holds only the
-/// pieces of one side's text (`with_separate_vocabs`, `with_restricted_vocab`), others are cut further.
+/// A byte-pair encoding merges neighbouring subwords, the earliest learned pair first. Here each
+/// merge is left out with the given probability: 0 gives the tokenizer's own subwords, near 1
+/// single characters. The text stays the same. Where a vocabulary holds only the pieces of one
+/// side's text (`with_separate_vocabs`, `with_restricted_vocab`), other pieces are split further.
 ///
 /// The object is immutable: copies share their state, and any number of threads may use it. The same
 /// state of `random` gives the same subwords on every machine, which SentencePiece's own
@@ -29,8 +31,8 @@ class ATTEND_TOOLKIT_API BpeDropout {
   /// Throws: c10::ValueError unless 0 <= probability < 1, or for a model that is not BPE.
   BpeDropout(const SubwordTokenizer& tokenizer, double probability);
 
-  /// Other subwords for the text of `ids`, as `encode_source` and `encode_target` make them. Special
-  /// tokens, language codes, bytes and pieces that are no merge of two others stay where they are.
+  /// Other subwords for the text of `ids`, which `encode_source` or `encode_target` made. Special
+  /// tokens, language codes, bytes and pieces that are no merge of two others stay as they are.
   ///
   /// Throws: c10::ValueError for an id outside the vocabulary.
   std::vector<int64_t> sample_source(const std::vector<int64_t>& ids,

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that turn text into tokens and back.
+
 #include <cstdint>
 #include <filesystem>
 #include <istream>
@@ -11,12 +13,12 @@
 
 namespace attend {
 
-/// Reads text line by line, as people's files are: with or without a byte order mark, with LF or
-/// CRLF, with or without a newline at the end.
+/// Reads text line by line: with or without a byte order mark, with LF or CRLF, with or without a
+/// newline at the end.
 ///
-/// A byte order mark at the start and the CR of a CRLF are taken away; everything else is kept as
-/// it is, empty lines, tabs and lone CRs too. Only LF ends a line. A line is returned as soon as
-/// its LF is there, so a reader of a pipe never waits for the line after it.
+/// A byte order mark at the start and the CR of a CRLF are removed; everything else is kept,
+/// including empty lines, tabs and lone CRs. Only LF ends a line. A line is returned as soon as its
+/// LF was read, so a reader of a pipe never waits for the next line.
 ///
 /// Throws: FileError from next() with the name and the 1-based line number where a line is not
 ///         UTF-8 or holds a NUL, where the input is a gzip file, and where reading fails. The next

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that turn text into tokens and back.
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -30,7 +32,7 @@ struct SubwordTokenizerOptions {
 /// Text to token ids and back, with the SentencePiece models of a MarianMT folder.
 ///
 /// The folder is the one that transformers' MarianTokenizer reads and writes: `source.spm` and
-/// `target.spm` cut a text into pieces, `vocab.json` gives the pieces their ids
+/// `target.spm` segment a text into pieces, `vocab.json` gives the pieces their ids
 /// (`target_vocab.json` those of the target, where `separate_vocabs` of `tokenizer_config.json` is
 /// true). A piece that is not in the vocabulary becomes `<unk>`. Every encoded text ends
 /// with `</s>`.
@@ -62,8 +64,8 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   static SubwordTokenizer from_joint_model(std::string model,
                                            const SubwordTokenizerOptions& options = {});
 
-  /// The same subwords with a vocabulary for each side: the pieces that its texts are cut into, and
-  /// every single character. Other texts are cut into those. A smaller target vocabulary makes a
+  /// The same model with a vocabulary for each side: the pieces that occur in its texts, and every
+  /// single character. Other texts are segmented into these. A smaller target vocabulary makes a
   /// smaller output layer, most of the work of a small model. `</s>`, `<unk>` and `<pad>` have the
   /// ids 0, 1 and 2 on both sides.
   ///
@@ -75,16 +77,15 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
                                         std::span<const std::string> target) const;
 
   /// The same restriction with one vocabulary, in the order: `</s>`, `<unk>`, the pieces of the
-  /// target, those that only the source has, and `<pad>` (Marian's convention). One table of
-  /// embeddings then serves both sides, and the output layer is that of its first
-  /// target_vocab_size() rows.
+  /// target, those that only the source has, and `<pad>` (Marian's convention). Both sides then share
+  /// one embedding table, and the output layer is that of its first target_vocab_size() rows.
   ///
   /// Throws: as with_separate_vocabs.
   SubwordTokenizer with_restricted_vocab(std::span<const std::string> source,
                                          std::span<const std::string> target) const;
 
-  /// Writes the tokenizer files, each atomically, into a folder that is made where it is missing.
-  /// What was loaded is written byte for byte.
+  /// Writes the tokenizer files, each atomically, into a folder, which is made if it is missing.
+  /// Files that were loaded are written byte for byte.
   ///
   /// Throws: FileError.
   void save(const std::filesystem::path& folder) const;
@@ -109,11 +110,11 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   ///         spaces before punctuation go, which joins words that `decoded_subwords` counts apart.
   std::string decode_target(const std::vector<int64_t>& ids) const;
 
-  /// The text as the models see it.
+  /// The text after the model's normalisation.
   std::string normalize_source(std::string_view text) const;
   std::string normalize_target(std::string_view text) const;
 
-  /// One and the same vocabulary unless separate_vocabs().
+  /// The same vocabulary unless separate_vocabs().
   const Vocabulary& source_vocabulary() const;
   const Vocabulary& target_vocabulary() const;
   bool separate_vocabs() const;
@@ -136,8 +137,8 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   struct Impl;
   explicit SubwordTokenizer(std::shared_ptr<const Impl> impl);
 
-  // A copy whose models cut texts into the pieces that `source` and `target` hold; its vocabulary is
-  // to be made anew.
+  // A copy whose models are restricted to the pieces of `source` and `target`. Its vocabulary must be
+  // set by the caller.
   std::shared_ptr<Impl> with_restricted_models(std::span<const std::string> source,
                                                std::span<const std::string> target) const;
 

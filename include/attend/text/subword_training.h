@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that turn text into tokens and back.
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,7 +17,7 @@ enum class SubwordModel {
   kBpe,      // by merging the most frequent pair: Sennrich et al., 2016, arXiv:1508.07909
 };
 
-/// What is done to a text before it is cut. The names are SentencePiece's.
+/// How a text is normalised before it is segmented. The names are SentencePiece's.
 enum class Normalization {
   kNmtNfkc,          // NFKC, and what translation needs: control characters, kinds of spaces
   kNmtNfkcCaseFold,  // that and lower case
@@ -26,13 +28,13 @@ enum class Normalization {
 struct SubwordTrainingOptions {
   SubwordModel model = SubwordModel::kUnigram;
   int64_t vocab_size = 8000;        // ids in all: pieces, </s>, <unk> and <pad>; at most 10^7
-  bool shrink_to_fit = true;        // make a smaller vocabulary where the text supports no more;
+  bool shrink_to_fit = true;        // a smaller vocabulary where the text supports no larger one;
                                     // false = an error that names the largest possible size
-  double character_coverage = 1.0;  // share of the characters that become pieces, rare ones left
+  double character_coverage = 1.0;  // share of the characters that become pieces, the rarest left
                                     // out, [0.98, 1]; SentencePiece's advice: 1 for small
                                     // alphabets, 0.9995 for Chinese or Japanese
-  bool split_by_unicode_script = true;  // a piece holds letters or marks, not both, so that "word."
-                                        // is never one; false where the text is cut into words
+  bool split_by_unicode_script = true;  // a piece holds letters or punctuation, not both, so that
+                                        // "word." is never one; false for text that is tokenized
                                         // already, whose "d&apos;" would be four pieces
   Normalization normalization = Normalization::kNmtNfkc;
   int64_t max_sentence_length =

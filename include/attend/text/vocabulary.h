@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that turn text into tokens and back.
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -11,7 +13,7 @@
 
 namespace attend {
 
-/// The spellings of the tokens that stand for no text.
+/// The spellings of the special tokens.
 struct SpecialTokens {
   std::string pad = "<pad>";
   std::string eos = "</s>";

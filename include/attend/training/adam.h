@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write training loops of their own.
+
 #include <torch/torch.h>
 
 #include <map>
@@ -16,7 +18,7 @@ struct AdamOptions {
   double beta1 = 0.9;         // decay of the mean of gradients; [0, 1)
   double beta2 = 0.98;        // decay of the mean of their squares; [0, 1): Vaswani et al., 5.3
   double epsilon = 1e-9;      // added to the root of the second; > 0
-  double weight_decay = 0.0;  // decoupled, as a part of the learning rate: Loshchilov and Hutter,
+  double weight_decay = 0.0;  // decoupled, relative to the learning rate: Loshchilov and Hutter,
                               // 2019, arXiv:1711.05101; >= 0
 };
 

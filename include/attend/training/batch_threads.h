@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write training loops of their own.
+
 #include <torch/torch.h>
 
 #include <cstdint>
@@ -10,18 +12,18 @@
 
 namespace attend {
 
-/// Threads of a CPU that compute the gradients of a batch, each of its own share of the sentences
-/// from the first layer to the last, with one set of weights.
+/// CPU threads that compute the gradients of a batch. Each computes its share of the sentences from
+/// the first layer to the last; all read the same weights.
 ///
-/// Threads that share each single operation wait for each other at the end of it, and small
-/// operations are left to one of them; threads that share the batch meet once an update.
+/// Threads that share each operation synchronise after each of them, and small operations run on
+/// one thread; threads that share the batch synchronise once an update.
 ///
 /// Source: data parallelism as in torch.nn.DataParallel (Li et al., 2020, arXiv:2006.15704, section 2),
 ///         here over threads that read the same weights.
 /// Shapes: a loss is a scalar; gradients have the shapes of the parameters.
-/// Note:   The gradients of the shares are added up in their order, so the same shares give the same
-///         bits. Each thread uses `threads_each` of LibTorch's threads, whose number in the calling
-///         thread stays what it is.
+/// Note:   The gradients of the shares are added in their order, so the same shares give the same
+///         bits. Each thread uses `threads_each` of LibTorch's threads; their number in the calling
+///         thread does not change.
 class ATTEND_TOOLKIT_API BatchThreads {
  public:
   /// Throws: c10::ValueError unless both numbers are positive.

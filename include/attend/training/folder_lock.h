@@ -1,17 +1,20 @@
 #pragma once
 
+// For programs that write into the folder of a run.
+
 #include <filesystem>
 
 #include "attend/toolkit_export.h"
 
 namespace attend {
 
-/// Keeps a folder to one run at a time: an advisory lock on a file in it, which is freed when the process ends,
-/// however that happens. A folder that is missing is made, and removed in the end if nothing came into it.
+/// Keeps a folder to one run at a time: an advisory lock on a file in it, which the kernel frees
+/// when the process ends. A missing folder is made, and removed again at the end if it stayed
+/// empty.
 ///
-/// Throws: FileError where another run has the folder, with the process and its machine, and where the folder cannot be
-///         made or written to.
-/// Note:   a file system without locks guards nothing.
+/// Throws: FileError where another run has the folder, naming its process and machine, and where
+///         the folder cannot be made or written to.
+/// Note:   on a file system without locks it has no effect.
 class ATTEND_TOOLKIT_API FolderLock {
  public:
   explicit FolderLock(std::filesystem::path folder);

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write training loops of their own.
+
 #include <torch/torch.h>
 
 #include <cstdint>
@@ -21,22 +23,23 @@ struct MuonOptions {
                        // Adam's, so that one learning rate serves both: Liu et al., 2.2
 };
 
-/// Muon: a matrix moves by its gradient's mean made orthogonal, so that all directions are learnt at
-/// one speed and not only the steepest.
+/// Muon: a matrix is updated by its orthogonalised momentum, so that all directions are learnt at
+/// the same speed and not only the steepest.
 ///
 ///   M <- mu M + (1 - mu) G,   U = (1 - mu) G + mu M,   W <- W - rate scale sqrt(max(rows, columns)) O
 ///   with O = U V^T of the singular vectors of U, nearly, by Newton and Schulz's iteration
 ///
-/// It takes the matrices between layers. All else is Adam's, as the authors advise: vectors, also those
-/// with an axis of 1 beside them; tables of words and positions, whose rows see different gradients
-/// (torch::nn::Embedding, PositionalEncoding); and a vocabulary's output layer, `lm_head.weight`.
+/// It updates the matrices between layers. Adam updates all other parameters, as the authors
+/// advise: vectors, also those with an additional axis of 1; embeddings of tokens and positions,
+/// whose rows get different gradients (torch::nn::Embedding, PositionalEncoding); and the output
+/// layer, `lm_head.weight`.
 ///
 /// Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the scale: Liu et al., 2025,
 ///         arXiv:2502.16982, section 2.2.
 /// Shapes: matrices of one shape are iterated on as one batch [N, rows, columns], rows <= columns.
 /// Throws: c10::ValueError for options out of range.
-/// Note:   torch.optim.Muon iterates in bfloat16, this one in the matrices' own type. Processes that train
-///         together stay the same to the last bit where their machines round products in the same way.
+/// Note:   torch.optim.Muon iterates in bfloat16, this one in the matrices' dtype. Processes that
+///         train together stay bit-identical where their machines round products in the same way.
 class ATTEND_TOOLKIT_API Muon : public Optimizer {
  public:
   /// weight_decay of `adam` is that of the matrices too.
@@ -56,8 +59,8 @@ class ATTEND_TOOLKIT_API Muon : public Optimizer {
   Adam adam_;
 };
 
-/// The nearest matrices to x [.., M, N] with singular values of 1, nearly: between 0.68 and 1.21 where those
-/// of x are not tiny against its norm. All zeros stay zeros.
+/// Approximately the nearest matrices to x [.., M, N] with singular values of 1: between 0.68 and
+/// 1.21, unless those of x are tiny relative to its norm. A matrix of zeros stays zero.
 /// Throws: c10::Error unless x has two axes or more, c10::ValueError unless iterations > 0.
 ATTEND_TOOLKIT_API torch::Tensor orthogonalized(const torch::Tensor& x, int64_t iterations = 5);
 

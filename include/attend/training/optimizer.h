@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write training loops of their own.
+
 #include <torch/torch.h>
 
 #include <map>
@@ -20,8 +22,7 @@ struct ATTEND_TOOLKIT_API NamedParameter {
 ATTEND_TOOLKIT_API std::vector<NamedParameter> trainable_parameters(
     const torch::nn::Module& module);
 
-/// What changes parameters by their gradients. All of it happens on the parameters' device, and
-/// nothing waits for it.
+/// Updates parameters by their gradients, on the parameters' device. The host never waits for it.
 class ATTEND_TOOLKIT_API Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -34,11 +35,11 @@ class ATTEND_TOOLKIT_API Optimizer {
   void zero_grad();
 
   /// Scales the gradients so that their joint norm is at most max_norm (0: no limit), and returns
-  /// the norm from before, a scalar tensor: reading it would wait for the device.
+  /// the norm before scaling, as a scalar tensor: reading its value waits for the device.
   torch::Tensor clip_gradients(double max_norm);
 
   /// One update. Parameters without a gradient keep their value. Where `skip`, a scalar float
-  /// tensor on their device, is 1, nothing changes: whether to is decided without waiting.
+  /// tensor on their device, is 1, nothing changes; the host does not wait for its value.
   virtual void step(double learning_rate, const torch::Tensor& skip = {}) = 0;
 
   /// Moments and the like by name, for a snapshot; they share memory with the optimiser's.

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that translate and score translations.
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -12,17 +14,17 @@
 
 namespace attend {
 
-/// Why a tokenizer is not that of a model; none where it is.
+/// Why a tokenizer does not fit a model; none where it does.
 ///
 /// The model must know every id of the source vocabulary and every id of an encoded target, end with
 /// the target's end token, have the padding of both sides, where it has one, and start from a token
 /// that is no text: special, a language code, or unknown to the tokenizer. It may know more ids than
-/// the tokenizer. A model that does not tell its vocabulary_sizes() is not asked for them.
+/// the tokenizer. Sizes are not compared for a model whose vocabulary_sizes() are unknown.
 ATTEND_TOOLKIT_API std::optional<std::string> tokenizer_mismatch(const IncrementalModel& model,
                                                                  const SubwordTokenizer& tokenizer);
 
-/// The ids that a model knows beyond the target's pieces, in order: what it must never choose, as no
-/// text stands for them (`BeamSearchOptions::bad_words_ids`).
+/// The ids that a model knows beyond the target's pieces, in order. They stand for no text, so
+/// decoding must never choose them (`BeamSearchOptions::bad_words_ids`).
 ATTEND_TOOLKIT_API std::vector<int64_t> spare_tokens(const IncrementalModel& model,
                                                      const SubwordTokenizer& tokenizer);
 

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that show attention.
+
 #include <torch/torch.h>
 
 #include <cstddef>
@@ -29,7 +31,7 @@ struct BeamHypothesis {
   bool finished = false;  // ended, one of the results
 };
 
-/// Attention and all that a reader needs to understand it.
+/// The content of a page of attention.
 ///
 /// Tokens may hold any text: they are shown as text, never interpreted. Bytes that are not UTF-8
 /// become U+FFFD.

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that draw numbers.
+
 #include <cstdint>
 
 #include "attend/toolkit_export.h"
@@ -17,8 +19,8 @@ struct Rgb {
 
 /// The colour of a fraction in [0, 1], from dark violet to yellow; fractions outside are clamped.
 ///
-/// Equal steps look equal, the lightness rises all the way (so it survives a grey print), and the
-/// colours stay apart for colour-blind readers.
+/// Perceptually uniform, with lightness rising throughout (so it can be printed in grey), and
+/// readable for colour-blind readers.
 ///
 /// Source: viridis, by S. van der Walt and N. Smith for matplotlib (bids.github.io/colormap, CC0):
 ///         every 15th of its 256 colours, straight lines between them.

@@ -1,5 +1,5 @@
-// What kernels multiply with: a tile of sums in registers. Included once for each instruction set that Highway compiles
-// for, hence this guard.
+// The inner loop of all products: a tile of sums in registers. Included once for each instruction
+// set that Highway compiles for, hence this guard.
 #if defined(ATTEND_KERNELS_CPU_TILE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTEND_KERNELS_CPU_TILE_INL_H
 #undef ATTEND_KERNELS_CPU_TILE_INL_H
