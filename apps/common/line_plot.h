@@ -11,6 +11,11 @@ struct LineSeries {
   std::vector<double> x = {};  // as many as y
   std::vector<double> y = {};
   bool dashed = false;
+
+  void add(double x_value, double y_value) {
+    x.push_back(x_value);
+    y.push_back(y_value);
+  }
 };
 
 /// Lines between two axes, such as losses over the updates of a training run.

@@ -84,7 +84,7 @@ CLI::Option* add_number_option(CLI::App& app, const std::string& names, Value& v
       ->type_name(std::integral<T> ? "INT" : "NUMBER");
 }
 
-/// A flag that takes a number of a range. Without its default, what is left out stays undecided.
+/// A flag that takes a number of a range. It has no default: `value` stays empty without the flag.
 /// `names` are as CLI11 takes them, the last one long: "-b,--beam-size".
 template <Number T>
 CLI::Option* add_number(CLI::App& app, const std::string& names, std::optional<T>& value,
@@ -93,7 +93,7 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, std::optional<T
   return add_number_option<T>(app, names, value, range, help);
 }
 
-/// The same with `value` as its default.
+/// The same with `value` as the default.
 template <Number T>
 CLI::Option* add_number(CLI::App& app, const std::string& names, T& value,
                         const std::type_identity_t<NumberRange<T>>& range,

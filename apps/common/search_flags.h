@@ -9,7 +9,7 @@
 
 namespace attend::app {
 
-/// The flags of whoever translates: how to search. What they leave open is the model folder's.
+/// The flags of a search. What is not given is read from the model folder.
 inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
   constexpr double kMostPenalty = 10;
   add_number(app, "-b,--beam-size", options.beam_size, kBeamSizes,

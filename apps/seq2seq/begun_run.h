@@ -15,15 +15,15 @@ struct SubwordChoice {
   int64_t pairs = 100'000;  // that they are trained on, at most
 };
 
-/// The flags that a run has from its beginning to its end, with their values: its tokenizer and its model are made by
-/// them once.
+/// The flags that cannot change once a run has begun, with their values: those of its tokenizer
+/// and its model.
 nlohmann::ordered_json lasting_flags(const ModelChoice& model, const SubwordChoice& subwords);
 
-/// Keeps them in the folder of a run that begins.
+/// Saves them in the folder of a new run.
 void write_lasting_flags(const std::filesystem::path& folder, const nlohmann::ordered_json& flags);
 
-/// Throws FileError that names each flag which is not as it was when the folder's run began. Of a folder from before
-/// flags were kept, those are compared that its config.json tells.
+/// Throws FileError that names each flag whose value differs from the saved one. In a folder without
+/// saved flags, those that config.json tells are compared.
 void check_lasting_flags(const std::filesystem::path& folder, const nlohmann::ordered_json& flags);
 
 }  // namespace attend::app

@@ -22,8 +22,7 @@ LineSeries series(const std::vector<ordered_json>& lines, const char* type, cons
         !line[key].is_number()) {
       continue;
     }
-    result.x.push_back(line.value("update", 0.0));
-    result.y.push_back(line[key].get<double>());
+    result.add(line.value("update", 0.0), line[key].get<double>());
   }
   return result;
 }

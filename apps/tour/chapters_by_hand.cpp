@@ -209,10 +209,8 @@ void scaling(Notebook& book) {
       return -torch::xlogy(weights, weights).sum(-1).mean().item<double>();
     };
     const double divided = entropy(1.0 / std::sqrt(static_cast<double>(dim))), plain = entropy(1.0);
-    with.x.push_back(static_cast<double>(dim));
-    with.y.push_back(divided);
-    without.x.push_back(static_cast<double>(dim));
-    without.y.push_back(plain);
+    with.add(static_cast<double>(dim), divided);
+    without.add(static_cast<double>(dim), plain);
     table += fmt::format("{:4}   {:7.3f}   {:11.3f}\n", dim, divided, plain);
   }
   book.lines(table);

@@ -203,10 +203,8 @@ void recurrent(Notebook& book, torch::Device device) {
       return gone.count() / kRuns;
     };
     const double a = milliseconds(*transformer), b = milliseconds(*gru);
-    for (auto& [line, value] : {std::pair<LineSeries&, double>{parallel, a}, {sequential, b}}) {
-      line.x.push_back(static_cast<double>(length));
-      line.y.push_back(value);
-    }
+    parallel.add(static_cast<double>(length), a);
+    sequential.add(static_cast<double>(length), b);
     table += fmt::format("{:6}   {:11.2f}   {:9.2f}\n", length, a, b);
   }
   book.lines(table);

@@ -69,8 +69,7 @@ void positions(Notebook& book) {
   for (const int64_t dimension : {0, 1, 8, 16, 32, 64}) {
     LineSeries line{.name = fmt::format("dimension {}", dimension), .dashed = dimension % 2 == 1};
     for (int64_t p = 0; p < kLength; ++p) {
-      line.x.push_back(static_cast<double>(p));
-      line.y.push_back(table[p][dimension].item<double>());
+      line.add(static_cast<double>(p), table[p][dimension].item<double>());
     }
     curves.series.push_back(std::move(line));
   }

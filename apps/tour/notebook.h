@@ -11,10 +11,11 @@
 
 namespace attend::app {
 
-/// Where a chapter tells what it does: to the terminal as it goes, and to a page with pictures.
+/// What a chapter writes to: the terminal, and a page with pictures.
 ///
-/// Pictures lie in `figures/` as PNG and SVG, fixed ones as SVG alone. What a chapter wrote is kept in `chapters/`, so that
-/// one of them can be run again without the others; the page is put together from all there are.
+/// Pictures lie in `figures/` as PNG and SVG, fixed ones as SVG alone. What a chapter wrote is kept
+/// in `chapters/`, so that one of them can be run again without the others; the page is put together
+/// from all there are.
 class Notebook {
  public:
   explicit Notebook(std::filesystem::path folder);

@@ -10,8 +10,8 @@
 
 namespace attend::detail {
 
-/// Cuts rows in an order, which are best of rising lengths, into batches of at most `max_tokens`
-/// tokens, padding counted, and at most `max_rows` rows. A longer row has a batch of its own.
+/// Cuts an order of rows, usually sorted by length, into batches of at most `max_tokens` tokens,
+/// padding counted, and at most `max_rows` rows. A longer row has a batch of its own.
 std::vector<std::vector<size_t>> cut_into_batches(
     const std::vector<size_t>& order, const std::function<size_t(size_t row)>& length_of,
     int64_t max_tokens, size_t max_rows = std::numeric_limits<size_t>::max());

@@ -4,6 +4,8 @@
 
 #include <mutex>
 
+#include "detail/splitmix64.h"
+
 namespace attend::detail {
 
 GeneratorScope::GeneratorScope(uint64_t seed, torch::Device device) {
@@ -27,10 +29,7 @@ GeneratorScope::~GeneratorScope() {
 uint64_t seed_of_update(uint64_t seed, int64_t update, int64_t worker) {
   uint64_t z = seed;
   for (const auto value : {static_cast<uint64_t>(update), static_cast<uint64_t>(worker)}) {
-    z += value + 0x9E3779B97F4A7C15ULL;
-    z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ (z >> 27U)) * 0x94D049BB133111EBULL;
-    z ^= z >> 31U;
+    z = splitmix64(z + value);
   }
   return z;
 }

@@ -28,7 +28,7 @@ class GeneratorScope {
 
 /// A seed for each update of each process or thread, so that nothing else decides its random numbers.
 ///
-/// Source: the finaliser of SplitMix64, Steele et al., 2014, doi:10.1145/2660193.2660195.
+/// A hash of the three by SplitMix64.
 uint64_t seed_of_update(uint64_t seed, int64_t update, int64_t worker);
 
 }  // namespace attend::detail

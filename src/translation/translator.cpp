@@ -21,7 +21,7 @@
 namespace attend {
 namespace {
 
-// A part of a text that fits the model: all of it, but for very long ones.
+// A part of a text that fits the model; most texts are one part.
 struct Part {
   size_t text;                   // index of the text
   std::vector<int64_t> ids;      // with the end token
@@ -60,12 +60,10 @@ torch::Tensor grown_to(const torch::Tensor& matrix, int64_t rows, int64_t column
   return result;
 }
 
-// Fewer texts are not worth a thread of their own; and several batches for each, so that all end
-// together.
+// A thread takes at least so many texts; several batches for each balance their loads.
 constexpr size_t kFewestTexts = 16, kBatchesOfThread = 4;
 
-// A translation of a part, put behind those of the parts before it. It may be empty and count all
-// the same.
+// Appends the translation of a text's next part. One without text still counts in the scores.
 void append(Translation& whole, const Translation& part) {
   whole.text += (whole.text.empty() || part.text.empty() ? "" : " ") + part.text;
   whole.log_probability += part.log_probability;
@@ -120,12 +118,12 @@ std::vector<std::vector<Translation>> joined(const std::vector<Part>& parts,
 
 constexpr int64_t kBeamSize = 5;  // where neither the caller nor the model's folder says it
 
-// How the folders say to search that save_model writes.
+// The search that folders written by save_model ask for.
 BeamSearchOptions search_of_saved(const TranslationModel& model) {
   return {.beam_size = kBeamSize, .max_length = model.max_target_length(), .forced_eos = true};
 }
 
-// The caller's options before others.
+// The caller's options override `otherwise`.
 BeamSearchOptions search_options(const TranslatorOptions& options,
                                  const BeamSearchOptions& otherwise) {
   auto search = otherwise;
@@ -168,7 +166,7 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
   TORCH_CHECK_VALUE(!mismatch, "Translator: ", mismatch.value_or(""));
   const auto spare = spare_tokens(*model_, tokenizer_);
   search_.bad_words_ids.insert(search_.bad_words_ids.end(), spare.begin(), spare.end());
-  // Ids without a text are no outcomes.
+  // The softmax is over the ids that a text may have.
   search_.renormalize_logits |= !spare.empty();
   model_->module().to(device_);
   model_->module().eval();
@@ -183,7 +181,7 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
   return {std::move(model), std::move(tokenizer), options, device, search};
 }
 
-// The threads of a translator; whoever holds `busy` may use them.
+// The threads of a translator, for one caller at a time: the one that holds `busy`.
 struct Translator::Threads {
   std::mutex busy;
   std::optional<detail::ThreadTeam> team;
@@ -205,7 +203,7 @@ std::vector<std::vector<Translation>> Translator::translate(
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(order, {}, [&](size_t i) { return parts[i].ids.size(); });
 
-  // At most `texts` parts a batch, and about so many tokens, padding counted.
+  // Batches of at most `texts_each` parts and batch_tokens tokens, padding counted.
   const auto batches_of = [&](size_t texts_each) {
     return detail::cut_into_batches(
         order, [&](size_t i) { return parts[i].ids.size(); }, options_.batch_tokens, texts_each);
@@ -230,7 +228,7 @@ std::vector<std::vector<Translation>> Translator::translate(
   if (threads > 1 && parts.size() >= threads * kFewestTexts && has_threads.try_lock()) {
     const auto largest = std::max(kFewestTexts, parts.size() / (kBatchesOfThread * threads));
     const auto batches = batches_of(largest);
-    // Longest first, so that no thread is left alone with them.
+    // Longest first, so that all threads end at about the same time.
     std::atomic<size_t> taken = 0;
     threads_->of_size(static_cast<int64_t>(threads)).run([&](int64_t) {
       for (size_t i = 0; (i = taken++) < batches.size();) {
