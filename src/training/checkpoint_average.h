@@ -16,8 +16,8 @@ class CheckpointAverage {
   /// Keeps the last `count`.
   CheckpointAverage(std::filesystem::path folder, int64_t count);
 
-  /// Writes the weights after an update, and removes what is older than the last `count`, or later
-  /// than this update: what a run left that is now gone over again.
+  /// Writes the weights after an update, and removes those older than the last `count`, and those
+  /// of later updates, which a run left that was killed after its last snapshot.
   void keep(int64_t update, const TensorMap& weights);
 
   /// The mean, computed in float64.

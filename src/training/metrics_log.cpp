@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// The lines of an earlier run that hold, whole.
+// The complete lines of an earlier run about this update and those before.
 std::string lines_up_to(const std::filesystem::path& path, int64_t update) {
   std::ifstream stream(path);
   std::string kept;

@@ -11,7 +11,7 @@ namespace {
 
 void cut_anew(std::vector<TokenPair>& pairs, const PairCutter& cutter, uint64_t seed,
               uint64_t pool) {
-  // So many share random numbers, whatever the number of threads.
+  // The pairs of a block share a random engine, so the number of threads changes nothing.
   constexpr size_t kBlock = 256;
   const auto replace = [&](std::vector<int64_t>& ids, const std::vector<int64_t>& sampled) {
     if (static_cast<int64_t>(sampled.size()) - 1 > cutter.max_length) return;
@@ -49,7 +49,7 @@ PairPools::PairPools(TokenFile file, int64_t pool_pairs, std::optional<PairCutte
 
 const std::vector<TokenPair>& PairPools::pool(uint64_t seed, uint64_t epoch, size_t index) {
   if (!cutter_) return uncut_pool(seed, epoch, index);
-  // Of several pools each is read again anyway, and cut where it lies.
+  // With several pools each is read from the file again, so it can be cut in place.
   auto& cut = pools_ > 1 ? pairs_ : cut_;
   if (const std::tuple wanted(seed, epoch, index); cut_pool_ != wanted) {
     cut_pool_.reset();
@@ -69,7 +69,7 @@ const std::vector<TokenPair>& PairPools::uncut_pool(uint64_t seed, uint64_t epoc
   if (!file_) return pairs_;
   std::vector<size_t> blocks(file_->blocks());
   std::iota(blocks.begin(), blocks.end(), 0);
-  // One pool holds all of them anyway, and stays as it is.
+  // A single pool holds every block; unshuffled, it is not read again.
   if (pools_ > 1) {
     auto random = random_engine(seed, epoch);
     shuffle(blocks, random);

@@ -52,7 +52,7 @@ TrainingState state_of(const json& state) {
 
 // `theirs` is a file's, and may be anything.
 void check_identity(const std::filesystem::path& path, const json& ours, json theirs) {
-  // Written before there was such a thing, or before it was said.
+  // Snapshots of earlier versions lack these two.
   if (!theirs.contains("bpe_dropout")) theirs["bpe_dropout"] = 0.0;
   if (!theirs.contains("model")) theirs["model"] = ours.value("model", json::object());
   const auto wanted = ours.flatten(), flat = theirs.flatten();
