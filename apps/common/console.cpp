@@ -67,14 +67,14 @@ void TrainingConsole::draw(const TrainingReport& report) {
   bar_drawn_ = true;
 }
 
-TrainerCallbacks TrainingConsole::callbacks() {
-  TrainerCallbacks callbacks;
+TrainingCallbacks TrainingConsole::callbacks() {
+  TrainingCallbacks callbacks;
   callbacks.progress = [this](const TrainingReport& report) { draw(report); };
   callbacks.report = [this](const TrainingReport& r) {
     line(fmt::format(
         "epoch {}  update {}  sentences {}  cost {:.4f}  {:.0f} tokens/s  "
         "gradient norm {:.2f}  learning rate {:.2e}{}  {} gone, {} left",
-        r.epoch, r.update, r.sentences, r.cost, r.tokens_per_second, r.gradient_norm,
+        r.epoch, r.update, r.examples, r.cost, r.tokens_per_second, r.gradient_norm,
         r.learning_rate, r.skipped > 0 ? fmt::format("  {} updates skipped", r.skipped) : "",
         clock_time(r.elapsed), clock_time(r.time_left)));
   };

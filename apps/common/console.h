@@ -5,7 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "attend/training/trainer.h"
+#include "attend/training/training_report.h"
 
 namespace attend::app {
 
@@ -15,7 +15,7 @@ namespace attend::app {
 class TrainingConsole {
  public:
   explicit TrainingConsole(bool quiet);
-  TrainerCallbacks callbacks();
+  TrainingCallbacks callbacks();
   void line(const std::string& text);
   /// Whether one of these signals came.
   bool is_stop_requested() const;

@@ -1,16 +1,15 @@
 #include "trained_models.h"
 
-#include <fmt/format.h>
-
 #include <iostream>
 
 #include "attend/checkpoint/model_folder.h"
-#include "attend/data/batches.h"
-#include "attend/functional/loss.h"
 #include "attend/text/subword_training.h"
-#include "attend/training/adam.h"
-#include "attend/training/schedule.h"
+#include "attend/training/causal_lm_task.h"
+#include "attend/training/folder_lock.h"
+#include "attend/training/image_classification_task.h"
+#include "attend/training/training_loop.h"
 #include "attend/translation/tokenizer_fit.h"
+#include "common/console.h"
 #include "common/demo_training.h"
 
 namespace attend::app {
@@ -18,22 +17,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void progress(const std::string& what, int64_t done, int64_t all, double loss) {
-  std::cerr << fmt::format("{}: update {} of {}, loss {:.3f}\n", what, done, all, loss);
-}
-
 // Written last: a folder with it is complete.
-bool is_trained(const fs::path& folder) { return fs::exists(folder / "model.safetensors"); }
+constexpr auto kFinished = "finished";
+
+bool is_trained(const fs::path& folder) { return fs::exists(folder / kFinished); }
+
+// Trains into a folder, or goes on where a run in it stopped.
+void train(const fs::path& folder, TrainingTask& task, TrainingOptions options,
+           torch::Device device) {
+  TrainingConsole console(/*quiet=*/false);
+  const FolderLock lock(folder);
+  options.valid_freq = options.after;  // a snapshot is written when it is stopped, too
+  const auto result = TrainingLoop(task, options, folder, device).run(console.callbacks());
+  TORCH_CHECK(!result.interrupted, "interrupted; the same command goes on from update ",
+              result.updates);
+  fs::create_directory(folder / kFinished);
+}
 
 }  // namespace
 
 fs::path trained_translator(const fs::path& tour, torch::Device device) {
   const auto folder = tour / "models" / "translator";
   const DemoTraining training;
-  if (fs::exists(folder / "finished")) return folder;
+  if (is_trained(folder)) return folder;
   std::cerr << "training the translator, about five minutes on two cores; once only\n";
   train_demo(folder, training, generate_demo_corpus(demo_corpus()), device);
-  fs::create_directory(folder / "finished");
+  fs::create_directory(folder / kFinished);
   return folder;
 }
 
@@ -44,15 +53,14 @@ std::pair<CausalLM, SubwordTokenizer> trained_writer(const fs::path& tour, torch
     model->to(device);
     return {model, load_tokenizer_of(*model, folder)};
   }
-  constexpr int64_t kUpdates = 2500, kTokens = 1536, kReports = 10;
   std::cerr << "training the writer, about five minutes on two cores; once only\n";
   std::vector<std::string> french;
   for (const auto& pair : generate_demo_corpus(demo_corpus()).train) {
     french.push_back(pair.target);
   }
   const auto tokenizer = train_subwords(french, {.vocab_size = 600});
-  std::vector<TokenPair> texts;
-  for (const auto& text : french) texts.push_back({{}, tokenizer.encode_target(text)});
+  std::vector<std::vector<int64_t>> texts;
+  for (const auto& text : french) texts.push_back(tokenizer.encode_target(text));
   const auto pad = tokenizer.pad_id();
   CausalLM model(CausalLMOptions(tokenizer.vocab_size(), 128, 4, 3)
                      .max_length(64)
@@ -61,30 +69,13 @@ std::pair<CausalLM, SubwordTokenizer> trained_writer(const fs::path& tour, torch
                      .attention_dropout(0.0)
                      .bos_id(pad)
                      .eos_id(tokenizer.eos_id()));
-  model->to(device);
-  Adam adam(*model, {});
-  const Schedule schedule{.peak = 3e-3, .warmup = 200, .decay = Decay::kLinear};
-  int64_t update = 0;
-  for (uint64_t epoch = 0; update < kUpdates; ++epoch) {
-    for (const auto& chosen : plan_batches(texts, kTokens, /*seed=*/1, epoch)) {
-      if (update == kUpdates) break;
-      const auto batch = make_batch(texts, chosen, pad, pad);
-      adam.zero_grad();
-      const auto loss = functional::cross_entropy_sum(model(batch.target_input.to(device)),
-                                                      batch.target.to(device), pad) /
-                        static_cast<double>(batch.target_tokens);
-      loss.backward();
-      adam.clip_gradients(1.0);
-      const auto part = static_cast<double>(update) / static_cast<double>(kUpdates);
-      adam.step(schedule.rate(++update, part));
-      if (update % (kUpdates / kReports) == 0) {
-        progress("writer", update, kUpdates, loss.item<double>());
-      }
-    }
-  }
-  model->eval();
   tokenizer.save(folder);
-  save_model(folder, *model);
+  CausalLMTask task(model, texts, {.batch_tokens = 1536});
+  TrainingOptions options;
+  options.after = {2500, Duration::Unit::kUpdates};
+  options.disp_freq = {250, Duration::Unit::kUpdates};
+  options.schedule = {.peak = 3e-3, .warmup = 200, .decay = Decay::kLinear};
+  train(folder, task, options, device);
   return {model, tokenizer};
 }
 
@@ -128,32 +119,18 @@ VisionTransformer trained_shape_finder(const fs::path& tour, torch::Device devic
     model->to(device);
     return model;
   }
-  constexpr int64_t kPictures = 6000, kBatch = 100, kEpochs = 12;
   std::cerr << "training the vision transformer, half a minute on two cores; once only\n";
-  const auto [pictures, labels] = shape_pictures(kPictures);
   VisionTransformer model(
       VisionTransformerOptions(16, 4, 4, 48, 4, 3).num_channels(1).feed_forward_dim(96));
-  model->to(device);
-  Adam adam(*model, {.beta2 = 0.999, .epsilon = 1e-8});
-  int64_t update = 0;
-  for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
-    const auto order = torch::randperm(kPictures);
-    torch::Tensor loss;
-    for (int64_t first = 0; first < kPictures; first += kBatch) {
-      const auto chosen = order.narrow(0, first, kBatch);
-      adam.zero_grad();
-      loss =
-          torch::nn::functional::cross_entropy(model(pictures.index_select(0, chosen).to(device)),
-                                               labels.index_select(0, chosen).to(device));
-      loss.backward();
-      constexpr double kRate = 2e-3, kLastRate = 3e-4;
-      adam.step(epoch < kEpochs - 3 ? kRate : kLastRate);
-      ++update;
-    }
-    progress("shapes", update, kEpochs * kPictures / kBatch, loss.item<double>());
-  }
-  model->eval();
-  save_model(folder, *model);
+  const auto [pictures, labels] = shape_pictures(6000);
+  ImageClassificationTask task(model, {.images = pictures, .labels = labels}, {.batch_size = 100});
+  TrainingOptions options;
+  options.after = {12, Duration::Unit::kEpochs};
+  options.disp_freq = {1, Duration::Unit::kEpochs};
+  options.schedule = {
+      .peak = 2e-3, .warmup = 0, .decay = Decay::kNone, .cooldown = 0.25, .cooldown_floor = 0.15};
+  options.adam = {.beta2 = 0.999, .epsilon = 1e-8};
+  train(folder, task, options, device);
   return model;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+// For programs that include all of attend::attend at once.
 // Everything of attend::attend in one include.
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"

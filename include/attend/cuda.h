@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that compute on CUDA devices.
+
 #include "attend/export.h"
 
 namespace attend {

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that read or write files with attend.
+
 #include <filesystem>
 #include <stdexcept>
 #include <string>

@@ -4,31 +4,42 @@
 
 #include "attend/functional/attention.h"
 #include "functional/lowered_mask.h"
+#include "functional/products.h"
 
 namespace attend::functional {
 
-/// One checked attention of [B, H, T, D] queries, as every path takes it.
+/// One checked attention of [B, H, T, D] queries, as every backend takes it.
 struct AttentionInputs {
-  /// Of 16-bit numbers, but computed in float32: query, key, value and the mask are float32, autocast is
-  /// to be left out, and the output is to be rounded to this type.
+  /// Set for 16-bit numbers that are computed in float32: query, key, value and the mask are float32,
+  /// autocast is left out, and the output is rounded to this type.
   std::optional<torch::ScalarType> rounded_to = {};
   torch::Tensor query, key, value;
   LoweredMask mask;
   double scale;
-  AttentionParameters parameters;
+  AttentionParameters parameters = {};
 
   int64_t kv_heads() const { return key.size(1); }
   int64_t group() const { return query.size(1) / key.size(1); }
   AttentionShape shape() const {
     return {query.size(0), query.size(1), query.size(2), key.size(2)};
   }
+
+  /// The dtype that LibTorch's operations compute it in: autocast's, where that is on.
+  torch::ScalarType computed_type() const {
+    return rounded_to ? query.scalar_type() : product_type(query);
+  }
+
+  /// Whether gradients of the query, the keys, the values or the bias are recorded.
+  bool records_gradients() const {
+    return torch::GradMode::is_enabled() &&
+           (query.requires_grad() || key.requires_grad() || value.requires_grad() ||
+            (mask.bias.defined() && mask.bias.requires_grad()));
+  }
 };
 
-/// Whether one of the tensors carries a tangent: no kernel takes them then.
-bool has_tangents(const AttentionInputs& in);
-
-/// x [B, H, T, D] y [B, Hkv, D, S]: the query heads of a group are rows of one product, so that
-/// nothing is copied for each of them.
-torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y);
+inline void check_floating_point(const char* who, const torch::Tensor& query) {
+  TORCH_CHECK(query.is_floating_point(), who, ": expected a floating-point query, got dtype ",
+              query.scalar_type());
+}
 
 }  // namespace attend::functional

@@ -1,14 +1,12 @@
 #include "functional/attention_weights.h"
 
-#include <ATen/core/grad_mode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
-
 #include <algorithm>
-#include <limits>
 #include <optional>
 #include <utility>
 
 #include "detail/check.h"
+#include "functional/attention_backend.h"
+#include "functional/attention_formula.h"
 #include "functional/derivatives.h"
 
 namespace attend {
@@ -101,7 +99,7 @@ void for_each_block(const AttentionInputs& in, const F& f) {
 
 torch::Tensor weights_by_blocks(const AttentionInputs& in, bool mean) {
   const auto of = [&](const AttentionInputs& block) {
-    const auto weights = all_weights(block);
+    const auto weights = formula_weights(block);
     return mean ? weights.mean(1) : weights;
   };
   const auto target = in.query.size(2);
@@ -145,10 +143,10 @@ class MeanWeights : public torch::autograd::Function<MeanWeights> {
           .query = x[0],
           .key = x[1],
           .value = {},
-          .mask = {{context->saved_data["band_left"].toInt(),
-                    context->saved_data["band_right"].toInt()},
-                   saved[kInputs],
-                   x[2]},
+          .mask = {.band = {context->saved_data["band_left"].toInt(),
+                            context->saved_data["band_right"].toInt()},
+                   .allowed = saved[kInputs],
+                   .bias = x[2]},
           .scale = context->saved_data["scale"].toDouble(),
           .parameters = {.soft_cap = context->saved_data["soft_cap"].toDouble(), .sinks = x[3]}};
     };
@@ -157,7 +155,7 @@ class MeanWeights : public torch::autograd::Function<MeanWeights> {
                       ? gradients_of_formula(
                             inputs,
                             [&](const variable_list& x) -> variable_list {
-                              return {differentiable_weights(inputs_of(x)).mean(1)};
+                              return {formula_weights(inputs_of(x)).mean(1)};
                             },
                             gradients)
                       : by_blocks(inputs, inputs_of, gradients[0]);
@@ -180,7 +178,7 @@ class MeanWeights : public torch::autograd::Function<MeanWeights> {
     variable_list sums(wanted.size());
     for_each_block(
         inputs_of(inputs), [&](const AttentionInputs& block, int64_t begin, int64_t count) {
-          const auto found = torch::autograd::grad({all_weights(block).mean(1)}, wanted,
+          const auto found = torch::autograd::grad({formula_weights(block).mean(1)}, wanted,
                                                    {gradient.narrow(1, begin, count)},
                                                    /*retain_graph=*/false, /*create_graph=*/false,
                                                    /*allow_unused=*/true);
@@ -197,80 +195,7 @@ class MeanWeights : public torch::autograd::Function<MeanWeights> {
   }
 };
 
-std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
-  return x.defined() ? std::optional(x) : std::nullopt;
-}
-
 }  // namespace
-
-torch::Tensor softmax_or_zero(const torch::Tensor& scores) {
-  return carries_tangent(scores) ? softmax_by_elements(scores) : at::_safe_softmax(scores, -1);
-}
-
-torch::Tensor softmax_by_elements(const torch::Tensor& scores) {
-  const auto shift = [&] {  // changes no result, so that nothing has to go through it
-    const torch::NoGradGuard no_gradient;
-    const c10::AutoFwGradMode no_tangent(false);
-    const auto greatest = scores.amax(-1, /*keepdim=*/true);
-    return greatest.masked_fill(greatest.eq(-std::numeric_limits<double>::infinity()), 0.0);
-  }();
-  const auto exponentials = (scores - shift).exp();
-  const auto total = exponentials.sum(-1, /*keepdim=*/true);
-  return exponentials / total.masked_fill(total.eq(0.0), 1.0);
-}
-
-torch::Tensor at_least_float32(const torch::Tensor& x) {
-  const auto type = x.scalar_type();
-  return type == torch::kFloat || type == torch::kDouble ? x : x.to(torch::kFloat);
-}
-
-bool has_tangents(const AttentionInputs& in) {
-  return carries_tangent(in.query) || carries_tangent(in.key) || carries_tangent(in.value) ||
-         carries_tangent(in.mask.bias) || carries_tangent(in.parameters.sinks);
-}
-
-torch::Tensor grouped_matmul(const torch::Tensor& x, const torch::Tensor& y) {
-  if (x.size(1) == y.size(1)) return torch::matmul(x, y);
-  const auto rows = x.reshape({x.size(0), y.size(1), -1, x.size(3)});  // [B, Hkv, G T, D]
-  return torch::matmul(rows, y).view({x.size(0), x.size(1), x.size(2), y.size(3)});
-}
-
-namespace {
-
-// The softmax of the scores by `softmax`, in which sinks take part.
-template <typename Softmax>
-torch::Tensor weights_with(const AttentionInputs& in, const Softmax& softmax) {
-  // Autocast would round the scores to 16 bits.
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  // The smaller factor is scaled, as the fused kernel does, instead of the [T, S] scores.
-  auto scores = grouped_matmul(at_least_float32(in.query) * in.scale,
-                               at_least_float32(in.key).transpose(-2, -1));  // [B, H, T, S]
-  const double cap = in.parameters.soft_cap;
-  if (cap > 0.0) scores = torch::tanh(scores / cap) * cap;
-  scores = in.mask.apply(scores);
-  const auto& sinks = in.parameters.sinks;
-  if (!sinks.defined()) return softmax(scores);
-  const auto [batch, heads, target, source] = in.shape();
-  const auto column =
-      sinks.to(scores.scalar_type()).view({1, heads, 1, 1}).expand({batch, heads, target, 1});
-  return softmax(torch::cat({scores, column}, -1)).narrow(3, 0, source);
-}
-
-}  // namespace
-
-torch::Tensor all_weights(const AttentionInputs& in) { return weights_with(in, softmax_or_zero); }
-
-torch::Tensor differentiable_weights(const AttentionInputs& in) {
-  return weights_with(in, softmax_by_elements);
-}
-
-AttentionOutput attention_formula(const torch::Tensor& query, const torch::Tensor& key,
-                                  const torch::Tensor& value, const LoweredMask& mask,
-                                  double scale) {
-  const auto weights = differentiable_weights(
-      {.query = query, .key = key, .value = value, .mask = mask, .scale = scale, .parameters = {}});
-  return {grouped_matmul(weights.to(value.scalar_type()), value), weights};
-}
 
 torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest& request) {
   auto chosen = request.heads().empty() ? in : with_heads_only(in, request.heads());
@@ -280,9 +205,11 @@ torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest&
   const bool records =
       torch::GradMode::is_enabled() && (is_recorded(chosen.query) || is_recorded(chosen.key) ||
                                         is_recorded(bias) || is_recorded(sinks));
-  if (has_tangents(chosen)) return mean ? all_weights(chosen).mean(1) : all_weights(chosen);
+  if (has_tangents(chosen)) {
+    return mean ? formula_weights(chosen).mean(1) : formula_weights(chosen);
+  }
   if (!records) return weights_by_blocks(chosen, mean);
-  if (!mean) return all_weights(chosen);
+  if (!mean) return formula_weights(chosen);
   return MeanWeights::apply(chosen.query, chosen.key, if_defined(bias), if_defined(sinks), chosen);
 }
 

@@ -4,29 +4,6 @@
 
 namespace attend::functional {
 
-/// Softmax over the last axis; rows of -infinity alone become zeros, forward and backward.
-torch::Tensor softmax_or_zero(const torch::Tensor& scores);
-
-/// The same by operations on elements. LibTorch's softmax has no derivative in forward mode of its gradient, these
-/// operations do.
-torch::Tensor softmax_by_elements(const torch::Tensor& scores);
-
-/// `x` in float32 unless it is wider.
-torch::Tensor at_least_float32(const torch::Tensor& x);
-
-/// All weights [B, H, T, S] from the scores as a whole: what the fused kernels cannot do, and their
-/// reference.
-torch::Tensor all_weights(const AttentionInputs& in);
-
-/// The same with `softmax_by_elements`.
-torch::Tensor differentiable_weights(const AttentionInputs& in);
-
-/// Attention by the formula, in operations that can be differentiated any number of times and forwards: the
-/// reference of the kernels, whose derivatives it gives where they have none. Shapes as in AttentionInputs.
-AttentionOutput attention_formula(const torch::Tensor& query, const torch::Tensor& key,
-                                  const torch::Tensor& value, const LoweredMask& mask,
-                                  double scale);
-
 /// The weights that `request` names, [B, h, t, S] or their mean [B, t, S]. Scores of a few queries
 /// exist at a time, so that a mean never holds a [B, H, T, S] tensor; nor does its gradient, which
 /// computes them again.

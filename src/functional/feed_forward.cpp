@@ -1,7 +1,7 @@
 #include "attend/functional/feed_forward.h"
 
 #include "attend/functional/dropout.h"
-#include "attend/functional/linear.h"
+#include "functional/named_linear.h"
 
 namespace attend::functional {
 

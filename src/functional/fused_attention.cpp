@@ -8,9 +8,9 @@
 #include <tuple>
 #include <utility>
 
-#include "functional/attention_weights.h"
+#include "functional/attention_formula.h"
 #include "functional/derivatives.h"
-#include "functional/products.h"
+#include "functional/finite.h"
 
 namespace attend::functional {
 namespace {
@@ -18,18 +18,13 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Shorter sentences cost more in calls than in the keys that are left out (benchmarks/attention_benchmark.cpp).
-constexpr int64_t kShortestSentences = 512;
-
-int64_t backend_of(const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
-                   const KernelMask& mask, double dropout_p, double scale, bool grouped) {
-  const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
-  return at::_fused_sdp_choice(query, key, value, tensor, dropout_p, mask.is_causal, scale,
-                               grouped);
-}
-
-bool is_flash(int64_t backend) {
-  return static_cast<at::SDPBackend>(backend) == at::SDPBackend::flash_attention;
+LoweredMask lowered_of(const KernelMask& mask) {
+  constexpr auto kAll = AttentionMask::Band::kAll;
+  LoweredMask result{.band = {kAll, mask.is_causal ? 0 : kAll}};
+  if (!mask.tensor.defined()) return result;
+  const bool is_bool = mask.tensor.scalar_type() == torch::kBool;
+  (is_bool ? result.allowed : result.bias) = mask.tensor;
+  return result;
 }
 
 // One call of LibTorch's kernel: some queries and keys of some sentences, all heads.
@@ -50,7 +45,7 @@ struct KernelCall {
 // One attention by LibTorch's kernel, as a whole or, if `sentences` is not empty, sentence by sentence.
 struct KernelAttention {
   bool is_causal;
-  torch::Tensor mask;  // undefined, bool or floating point
+  torch::Tensor mask;  // undefined, or a bias; with sentences their keys, bool
   std::vector<KeyRange> sentences;
   double scale;
 
@@ -78,21 +73,12 @@ struct KernelAttention {
     return result;
   }
 
-  // What the kernel adds to the scores, as at::scaled_dot_product_attention makes it of a bool mask. The keys of
-  // sentences need none.
-  std::optional<torch::Tensor> added_mask(torch::ScalarType type) const {
-    if (!mask.defined() || !sentences.empty()) return std::nullopt;
-    if (mask.scalar_type() != torch::kBool) return mask;
-    return at::zeros_like(mask, type)
-        .masked_fill_(mask.logical_not(), -std::numeric_limits<double>::infinity());
+  // What the kernel adds to the scores. The keys of sentences need nothing.
+  std::optional<torch::Tensor> bias() const {
+    return sentences.empty() ? if_defined(mask) : std::nullopt;
   }
 
-  LoweredMask lowered() const {
-    constexpr auto kAll = AttentionMask::Band::kAll;
-    LoweredMask result{{kAll, is_causal ? 0 : kAll}, {}, {}};
-    if (mask.defined()) (mask.scalar_type() == torch::kBool ? result.allowed : result.bias) = mask;
-    return result;
-  }
+  LoweredMask lowered() const { return lowered_of({is_causal, mask}); }
 };
 
 // In the memory order of [B, L, H, D], as the kernel's own output.
@@ -101,16 +87,27 @@ torch::Tensor zero_heads(const torch::Tensor& like) {
       .transpose(1, 2);
 }
 
+// The kernel of 16-bit numbers may give a finite output for a score of infinity. Its logsumexp,
+// [B, H, T], is not finite then, and the output of such a query becomes NaN, as by the formula.
+void show_infinite_scores(torch::Tensor& output, const torch::Tensor& log_sums) {
+  if (output.scalar_type() != torch::kBFloat16 && output.scalar_type() != torch::kHalf) return;
+  if (all_finite(log_sums.transpose(1, 2))) return;  // as it lies in memory
+  output.masked_fill_(log_sums.isfinite().logical_not().unsqueeze(-1),
+                      std::numeric_limits<double>::quiet_NaN());
+}
+
 // The output, and for each call the logarithms of its sums.
 std::pair<torch::Tensor, variable_list> run_kernel(const torch::Tensor& query,
                                                    const torch::Tensor& key,
                                                    const torch::Tensor& value,
                                                    const KernelAttention& attention) {
-  const auto mask = attention.added_mask(query.scalar_type());
+  const auto bias = attention.bias();
   const auto run = [&](const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                        bool is_causal) {
-    return at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, /*dropout_p=*/0.0, is_causal,
-                                                           mask, attention.scale);
+    auto result = at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, /*dropout_p=*/0.0,
+                                                                  is_causal, bias, attention.scale);
+    show_infinite_scores(std::get<0>(result), std::get<1>(result));
+    return result;
   };
   if (attention.sentences.empty()) {
     auto [output, log_sums] = run(query, key, value, attention.is_causal);
@@ -163,19 +160,23 @@ class KernelAttentionFunction : public torch::autograd::Function<KernelAttention
       auto result = gradients_of_formula(
           {query, key, value},
           [&](const variable_list& x) -> variable_list {
-            return {attention_formula(x[0], x[1], x[2], attention.lowered(), attention.scale)
-                        .output.to(x[2].scalar_type())};
+            return {attention_formula({.query = x[0],
+                                       .key = x[1],
+                                       .value = x[2],
+                                       .mask = attention.lowered(),
+                                       .scale = attention.scale})
+                        .output};
           },
           gradients);
       result.emplace_back();
       return result;
     }
-    const auto mask = attention.added_mask(query.scalar_type());
+    const auto bias = attention.bias();
     const auto run = [&](const torch::Tensor& of_output, const torch::Tensor& q,
                          const torch::Tensor& k, const torch::Tensor& v, const torch::Tensor& out,
                          const torch::Tensor& log_sums, bool is_causal) {
       return at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          of_output, q, k, v, out, log_sums, /*dropout_p=*/0.0, is_causal, mask, attention.scale);
+          of_output, q, k, v, out, log_sums, /*dropout_p=*/0.0, is_causal, bias, attention.scale);
     };
     if (attention.sentences.empty()) {
       auto [dq, dk, dv] =
@@ -205,75 +206,128 @@ torch::Tensor kernel_attention(const torch::Tensor& query, const torch::Tensor& 
                  : run_kernel(query, key, value, attention).first;
 }
 
+// LibTorch's kernels for other devices. The graph that LibTorch records of its own call is kept, and its
+// gradient is that of this function, so that devices, padded sizes and random numbers stay LibTorch's
+// matter; only a gradient that is differentiated again comes from the formula.
+class DeviceAttentionFunction : public torch::autograd::Function<DeviceAttentionFunction> {
+ public:
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& query,
+                               const torch::Tensor& key, const torch::Tensor& value,
+                               const std::optional<torch::Tensor>& mask, bool is_causal,
+                               double scale) {
+    variable_list saved{query, key, value, mask.value_or(torch::Tensor())};
+    for (int i = 0; i < kInputs; ++i) {
+      const auto x = saved[static_cast<size_t>(i)];
+      saved.push_back(x.defined() ? x.detach().requires_grad_(x.requires_grad()) : x);
+    }
+    const torch::AutoGradMode record(true);
+    const auto* leaves = saved.data() + kInputs;
+    saved.push_back(at::scaled_dot_product_attention(
+        leaves[0], leaves[1], leaves[2], mask ? std::optional(leaves[3]) : std::nullopt,
+        /*dropout_p=*/0.0, is_causal, scale, query.size(1) != key.size(1)));
+    auto output = saved.back().detach();
+    // Saved variables are freed with the graph of the caller, and the graph of the call with them.
+    context->save_for_backward(std::move(saved));
+    context->saved_data["is_causal"] = is_causal;
+    context->saved_data["scale"] = scale;
+    return output;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto begin = saved.begin();
+    auto result = is_differentiated_again(gradients)
+                      ? by_formula(context, {begin, begin + kInputs}, gradients)
+                      : by_graph({begin + kInputs, begin + 2 * kInputs}, saved.back(), gradients);
+    result.resize(kInputs + 2);
+    return result;
+  }
+
+ private:
+  static constexpr int kInputs = 4;  // query, key, value, mask
+
+  static variable_list by_formula(AutogradContext* context, const variable_list& inputs,
+                                  const variable_list& gradients) {
+    const bool is_causal = context->saved_data["is_causal"].toBool();
+    const double scale = context->saved_data["scale"].toDouble();
+    return gradients_of_formula(
+        inputs,
+        [&](const variable_list& x) -> variable_list {
+          return {attention_formula({.query = x[0],
+                                     .key = x[1],
+                                     .value = x[2],
+                                     .mask = lowered_of({is_causal, x[3]}),
+                                     .scale = scale})
+                      .output};
+        },
+        gradients);
+  }
+
+  static variable_list by_graph(const variable_list& leaves, const torch::Tensor& output,
+                                const variable_list& gradients) {
+    variable_list wanted;
+    for (const auto& x : leaves) {
+      if (x.defined() && x.requires_grad()) wanted.push_back(x);
+    }
+    const auto found = torch::autograd::grad({output}, wanted, {gradients[0]},
+                                             /*retain_graph=*/true, /*create_graph=*/false,
+                                             /*allow_unused=*/true);
+    variable_list result(leaves.size());
+    for (size_t i = 0, next = 0; i < leaves.size(); ++i) {
+      if (leaves[i].defined() && leaves[i].requires_grad()) result[i] = found[next++];
+    }
+    return result;
+  }
+};
+
 // As autocast casts the inputs of at::scaled_dot_product_attention, where it is on.
 torch::Tensor cast_like_autocast(const torch::Tensor& x) {
-  const bool is_left_out = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutocastCPU);
-  if (is_left_out || !x.defined() || x.scalar_type() == torch::kBool) return x;
+  if (!x.defined() || x.scalar_type() == torch::kBool) return x;
+  const auto device = x.device().type();
   const auto type = product_type(x);
-  return type == x.scalar_type() ? x : at::autocast::cached_cast(type, x, x.device().type());
-}
-
-// The keys [begin, end) of a row of `allowed` keys, or nothing where they are no neighbours.
-std::optional<KeyRange> neighbours(const bool* allowed, int64_t stride, int64_t source) {
-  KeyRange range{0, source};
-  while (range.begin < source && !allowed[range.begin * stride]) ++range.begin;
-  if (range.begin == source) return KeyRange{0, 0};
-  while (!allowed[(range.end - 1) * stride]) --range.end;
-  for (auto key = range.begin; key < range.end; ++key) {
-    if (!allowed[key * stride]) return std::nullopt;
-  }
-  return range;
+  if (type == x.scalar_type()) return x;
+  const auto key = at::autocast::get_autocast_dispatch_key_from_device_type(device);
+  const bool is_left_out = c10::impl::tls_is_dispatch_key_excluded(key);
+  return is_left_out ? x : at::autocast::cached_cast(type, x, device);
 }
 
 }  // namespace
 
-int64_t fused_backend(const AttentionInputs& in, const KernelMask& mask) {
-  return backend_of(in.query, in.key, in.value, mask, in.parameters.dropout_p, in.scale,
-                    in.group() > 1);
-}
-
-std::optional<std::vector<KeyRange>> causal_sentences(const AttentionInputs& in) {
-  constexpr auto kAll = AttentionMask::Band::kAll;
-  const auto [batch, heads, target, source] = in.shape();
-  const auto& allowed = in.mask.allowed;
-  const bool is_causal_row = in.query.is_cpu() && target == source && in.mask.band.left == kAll &&
-                             in.mask.band.right == 0 && !in.mask.bias.defined() &&
-                             allowed.defined() && allowed.size(1) == 1 && allowed.size(2) == 1 &&
-                             allowed.size(3) == source;
-  if (!is_causal_row || batch == 0 || target < kShortestSentences) return std::nullopt;
-  const KernelMask flag{.is_causal = true, .tensor = {}};
-  // Of one head: heads of a group are repeated for the kernel.
-  const auto one = [](const torch::Tensor& x) { return x.narrow(1, 0, 1); };
-  if (!is_flash(
-          backend_of(one(in.query), one(in.key), one(in.value), flag, 0.0, in.scale, false))) {
-    return std::nullopt;
-  }
-  std::vector<KeyRange> sentences;
-  for (int64_t i = 0; i < batch; ++i) {
-    const auto* row =
-        allowed.const_data_ptr<bool>() + (allowed.size(0) == 1 ? 0 : i) * allowed.stride(0);
-    const auto found = neighbours(row, allowed.stride(3), source);
-    if (!found) return std::nullopt;
-    sentences.push_back(*found);
-  }
-  return sentences;
-}
-
-torch::Tensor fused_attention(const torch::Tensor& query, const torch::Tensor& key,
-                              const torch::Tensor& value, const KernelMask& mask, double dropout_p,
-                              double scale, bool grouped) {
+int64_t fused_choice(const AttentionInputs& in, const KernelMask& mask) {
   const auto tensor = mask.tensor.defined() ? std::make_optional(mask.tensor) : std::nullopt;
-  const bool records = torch::GradMode::is_enabled() &&
-                       (query.requires_grad() || key.requires_grad() || value.requires_grad());
-  if (!records || !query.is_cpu() ||
-      !is_flash(backend_of(query, key, value, mask, dropout_p, scale, grouped))) {
-    return at::scaled_dot_product_attention(query, key, value, tensor, dropout_p, mask.is_causal,
-                                            scale, grouped);
+  return at::_fused_sdp_choice(in.query, in.key, in.value, tensor, in.parameters.dropout_p,
+                               mask.is_causal, in.scale, in.group() > 1);
+}
+
+bool is_flash(int64_t choice) {
+  return static_cast<at::SDPBackend>(choice) == at::SDPBackend::flash_attention;
+}
+
+torch::Tensor fused_attention(const AttentionInputs& in, const KernelMask& mask) {
+  const bool is_cpu = in.query.is_cpu();
+  const auto type = in.computed_type();
+  const bool records = in.records_gradients() && in.parameters.dropout_p == 0.0;
+  const bool checks_scores = is_cpu && (type == torch::kBFloat16 || type == torch::kHalf);
+  const auto choice = records || checks_scores ? static_cast<at::SDPBackend>(fused_choice(in, mask))
+                                               : at::SDPBackend::error;
+  if (records && choice == at::SDPBackend::math) {
+    auto plain = in;
+    plain.mask = lowered_of(mask);
+    return attention_formula(plain).output;
   }
-  const auto q = cast_like_autocast(query), k = cast_like_autocast(key),
-             v = cast_like_autocast(value), added = cast_like_autocast(mask.tensor);
+  const bool takes_kernel = is_cpu && choice == at::SDPBackend::flash_attention;
+  if (!takes_kernel && (is_cpu || !records)) {
+    return at::scaled_dot_product_attention(in.query, in.key, in.value, if_defined(mask.tensor),
+                                            in.parameters.dropout_p, mask.is_causal, in.scale,
+                                            in.group() > 1);
+  }
+  const auto query = cast_like_autocast(in.query), key = cast_like_autocast(in.key),
+             value = cast_like_autocast(in.value), added = cast_like_autocast(mask.tensor);
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  return kernel_attention(q, k, v, {mask.is_causal, added, {}, scale});
+  if (takes_kernel)
+    return kernel_attention(query, key, value, {mask.is_causal, added, {}, in.scale});
+  return DeviceAttentionFunction::apply(query, key, value, if_defined(added), mask.is_causal,
+                                        in.scale);
 }
 
 torch::Tensor fused_attention_by_sentences(const AttentionInputs& in,

@@ -1,9 +1,8 @@
 #include "attend/functional/linear.h"
 
-#include <c10/core/impl/LocalDispatchKeySet.h>
-
 #include "detail/check.h"
 #include "functional/linear_product.h"
+#include "functional/named_linear.h"
 #include "functional/products.h"
 
 namespace attend::functional {
@@ -14,15 +13,14 @@ constexpr int64_t kFewRows = 8;
 
 int64_t rows_of(const torch::Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
-// The product in float32 of what is rounded to 16 bits, rounded to 16 bits.
+// Of numbers rounded to 16 bits, as a processor with products of them computes it.
 torch::Tensor linear_by_float32(const torch::Tensor& x, const torch::Tensor& weight,
                                 const torch::Tensor& bias) {
-  const auto type = product_type(x);
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  const auto rounded = [&](const torch::Tensor& t) {
-    return t.defined() ? t.to(type).to(torch::kFloat) : t;
+  const ThroughFloat32 float32(x, /*is_wanted=*/true);
+  const auto taken = [&](const torch::Tensor& t) {
+    return float32.widened(t.defined() ? float32.rounded(t) : t);
   };
-  return at::linear(rounded(x), rounded(weight), rounded(bias)).to(type);
+  return float32.rounded(at::linear(taken(x), taken(weight), taken(bias)));
 }
 
 }  // namespace
@@ -45,6 +43,15 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
 
 torch::Tensor linear(const torch::Tensor& x, const torch::nn::Linear& layer, const char* who) {
   return linear(x, layer->weight, layer->bias, who);
+}
+
+torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
+                     const torch::Tensor& bias) {
+  return linear(x, weight, bias, "linear");
+}
+
+torch::Tensor linear(const torch::Tensor& x, const torch::nn::Linear& layer) {
+  return linear(x, layer->weight, layer->bias);
 }
 
 }  // namespace attend::functional

@@ -112,7 +112,7 @@ torch::Tensor linear_by_product(const torch::Tensor& x, const torch::Tensor& wei
       torch::GradMode::is_enabled() &&
       (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
   if (!records) return compute(x, weight, bias);
-  return LinearProduct::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  return LinearProduct::apply(x, weight, if_defined(bias));
 }
 
 }  // namespace attend::functional

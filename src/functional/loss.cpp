@@ -280,9 +280,8 @@ torch::Tensor loss_of(const torch::Tensor& hidden, const torch::Tensor& weight,
       torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad() ||
                                         (bias.defined() && bias.requires_grad()));
   if (records) {
-    return LinearCrossEntropy::apply(hidden, weight,
-                                     bias.defined() ? std::optional(bias) : std::nullopt, target,
-                                     ignore_id, label_smoothing);
+    return LinearCrossEntropy::apply(hidden, weight, if_defined(bias), target, ignore_id,
+                                     label_smoothing);
   }
   return compute_kept(hidden, weight, bias, target, ignore_id, label_smoothing, {}).loss;
 }
@@ -329,9 +328,9 @@ torch::Tensor linear_cross_entropy_sum(const torch::Tensor& hidden, const torch:
   check_targets(y, weight.size(0), ignore_id);
   if (is_narrow_on_cpu(hidden) && !has_narrow_tiles(product_type(hidden))) {
     // By blocks in float32: what stays in a cache is worth more than products of 16 bits.
-    const auto wide = [](const torch::Tensor& t) { return t.defined() ? t.to(torch::kFloat) : t; };
-    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-    return loss_of(wide(x), wide(weight), wide(bias), y, ignore_id, label_smoothing);
+    const ThroughFloat32 float32(hidden, /*is_wanted=*/true);
+    return loss_of(float32.widened(x), float32.widened(weight), float32.widened(bias), y, ignore_id,
+                   label_smoothing);
   }
   if (!detail::autocast_is_enabled(hidden)) {
     return loss_of(x, weight, bias, y, ignore_id, label_smoothing);

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "detail/check.h"
+#include "functional/mask_memo.h"
+#include "functional/mask_parts.h"
 
 namespace attend::functional {
 namespace {
@@ -66,7 +69,7 @@ AttentionMask::Band effective(const AttentionMask::Band& band, const AttentionSh
           band.right < shape.target - 1 ? band.right : kAll};
 }
 
-torch::Tensor segments_tensor(std::string_view who, const AttentionMask::Segments& segments,
+torch::Tensor segments_tensor(std::string_view who, const AttentionMask::Parts::Segments& segments,
                               const AttentionShape& shape, torch::Device device) {
   check_device(who, segments.query, device);
   check_device(who, segments.key, device);
@@ -76,24 +79,25 @@ torch::Tensor segments_tensor(std::string_view who, const AttentionMask::Segment
 }
 
 // Where queries and keys stand.
-AttentionMask::Positions positions_of(std::string_view who, const AttentionMask& mask,
-                                      const AttentionShape& shape, torch::Device device) {
+AttentionMask::Parts::Positions positions_of(std::string_view who, const AttentionMask& mask,
+                                             const AttentionShape& shape, torch::Device device) {
   const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
-  if (!mask.positions()) {
+  const auto& given = mask.parts().positions;
+  if (!given) {
     return {torch::arange(shape.source - shape.target, shape.source, options),
             torch::arange(shape.source, options)};
   }
-  const auto& given = *mask.positions();
-  check_device(who, given.query, device);
-  check_device(who, given.key, device);
-  detail::check_shape(who, "query positions", given.query, {shape.target});
-  detail::check_shape(who, "key positions", given.key, {shape.source});
-  return given;
+  check_device(who, given->query, device);
+  check_device(who, given->key, device);
+  detail::check_shape(who, "query positions", given->query, {shape.target});
+  detail::check_shape(who, "key positions", given->key, {shape.source});
+  return *given;
 }
 
 torch::Tensor alibi_bias(std::string_view who, const torch::Tensor& slopes,
-                         const AttentionMask::Positions& positions, const AttentionShape& shape,
-                         torch::Device device, torch::ScalarType dtype) {
+                         const AttentionMask::Parts::Positions& positions,
+                         const AttentionShape& shape, torch::Device device,
+                         torch::ScalarType dtype) {
   check_device(who, slopes, device);
   detail::check_shape(who, "ALiBi slopes", slopes, {shape.heads});
   const auto options = torch::TensorOptions().device(device).dtype(
@@ -135,25 +139,13 @@ torch::Tensor summed(const torch::Tensor& a, const torch::Tensor& b) {
 
 AttentionMask with_batch_axis(const AttentionMask& mask) {
   const auto is_3d = [](const torch::Tensor& part) { return part.dim() == 3; };
-  if (std::ranges::none_of(mask.allowed(), is_3d) && std::ranges::none_of(mask.biases(), is_3d)) {
-    return mask;
+  const auto &allowed = mask.parts().allowed, &biases = mask.parts().biases;
+  if (std::ranges::none_of(allowed, is_3d) && std::ranges::none_of(biases, is_3d)) return mask;
+  auto parts = mask.parts();
+  for (auto* tensors : {&parts.allowed, &parts.biases}) {
+    for (auto& part : *tensors) part = is_3d(part) ? part.unsqueeze(0) : part;
   }
-  auto result = AttentionMask::window(mask.band().left, mask.band().right);
-  const auto add = [&](const torch::Tensor& part) {
-    result = result & AttentionMask(is_3d(part) ? part.unsqueeze(0) : part);
-  };
-  for (const auto& part : mask.segments()) {
-    result = result & AttentionMask::segments(part.query, part.key);
-  }
-  for (const auto& part : mask.slopes()) result = result & AttentionMask::alibi(part);
-  if (mask.positions()) {
-    result = result & AttentionMask::positions(mask.positions()->query, mask.positions()->key);
-  }
-  for (const auto& part : mask.lengths()) result = result & AttentionMask::key_lengths(part);
-  for (const auto& part : mask.paddings()) result = result & AttentionMask::padding(part);
-  std::ranges::for_each(mask.allowed(), add);
-  std::ranges::for_each(mask.biases(), add);
-  return result;
+  return AttentionMask(std::move(parts));
 }
 
 torch::Tensor LoweredMask::everything_allowed(int64_t target, int64_t source,
@@ -176,7 +168,7 @@ LoweredMask LoweredMask::part(const AttentionShape& shape, int64_t target, int64
     const auto rows = tensor.size(2) == 1 ? tensor : tensor.narrow(2, target, targets);
     return rows.size(3) == 1 ? rows : rows.narrow(3, source, sources);
   };
-  LoweredMask result{{}, narrowed(allowed), narrowed(bias)};
+  LoweredMask result{.allowed = narrowed(allowed), .bias = narrowed(bias)};
   if (band.is_everything()) return result;
   // How far the part's own bottom-right corner lies from the whole one's diagonal.
   const auto shift = (target + targets + shape.source - shape.target) - (source + sources);
@@ -199,7 +191,7 @@ LoweredMask LoweredMask::rows(const AttentionShape& shape, const torch::Tensor& 
   const auto selected = [&](const torch::Tensor& tensor) {
     return !tensor.defined() || tensor.size(2) == 1 ? tensor : tensor.index_select(2, chosen);
   };
-  LoweredMask result{{}, selected(allowed), selected(bias)};
+  LoweredMask result{.allowed = selected(allowed), .bias = selected(bias)};
   if (band.is_everything()) return result;
   const auto keys = torch::arange(shape.source, chosen.options());
   result.allowed =
@@ -230,61 +222,87 @@ LoweredMask LoweredMask::with_open_keys(const AttentionShape& shape, int64_t cou
 
 KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, torch::Device device) {
   constexpr auto kAll = AttentionMask::Band::kAll;
-  KernelMask result;
   if (shape.target == shape.source && mask.band.left == kAll && mask.band.right == 0 &&
       !mask.allowed.defined() && !mask.bias.defined()) {
-    result.is_causal = true;
-    return result;
+    return {.is_causal = true};
   }
   const auto all = mask.everything_allowed(shape.target, shape.source, device);
-  result.tensor = mask.bias.defined() && all.defined()
-                      ? mask.bias.masked_fill(all.logical_not(), kMinusInfinity)
-                  : mask.bias.defined() ? mask.bias
-                                        : all;
-  return result;
+  if (!mask.bias.defined()) return {.tensor = all};
+  return {.tensor =
+              all.defined() ? mask.bias.masked_fill(all.logical_not(), kMinusInfinity) : mask.bias};
 }
 
-LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const AttentionShape& shape,
-                       torch::Device device, torch::ScalarType dtype) {
+KernelMask kernel_bias(const LoweredMask& mask, const AttentionShape& shape, torch::Device device,
+                       torch::ScalarType type) {
+  if (mask.is_none()) return {};
+  const auto make = [&] {
+    auto result = kernel_mask(mask, shape, device);
+    auto& tensor = result.tensor;
+    if (!tensor.defined()) return result;
+    tensor = tensor.scalar_type() != torch::kBool
+                 ? tensor.to(type)
+                 : at::zeros_like(tensor, type).masked_fill_(tensor.logical_not(), kMinusInfinity);
+    return result;
+  };
+  return mask.memo == nullptr ? make() : mask.memo->bias(mask, shape, device, type, make);
+}
+
+namespace {
+
+LoweredMask lower(std::string_view who, const AttentionMask& mask, const AttentionShape& shape,
+                  torch::Device device, torch::ScalarType dtype) {
   LoweredMask lowered;
-  if (mask.is_none()) return lowered;
+  const auto& parts = mask.parts();
   auto& allowed = lowered.allowed;
-  if (mask.positions()) {
+  if (parts.positions) {
     const auto [query, key] = positions_of(who, mask, shape, device);
     allowed = key.ge(0).view({1, 1, 1, -1});
-    if (!mask.band().is_everything()) {
-      allowed = joined(allowed, inside_band(mask.band(), key, query));
+    if (!parts.band.is_everything()) {
+      allowed = joined(allowed, inside_band(parts.band, key, query));
     }
   } else {
-    check_window(who, mask.band(), shape);
-    lowered.band = effective(mask.band(), shape);
+    check_window(who, parts.band, shape);
+    lowered.band = effective(parts.band, shape);
   }
-  for (const auto& lengths : mask.lengths()) {
+  for (const auto& lengths : parts.lengths) {
     allowed = joined(allowed, lengths_row(who, lengths, shape, device));
   }
-  for (const auto& padding : mask.paddings()) {
+  for (const auto& padding : parts.paddings) {
     check_device(who, padding, device);
     detail::check_shape(who, "padding mask", padding, {shape.batch, shape.source});
     allowed = joined(allowed, padding.view({shape.batch, 1, 1, shape.source}));
   }
-  for (const auto& part : mask.segments()) {
+  for (const auto& part : parts.segments) {
     allowed = joined(allowed, segments_tensor(who, part, shape, device));
   }
-  for (const auto& part : mask.allowed()) {
+  for (const auto& part : parts.allowed) {
     allowed = joined(allowed, as_4d(who, part, shape, device));
   }
 
   auto& bias = lowered.bias;
-  for (const auto& part : mask.biases()) {
+  for (const auto& part : parts.biases) {
     bias = summed(bias, as_4d(who, part, shape, device).to(dtype));
   }
-  if (!mask.slopes().empty()) {
+  if (!parts.slopes.empty()) {
     const auto positions = positions_of(who, mask, shape, device);
-    for (const auto& slopes : mask.slopes()) {
+    for (const auto& slopes : parts.slopes) {
       bias = summed(bias, alibi_bias(who, slopes, positions, shape, device, dtype));
     }
   }
   return lowered;
+}
+
+}  // namespace
+
+LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const AttentionShape& shape,
+                       torch::Device device, torch::ScalarType dtype) {
+  if (mask.is_none()) return {};
+  const auto make = [&] { return lower(who, mask, shape, device, dtype); };
+  const auto& memo = mask.memo();
+  if (memo == nullptr) return make();
+  auto result = memo->lowered(mask.parts(), shape, device, dtype, make);
+  result.memo = memo;
+  return result;
 }
 
 }  // namespace attend::functional

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string_view>
 
 #include "attend/functional/mask.h"
@@ -9,6 +10,8 @@ namespace attend::functional {
 /// The sizes of one attention: B, H, T, S.
 struct AttentionShape {
   int64_t batch, heads, target, source;
+
+  bool operator==(const AttentionShape&) const = default;
 };
 
 /// `mask` for input whose batch axis of size 1 is being added: 3-D parts [H, T, S] -> [1, H, T, S].
@@ -17,9 +20,10 @@ AttentionMask with_batch_axis(const AttentionMask& mask);
 /// A mask in its cheapest form for given sizes: what limits nothing is gone, and what is left is a
 /// band, a bool tensor and a bias, each no larger than it must be.
 struct LoweredMask {
-  AttentionMask::Band band;  // without the bounds that no query reaches
-  torch::Tensor allowed;     // undefined, or bool, 4-D, broadcastable to [B, H, T, S]
-  torch::Tensor bias;        // undefined, or floating point, 4-D, broadcastable to [B, H, T, S]
+  AttentionMask::Band band = {};        // without the bounds that no query reaches
+  torch::Tensor allowed = {};           // undefined, or bool, 4-D, broadcastable to [B, H, T, S]
+  torch::Tensor bias = {};              // undefined, or floating point, likewise
+  std::shared_ptr<MaskMemo> memo = {};  // of AttentionMask::shared_by_layers, or null
 
   bool is_none() const { return band.is_everything() && !allowed.defined() && !bias.defined(); }
 
@@ -51,9 +55,13 @@ struct LoweredMask {
 /// What at::scaled_dot_product_attention takes: its flag, which it aligns top-left, or a tensor.
 struct KernelMask {
   bool is_causal = false;
-  torch::Tensor tensor;
+  torch::Tensor tensor = {};  // undefined, bool (true = may attend), or a bias
 };
 KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, torch::Device device);
+
+/// The same with a bias of this type in place of a bool tensor, which LibTorch would make in each call.
+KernelMask kernel_bias(const LoweredMask& mask, const AttentionShape& shape, torch::Device device,
+                       torch::ScalarType type);
 
 /// Checks `mask` against the sizes and lowers it to the cheapest form that says the same.
 /// Throws: c10::Error if a part does not broadcast to [B, H, T, S] or lies on another device.

@@ -1,8 +1,11 @@
 #include "attend/functional/mask.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "detail/check.h"
+#include "functional/mask_memo.h"
+#include "functional/mask_parts.h"
 
 namespace attend {
 namespace {
@@ -12,20 +15,71 @@ void append(std::vector<Part>& to, const std::vector<Part>& from) {
   to.insert(to.end(), from.begin(), from.end());
 }
 
+bool have_tensors(const AttentionMask::Parts& parts) {
+  return !parts.segments.empty() || !parts.lengths.empty() || !parts.paddings.empty() ||
+         !parts.allowed.empty() || !parts.biases.empty();
+}
+
+bool are_same(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
+  return std::ranges::equal(
+      a, b, [](const torch::Tensor& x, const torch::Tensor& y) { return x.is_same(y); });
+}
+
+// Modules make the slopes of ALiBi anew; comparing them on another device would wait for it.
+bool are_same_slopes(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
+  return std::ranges::equal(a, b, [](const torch::Tensor& x, const torch::Tensor& y) {
+    if (x.is_same(y)) return true;
+    const bool are_constants = x.is_cpu() && y.is_cpu() && !x.requires_grad() && !y.requires_grad();
+    return are_constants && x.scalar_type() == y.scalar_type() && torch::equal(x, y);
+  });
+}
+
 }  // namespace
+
+bool AttentionMask::Parts::is_same(const Parts& other) const {
+  const auto same_pairs = [](const auto& a, const auto& b) {
+    return a.query.is_same(b.query) && a.key.is_same(b.key);
+  };
+  const bool same_positions = positions.has_value() == other.positions.has_value() &&
+                              (!positions.has_value() || same_pairs(*positions, *other.positions));
+  return band == other.band && same_positions &&
+         std::ranges::equal(segments, other.segments, same_pairs) &&
+         are_same(lengths, other.lengths) && are_same(paddings, other.paddings) &&
+         are_same(allowed, other.allowed) && are_same(biases, other.biases) &&
+         are_same_slopes(slopes, other.slopes);
+}
+
+AttentionMask::AttentionMask(Parts parts) {
+  const bool is_none = parts.band.is_everything() && !parts.positions && parts.slopes.empty() &&
+                       !have_tensors(parts);
+  if (!is_none) parts_ = std::make_shared<const Parts>(std::move(parts));
+}
 
 AttentionMask::AttentionMask(const torch::Tensor& mask) {
   if (!mask.defined()) return;
   detail::check_rank("AttentionMask", "a mask", mask, 2, 4);
+  Parts parts;
   if (mask.scalar_type() == torch::kBool) {
-    allowed_.push_back(mask);
+    parts.allowed.push_back(mask);
   } else {
     TORCH_CHECK(mask.is_floating_point(),
                 "AttentionMask: expected a bool mask (true = may attend) or a floating-point bias, "
                 "got dtype ",
                 mask.scalar_type());
-    biases_.push_back(mask);
+    parts.biases.push_back(mask);
   }
+  parts_ = std::make_shared<const Parts>(std::move(parts));
+}
+
+const AttentionMask::Parts& AttentionMask::parts() const {
+  static const Parts none;
+  return parts_ == nullptr ? none : *parts_;
+}
+
+AttentionMask AttentionMask::shared_by_layers() const {
+  auto result = *this;
+  if (memo_ == nullptr) result.memo_ = std::make_shared<functional::MaskMemo>();
+  return result;
 }
 
 AttentionMask AttentionMask::causal() { return window(Band::kAll, 0); }
@@ -34,9 +88,7 @@ AttentionMask AttentionMask::window(int64_t left, int64_t right) {
   TORCH_CHECK_VALUE(left >= 0 && right >= 0,
                     "AttentionMask::window: expected left >= 0 and right >= 0, got ", left, " and ",
                     right);
-  AttentionMask mask;
-  mask.band_ = {left, right};
-  return mask;
+  return AttentionMask(Parts{.band = {left, right}});
 }
 
 AttentionMask AttentionMask::segments(const torch::Tensor& query_ids,
@@ -47,9 +99,7 @@ AttentionMask AttentionMask::segments(const torch::Tensor& query_ids,
     detail::check_rank(kName, what, ids, 2, 2);
     detail::check_ids(kName, what, ids);
   }
-  AttentionMask mask;
-  mask.segments_.push_back({query_ids, key_ids});
-  return mask;
+  return AttentionMask(Parts{.segments = {{query_ids, key_ids}}});
 }
 
 AttentionMask AttentionMask::alibi(const torch::Tensor& slopes) {
@@ -57,17 +107,13 @@ AttentionMask AttentionMask::alibi(const torch::Tensor& slopes) {
   TORCH_CHECK(slopes.is_floating_point(),
               "AttentionMask::alibi: expected floating-point slopes, got dtype ",
               slopes.scalar_type());
-  AttentionMask mask;
-  mask.slopes_.push_back(slopes);
-  return mask;
+  return AttentionMask(Parts{.slopes = {slopes}});
 }
 
 AttentionMask AttentionMask::key_lengths(const torch::Tensor& lengths) {
   detail::check_rank("AttentionMask::key_lengths", "lengths", lengths, 1, 1);
   detail::check_ids("AttentionMask::key_lengths", "lengths", lengths);
-  AttentionMask mask;
-  mask.lengths_.push_back(lengths);
-  return mask;
+  return AttentionMask(Parts{.lengths = {lengths}});
 }
 
 AttentionMask AttentionMask::padding(const torch::Tensor& may_attend) {
@@ -75,9 +121,7 @@ AttentionMask AttentionMask::padding(const torch::Tensor& may_attend) {
   TORCH_CHECK(may_attend.scalar_type() == torch::kBool,
               "AttentionMask::padding: expected may_attend of dtype Bool (true = may attend), got ",
               may_attend.scalar_type());
-  AttentionMask mask;
-  mask.paddings_.push_back(may_attend);
-  return mask;
+  return AttentionMask(Parts{.paddings = {may_attend}});
 }
 
 AttentionMask AttentionMask::positions(const torch::Tensor& query, const torch::Tensor& key) {
@@ -86,33 +130,27 @@ AttentionMask AttentionMask::positions(const torch::Tensor& query, const torch::
     detail::check_rank(kName, what, positions, 1, 1);
     detail::check_ids(kName, what, positions);
   }
-  AttentionMask mask;
-  mask.positions_ = {query, key};
-  return mask;
+  return AttentionMask(Parts{.positions = Parts::Positions{query, key}});
 }
 
-bool AttentionMask::is_none() const {
-  return !positions_ && band_.is_everything() && slopes_.empty() && !has_tensors();
-}
-
-bool AttentionMask::has_tensors() const {
-  return !segments_.empty() || !lengths_.empty() || !paddings_.empty() || !allowed_.empty() ||
-         !biases_.empty();
-}
+bool AttentionMask::has_tensors() const { return have_tensors(parts()); }
 
 AttentionMask operator&(const AttentionMask& a, const AttentionMask& b) {
-  TORCH_CHECK(!a.positions_ || !b.positions_,
+  const auto &x = a.parts(), &y = b.parts();
+  TORCH_CHECK(!x.positions || !y.positions,
               "AttentionMask: expected positions in one of two joined masks, got them in both");
-  AttentionMask both = a;
-  if (b.positions_) both.positions_ = b.positions_;
-  both.band_ = {std::min(a.band_.left, b.band_.left), std::min(a.band_.right, b.band_.right)};
-  append(both.segments_, b.segments_);
-  append(both.slopes_, b.slopes_);
-  append(both.lengths_, b.lengths_);
-  append(both.paddings_, b.paddings_);
-  append(both.allowed_, b.allowed_);
-  append(both.biases_, b.biases_);
-  return both;
+  auto both = x;
+  if (y.positions) both.positions = y.positions;
+  both.band = {std::min(x.band.left, y.band.left), std::min(x.band.right, y.band.right)};
+  append(both.segments, y.segments);
+  append(both.slopes, y.slopes);
+  append(both.lengths, y.lengths);
+  append(both.paddings, y.paddings);
+  append(both.allowed, y.allowed);
+  append(both.biases, y.biases);
+  AttentionMask result(std::move(both));
+  result.memo_ = a.memo_ != nullptr ? a.memo_ : b.memo_;
+  return result;
 }
 
 namespace functional {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/torch.h>
+
+#include <optional>
 
 namespace attend::functional {
 
@@ -11,16 +14,40 @@ torch::ScalarType product_type(const torch::Tensor& x);
 bool is_narrow_on_cpu(const torch::Tensor& x);
 
 /// The same, on a CPU that has no instructions for it. Without AVX-512 LibTorch's products are then loops
-/// over single numbers, 4 to 40 times slower than float32's, so attend makes them in float32: of numbers
-/// rounded to 16 bits, with a result rounded to 16 bits, as a processor with the instructions does.
+/// over single numbers, 4 to 40 times slower than float32's, so attend makes them `ThroughFloat32`.
 bool lacks_products_of(const torch::Tensor& x);
+
+/// While it lives, 16-bit numbers are computed in float32: autocast is off, inputs are widened, and the
+/// result is rounded to the dtype that LibTorch's operations would have given. Where it is not wanted it
+/// does nothing at all.
+class ThroughFloat32 {
+ public:
+  explicit ThroughFloat32(std::optional<torch::ScalarType> rounded_to) : rounded_to_(rounded_to) {
+    if (rounded_to_) no_autocast_.emplace(c10::autocast_dispatch_keyset);
+  }
+  ThroughFloat32(const torch::Tensor& x, bool is_wanted)
+      : ThroughFloat32(is_wanted ? std::optional(product_type(x)) : std::nullopt) {}
+
+  torch::Tensor widened(const torch::Tensor& x) const {
+    return rounded_to_ && x.defined() ? x.to(torch::kFloat) : x;
+  }
+  torch::Tensor rounded(const torch::Tensor& x) const {
+    return rounded_to_ ? x.to(*rounded_to_) : x;
+  }
+  std::optional<torch::ScalarType> rounded_to() const { return rounded_to_; }
+
+ private:
+  std::optional<torch::ScalarType> rounded_to_;
+  std::optional<c10::impl::ExcludeDispatchKeyGuard> no_autocast_;
+};
 
 /// Whether this CPU multiplies 16-bit numbers by tiles (AMX), ten times faster than float32's.
 bool has_narrow_tiles(torch::ScalarType type);
 
-/// Whether attend's own float32 products are faster than LibTorch's. Those are MKL's, which on AMD runs code for AVX2: on two
-/// cores with AVX-512 it reaches 150 to 180 GFLOP/s of the 400 to 460 that are possible. The environment variable
-/// ATTEND_LINEAR overrides the choice: `attend` or `libtorch`. Throws: c10::ValueError for anything else.
+/// Whether attend's own float32 products are faster than LibTorch's. Those are MKL's, which on AMD runs
+/// code for AVX2: on two cores with AVX-512 it reaches 150 to 180 GFLOP/s of the 400 to 460 that are
+/// possible. The environment variable ATTEND_LINEAR, `attend` or `libtorch`, overrides the choice.
+/// Throws: c10::ValueError for another value.
 bool prefers_own_products();
 
 }  // namespace attend::functional

@@ -1,7 +1,10 @@
+// Attention of short sequences on the CPU. A head's [T, S] scores are held as a whole: nothing is
+// packed, and no general matrix product is called for each of B * H small ones.
 #include "functional/short_attention.h"
 
 #include "detail/parallel.h"
-#include "functional/attention_weights.h"
+#include "functional/attention_backend.h"
+#include "functional/attention_formula.h"
 #include "functional/derivatives.h"
 #include "kernels/cpu/attention.h"
 
@@ -117,16 +120,17 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     const auto &q = saved[0], &k = saved[1], &v = saved[2], &weights = saved[3];
-    const LoweredMask mask{
-        {context->saved_data["band_left"].toInt(), context->saved_data["band_right"].toInt()},
-        saved[4],
-        saved[5]};
+    const LoweredMask mask{.band = {context->saved_data["band_left"].toInt(),
+                                    context->saved_data["band_right"].toInt()},
+                           .allowed = saved[4],
+                           .bias = saved[5]};
     const auto scale = context->saved_data["scale"].toDouble();
     if (is_differentiated_again(gradients)) {
       auto result = gradients_of_formula(
           {q, k, v},
           [&](const variable_list& x) -> variable_list {
-            const auto formula = attention_formula(x[0], x[1], x[2], mask, scale);
+            const auto formula = attention_formula(
+                {.query = x[0], .key = x[1], .value = x[2], .mask = mask, .scale = scale});
             return {formula.output, formula.weights};
           },
           gradients);
@@ -160,6 +164,31 @@ class ShortAttention : public torch::autograd::Function<ShortAttention> {
   }
 };
 
+bool takes_short(const AttentionInputs& in) {
+  const auto type = in.query.scalar_type();
+  return in.query.is_cpu() && in.query.layout() == torch::kStrided &&
+         (type == torch::kFloat || type == torch::kDouble) && type == in.computed_type() &&
+         is_short_attention(in.query, in.key, in.value);
+}
+
+AttentionOutput run_short(const AttentionInputs& in, bool wants_weights) {
+  if (in.records_gradients()) {
+    auto results = ShortAttention::apply(in.query, in.key, in.value, in.mask, in.scale);
+    return {std::move(results[0]), std::move(results[1])};
+  }
+  const auto q = with_contiguous_rows(in.query), k = with_contiguous_rows(in.key),
+             v = with_contiguous_rows(in.value);
+  AttentionOutput result{empty_output(q, v), {}};
+  if (wants_weights) result.weights = empty_weights(q, k);
+  compute_forward(q, k, v, in.mask, in.scale, result.output, result.weights);
+  return result;
+}
+
+std::string describe_short(const AttentionInputs& in) {
+  return (in.mask.band.is_everything() ? "" : ", the band as two numbers") +
+         described_part("mask", in.mask.allowed) + described_part("bias", in.mask.bias);
+}
+
 }  // namespace
 
 bool is_short_attention(const torch::Tensor& query, const torch::Tensor& key,
@@ -169,30 +198,10 @@ bool is_short_attention(const torch::Tensor& query, const torch::Tensor& key,
          query.size(3) <= kWidestHead && value.size(3) <= kWidestHead;
 }
 
-bool short_attention_takes(const torch::Tensor& query, const torch::Tensor& key,
-                           const torch::Tensor& value, const LoweredMask& mask, double dropout_p) {
-  const auto type = query.scalar_type();
-  return query.is_cpu() && query.layout() == torch::kStrided &&
-         (type == torch::kFloat || type == torch::kDouble) && dropout_p == 0.0 &&
-         is_short_attention(query, key, value) &&
-         !(mask.bias.defined() && mask.bias.requires_grad());
-}
-
-ShortAttentionOutput short_attention(const torch::Tensor& query, const torch::Tensor& key,
-                                     const torch::Tensor& value, const LoweredMask& mask,
-                                     double scale, bool want_weights) {
-  const bool records = torch::GradMode::is_enabled() &&
-                       (query.requires_grad() || key.requires_grad() || value.requires_grad());
-  if (records) {
-    auto results = ShortAttention::apply(query, key, value, mask, scale);
-    return {std::move(results[0]), std::move(results[1])};
-  }
-  const auto q = with_contiguous_rows(query), k = with_contiguous_rows(key),
-             v = with_contiguous_rows(value);
-  ShortAttentionOutput result{empty_output(q, v), {}};
-  if (want_weights) result.weights = empty_weights(q, k);
-  compute_forward(q, k, v, mask, scale, result.output, result.weights);
-  return result;
-}
+const AttentionBackend kShortAttention{.name = "short kernel",
+                                       .extras = kNoExtra,
+                                       .takes = takes_short,
+                                       .run = run_short,
+                                       .describe = describe_short};
 
 }  // namespace attend::functional

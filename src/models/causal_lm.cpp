@@ -3,11 +3,11 @@
 #include <utility>
 
 #include "attend/functional/dropout.h"
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "detail/print.h"
 #include "functional/lowered_mask.h"
+#include "functional/named_linear.h"
 #include "models/vocabulary_ids.h"
 #include "modules/enum_names.h"
 

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <tuple>
 
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "detail/print.h"
+#include "functional/named_linear.h"
 #include "functional/products.h"
 #include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"

@@ -6,10 +6,10 @@
 #include <cmath>
 #include <optional>
 
-#include "attend/functional/linear.h"
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "detail/print.h"
+#include "functional/named_linear.h"
 #include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"

@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "attend/functional/dropout.h"
-#include "attend/functional/linear.h"
 #include "detail/check.h"
 #include "detail/print.h"
+#include "functional/named_linear.h"
 #include "modules/enum_names.h"
 
 namespace attend {

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "attend/functional/linear.h"
 #include "detail/check.h"
 #include "detail/print.h"
+#include "functional/named_linear.h"
 
 namespace attend {
 

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "attend/functional/heads.h"
-#include "attend/functional/linear.h"
 #include "attend/functional/position.h"
 #include "attend/modules/causal_self_attention.h"
 #include "attend/modules/multi_head_cross_attention.h"
@@ -13,6 +12,8 @@
 #include "detail/check.h"
 #include "detail/print.h"
 #include "functional/lowered_mask.h"
+#include "functional/named_linear.h"
+#include "functional/open_keys.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -277,14 +278,14 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& que
     positions = torch::arange(first, first + target, long_on(query));
   }
   const auto own = with_own_keys(memory);
-  auto result = functional::scaled_dot_product_attention(
+  auto result = functional::attention_with_open_keys(
       project_query(query, positions), own.key, own.value,
       with_own_mask(mask, query, memory, positions), weights,
       {.dropout_p = this->is_training() ? options.dropout() : 0.0,
        .scale = options.scale(),
        .soft_cap = options.soft_cap(),
-       .sinks = sinks,
-       .open_keys = own.key.size(2) - source});
+       .sinks = sinks},
+      /*open_keys=*/own.key.size(2) - source);
   result.output = functional::linear(functional::merge_heads(result.output), out_proj, kName);
   return result;
 }

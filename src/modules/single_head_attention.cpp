@@ -1,10 +1,10 @@
 #include "attend/modules/single_head_attention.h"
 
-#include "attend/functional/linear.h"
 #include "attend/modules/cross_attention.h"
 #include "attend/modules/self_attention.h"
 #include "detail/check.h"
 #include "detail/print.h"
+#include "functional/named_linear.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {

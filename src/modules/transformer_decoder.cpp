@@ -168,10 +168,11 @@ DecoderOutput TransformerDecoderImpl::forward(const torch::Tensor& target,
                                               const AttentionMask& target_mask,
                                               const AttentionMask& memory_mask,
                                               const WeightsRequest& weights) {
+  const auto of_target = target_mask.shared_by_layers(), of_memory = memory_mask.shared_by_layers();
   return run(target, weights,
              [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
-               return layers->at<TransformerDecoderLayerImpl>(i).forward(x, memory, target_mask,
-                                                                         memory_mask, of_layer);
+               return layers->at<TransformerDecoderLayerImpl>(i).forward(x, memory, of_target,
+                                                                         of_memory, of_layer);
              });
 }
 
@@ -191,12 +192,12 @@ DecoderOutput TransformerDecoderImpl::step(const torch::Tensor& target, DecoderC
               layers->size(), " layers, got ", cache.size());
   std::vector<int64_t> before;
   for (const auto& layer : cache) before.push_back(layer.self.length());
+  const auto of_memory = memory_mask.shared_by_layers();
   try {
-    return run(target, weights,
-               [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
-                 return layers->at<TransformerDecoderLayerImpl>(i).step(x, cache[i], memory_mask,
-                                                                        of_layer);
-               });
+    return run(
+        target, weights, [&](size_t i, const torch::Tensor& x, const WeightsRequest& of_layer) {
+          return layers->at<TransformerDecoderLayerImpl>(i).step(x, cache[i], of_memory, of_layer);
+        });
   } catch (...) {
     // An error leaves the caches of all layers as they were.
     for (size_t i = 0; i < cache.size(); ++i) cache[i].self.truncate(before[i]);

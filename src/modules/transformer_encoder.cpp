@@ -114,8 +114,9 @@ EncoderOutput TransformerEncoderImpl::run(const torch::Tensor& x, const WeightsR
 
 EncoderOutput TransformerEncoderImpl::forward(const torch::Tensor& x, const AttentionMask& mask,
                                               const WeightsRequest& weights) {
+  const auto shared = mask.shared_by_layers();
   return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
-    return layers->at<TransformerEncoderLayerImpl>(i).forward(y, mask, of_layer);
+    return layers->at<TransformerEncoderLayerImpl>(i).forward(y, shared, of_layer);
   });
 }
 
@@ -125,8 +126,9 @@ EncoderOutput TransformerEncoderImpl::step(const torch::Tensor& x,
                                            const WeightsRequest& weights) {
   TORCH_CHECK(caches.size() == layers->size(), "TransformerEncoder::step: expected ",
               layers->size(), " caches, one for each layer, got ", caches.size());
+  const auto shared = mask.shared_by_layers();
   return run(x, weights, [&](size_t i, const torch::Tensor& y, const WeightsRequest& of_layer) {
-    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], mask, of_layer);
+    return layers->at<TransformerEncoderLayerImpl>(i).step(y, caches[i], shared, of_layer);
   });
 }
 

@@ -2,7 +2,7 @@
 
 #include <torch/torch.h>
 
-#include "attend/training/trainer.h"
+#include "attend/training/training_options.h"
 
 namespace attend::detail {
 

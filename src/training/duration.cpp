@@ -1,8 +1,9 @@
+#include "attend/training/duration.h"
+
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <cmath>
-
-#include "attend/training/trainer.h"
 
 namespace attend {
 

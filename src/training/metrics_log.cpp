@@ -34,7 +34,7 @@ void MetricsLog::write(const TrainingReport& report) {
   const ordered_json line{{"type", "train"},
                           {"epoch", report.epoch},
                           {"update", report.update},
-                          {"sentences", report.sentences},
+                          {"sentences", report.examples},
                           {"cost", report.cost},
                           {"tokens_per_second", report.tokens_per_second},
                           {"gradient_norm", report.gradient_norm},

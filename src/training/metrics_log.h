@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "attend/training/trainer.h"
+#include "attend/training/training_report.h"
 
 namespace attend::detail {
 

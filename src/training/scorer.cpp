@@ -83,8 +83,6 @@ std::vector<std::string> Scorer::translations() {
 }
 
 std::vector<std::pair<std::string, double>> Scorer::scores() {
-  const bool was_training = model_->module().is_training();
-  model_->module().eval();
   std::optional<double> nats;
   std::optional<std::vector<std::string>> hypotheses;
   std::vector<std::pair<std::string, double>> scores;
@@ -105,7 +103,6 @@ std::vector<std::pair<std::string, double>> Scorer::scores() {
     }
     scores.emplace_back(metric, score);
   }
-  model_->module().train(was_training);
   return scores;
 }
 

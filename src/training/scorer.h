@@ -10,7 +10,7 @@
 #include "attend/data/parallel_text.h"
 #include "attend/models/incremental_model.h"
 #include "attend/text/subword_tokenizer.h"
-#include "attend/training/trainer.h"
+#include "attend/training/trainer_options.h"
 
 namespace attend::detail {
 
@@ -23,7 +23,7 @@ class Scorer {
   /// Whether there is anything to score.
   bool can_score() const;
 
-  /// The score of each metric, in the options' order. The model is in evaluation mode for it.
+  /// The score of each metric, in the options' order. The model must be in evaluation mode.
   std::vector<std::pair<std::string, double>> scores();
 
  private:

@@ -4,6 +4,7 @@
 
 #include "attend/checkpoint/safetensors.h"
 #include "attend/file_error.h"
+#include "detail/excerpt.h"
 #include "detail/named_tensors.h"
 
 namespace attend::detail {
@@ -33,43 +34,63 @@ void add_part(TensorFile& file, const std::string& prefix, const TensorMap& part
   for (const auto& [name, tensor] : part) file.tensors[prefix + name] = tensor;
 }
 
+json json_of(const TrainingState& s) {
+  return {{"update", s.update},   {"epoch", s.at.epoch},  {"pool", s.at.pool},
+          {"batch", s.at.batch},  {"epochs", s.epochs},   {"sentences", s.examples},
+          {"elapsed", s.elapsed}, {"stalled", s.stalled}, {"best", s.best}};
+}
+
+TrainingState state_of(const json& state) {
+  return {.update = state.at("update"),
+          .at = {state.at("epoch"), state.at("pool"), state.at("batch")},
+          .epochs = state.at("epochs"),
+          .examples = state.at("sentences"),
+          .elapsed = state.at("elapsed"),
+          .stalled = state.at("stalled"),
+          .best = state.at("best")};
+}
+
+// `theirs` is a file's, and may be anything.
+void check_identity(const std::filesystem::path& path, const json& ours, json theirs) {
+  // Written before there was such a thing, or before it was said.
+  if (!theirs.contains("bpe_dropout")) theirs["bpe_dropout"] = 0.0;
+  if (!theirs.contains("model")) theirs["model"] = ours.value("model", json::object());
+  const auto wanted = ours.flatten(), flat = theirs.flatten();
+  for (const auto& [key, value] : wanted.items()) {
+    const auto found = flat.find(key);
+    if (found != flat.end() && *found == value) continue;
+    throw FileError(path, fmt::format("expected a run with the same {} ({}), got {}; train into "
+                                      "another folder or start again with --no-reload",
+                                      name_of(key), brief(value),
+                                      found == flat.end() ? "none" : brief(*found)));
+  }
+}
+
 }  // namespace
 
-void write_snapshot(const std::filesystem::path& path, const Snapshot& snapshot) {
+void Snapshot::write(const std::filesystem::path& path) const {
   TensorFile file;
-  add_part(file, kWeights, snapshot.weights);
-  add_part(file, kOptimizer, snapshot.optimizer);
-  add_part(file, kAverage, snapshot.average);
+  add_part(file, kWeights, weights);
+  add_part(file, kOptimizer, optimizer);
+  add_part(file, kAverage, average);
   file.metadata = {{"format", "attend training snapshot 3"},
-                   {"identity", snapshot.identity.dump()},
-                   {"state", snapshot.state.dump()}};
+                   {"identity", identity.dump()},
+                   {"state", json_of(state).dump()}};
   write_safetensors(path, file);
 }
 
-Snapshot read_snapshot(const std::filesystem::path& path, const json& identity) {
+Snapshot Snapshot::read(const std::filesystem::path& path, const json& identity) {
   const auto file = read_safetensors(path);
   Snapshot snapshot;
+  snapshot.identity = identity;
   try {
-    snapshot.identity = json::parse(file.metadata.at("identity"));
-    snapshot.state = json::parse(file.metadata.at("state"));
-    // Written before there was such a thing, or before it was said.
-    if (!snapshot.identity.contains("bpe_dropout")) snapshot.identity["bpe_dropout"] = 0.0;
-    if (!snapshot.identity.contains("model")) {
-      snapshot.identity["model"] = identity.value("model", json::object());
-    }
-    const auto ours = identity.flatten(), theirs = snapshot.identity.flatten();
-    for (const auto& [key, value] : ours.items()) {
-      const auto found = theirs.find(key);
-      if (found != theirs.end() && *found == value) continue;
-      throw FileError(path, fmt::format("expected a run with the same {} ({}), got {}; train into "
-                                        "another folder or start again with --no-reload",
-                                        name_of(key), value.dump(),
-                                        found == theirs.end() ? "none" : found->dump()));
-    }
+    check_identity(path, identity, json::parse(file.metadata.at("identity")));
+    snapshot.state = state_of(json::parse(file.metadata.at("state")));
   } catch (const std::out_of_range&) {
     throw FileError(path, "expected a training snapshot, got another safetensors file");
   } catch (const json::exception& error) {
-    throw FileError(path, fmt::format("expected a training snapshot, got {}", error.what()));
+    throw FileError(path,
+                    fmt::format("expected a training snapshot, got {}", excerpt(error.what())));
   }
   snapshot.weights = part_of(file, kWeights);
   snapshot.optimizer = part_of(file, kOptimizer);

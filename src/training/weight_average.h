@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,24 @@ class WeightAverage {
   double rate_;
   std::vector<std::string> names_;
   std::vector<torch::Tensor> weights_, averages_;
+};
+
+/// While it lives, the module has the average of its weights; with no average its own.
+class AverageScope {
+ public:
+  explicit AverageScope(std::optional<WeightAverage>& average) : average_(average) {
+    if (average_) average_->swap();
+  }
+  ~AverageScope() {
+    if (average_) average_->swap();
+  }
+  AverageScope(const AverageScope&) = delete;
+  AverageScope& operator=(const AverageScope&) = delete;
+  AverageScope(AverageScope&&) = delete;
+  AverageScope& operator=(AverageScope&&) = delete;
+
+ private:
+  std::optional<WeightAverage>& average_;
 };
 
 }  // namespace attend::detail

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "training/gradient_reducer.h"
+
 #ifdef ATTEND_DISTRIBUTED
 #define USE_C10D_GLOO
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -175,6 +177,8 @@ void WorkerGroup::barrier() const {
   state_->finish("a barrier", [&] { return state_->group->barrier(); });
 }
 
+namespace detail {
+
 struct GradientReducer::State {
   WorkerGroup workers;
   std::unique_ptr<c10d::Reducer> reducer;
@@ -227,6 +231,8 @@ void GradientReducer::backward(const torch::Tensor& loss) {
   }
 }
 
+}  // namespace detail
+
 #else
 
 struct WorkerGroup::State {};
@@ -248,6 +254,8 @@ void WorkerGroup::sum(torch::Tensor& /*tensor*/) const {}
 void WorkerGroup::max(torch::Tensor& /*tensor*/) const {}
 void WorkerGroup::barrier() const {}
 
+namespace detail {
+
 struct GradientReducer::State {};
 
 GradientReducer::GradientReducer(const WorkerGroup& /*workers*/,
@@ -255,10 +263,10 @@ GradientReducer::GradientReducer(const WorkerGroup& /*workers*/,
 
 void GradientReducer::backward(const torch::Tensor& loss) { loss.backward(); }
 
+}  // namespace detail
+
 #endif
 
-GradientReducer::~GradientReducer() = default;
-GradientReducer::GradientReducer(GradientReducer&&) noexcept = default;
-GradientReducer& GradientReducer::operator=(GradientReducer&&) noexcept = default;
+detail::GradientReducer::~GradientReducer() = default;
 
 }  // namespace attend

@@ -11,6 +11,7 @@
 
 #include "attend/functional/linear.h"
 
+#include "functional/mask_parts.h"
 #include "support/autocast.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
@@ -586,7 +587,8 @@ TEST_P(AdditiveOn, AgreesWithTheOracle) {
 
 TEST_P(AdditiveOn, AQueryWithoutAKeyGetsZerosOnEveryPath) {
   for (const auto& c : masks_with_empty_rows(options())) {
-    if (!c.mask.biases().empty() && c.mask.biases()[0].size(1) == kH) continue;  // has no heads
+    const auto& biases = c.mask.parts().biases;
+    if (!biases.empty() && biases[0].size(1) == kH) continue;  // has no heads
     for (const double dropout : {0.0, 0.5}) {
       SCOPED_TRACE(testing::Message() << c.name << ", dropout " << dropout);
       const auto query = leaf(query_), key = leaf(randn({kB, c.source, kA}));

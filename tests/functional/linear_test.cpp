@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "attend/modules/basic_attention.h"
 #include "support/autocast.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
@@ -216,8 +217,11 @@ TEST(HasFastProducts, IsTrueOfWideNumbersAndOfOtherDevices) {
 
 TEST(Linear, ErrorsNameTheCallerAndWhatWasExpectedAndGot) {
   const auto x = torch::randn({2, 5}), weight = torch::randn({4, 5});
-  EXPECT_THROW_MESSAGE(functional::linear(x, weight.t(), {}, "MyModule"), c10::Error,
-                       "MyModule: expected an input whose last size is 4, got [2, 5]");
+  EXPECT_THROW_MESSAGE(functional::linear(x, weight.t()), c10::Error,
+                       "linear: expected an input whose last size is 4, got [2, 5]");
+  BasicAttention attention(BasicAttentionOptions(5, 5, 4));
+  EXPECT_THROW_MESSAGE(attention->project_key(x.view({1, 5, 2})), c10::Error,
+                       "BasicAttention key: expected an input whose last size is 5, got [1, 5, 2]");
   EXPECT_THROW_MESSAGE(functional::linear({}, weight), c10::Error,
                        "linear: expected an input whose last size is 5, got an undefined tensor");
   EXPECT_THROW_MESSAGE(functional::linear(x, weight[0]), c10::Error,

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "attend/functional/attention.h"
+#include "functional/mask_parts.h"
 #include "support/oracle.h"
 #include "support/tensor_assert.h"
 
@@ -234,16 +235,16 @@ TEST_F(Masked, SeveralPartsOfOneKindAllCount) {
   expect(AttentionMask::key_lengths(torch::tensor({3, 5})) &
              AttentionMask::key_lengths(torch::tensor({4, 1})),
          {torch::arange(kS).view({1, 1, 1, kS}) < torch::tensor({3, 1}).view({kB, 1, 1, 1}), {}});
-  EXPECT_TRUE((AttentionMask::causal() & AttentionMask::causal()).is_causal());
+  EXPECT_EQ((AttentionMask::causal() & AttentionMask::causal()).parts().band.right, 0);
 }
 
 TEST_F(Masked, JoiningLeavesTheOperandsAsTheyWere) {
   const auto causal = AttentionMask::causal();
   const AttentionMask dense = bools({{1, 1, 1, 1, 0}});
   const auto both = causal & dense;
-  EXPECT_TRUE(causal.allowed().empty());
-  EXPECT_FALSE(dense.is_causal());
-  EXPECT_EQ(both.allowed().size(), 1u);
+  EXPECT_TRUE(causal.parts().allowed.empty());
+  EXPECT_TRUE(dense.parts().band.is_everything());
+  EXPECT_EQ(both.parts().allowed.size(), 1u);
 }
 
 TEST_F(Masked, ABareThreeDimensionalMaskIsRefusedWithItsTwoReadings) {

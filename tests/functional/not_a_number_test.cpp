@@ -125,6 +125,46 @@ TEST(NotANumber, AttentionOf16BitsShowsIt) {
   }
 }
 
+// LibTorch's kernel of 16-bit numbers may give a finite output for a score of infinity.
+TEST(NotANumber, AnInfiniteScoreOf16BitsShowsInOutputAndGradients) {
+  torch::manual_seed(7);
+  for (const auto type : {torch::kBFloat16, torch::kHalf}) {
+    for (const int64_t length : {5, 140, 600}) {
+      SCOPED_TRACE(testing::Message() << type << " S " << length);
+      const auto make = [&](int64_t heads, int64_t size) {
+        return torch::rand({2, heads, size, 8}, torch::kDouble).to(type);  // no score is -infinity
+      };
+      const auto query = make(2, 3), value = make(2, length);
+      auto key = make(2, length);
+      key[1][0][4][2] = kInfinity;
+      const auto expect_seen = [](const torch::Tensor& output) {
+        EXPECT_TRUE(output[1][0].isnan().all().item<bool>());
+        EXPECT_TRUE(output[0].isfinite().all().item<bool>());
+        EXPECT_TRUE(output[1][1].isfinite().all().item<bool>());
+      };
+      expect_seen(functional::scaled_dot_product_attention(query, key, value).output);
+      const auto lengths = AttentionMask::key_lengths(torch::tensor({length, length}));
+      expect_seen(functional::scaled_dot_product_attention(query, key, value, lengths).output);
+      variable_list leaves{query.clone(), key.clone(), value.clone()};
+      for (auto& leaf : leaves) leaf.requires_grad_();
+      const auto output =
+          functional::scaled_dot_product_attention(leaves[0], leaves[1], leaves[2]).output;
+      expect_seen(output.detach());
+      const auto gradients = torch::autograd::grad({output.sum()}, leaves);
+      EXPECT_TRUE(gradients[0][1][0].isnan().all().item<bool>());
+      EXPECT_TRUE(gradients[0][0].isfinite().all().item<bool>());
+      // Hidden from all queries it has no effect, and a query that sees no key gets zeros.
+      auto seen = torch::ones({2, 1, 3, length}, torch::kBool);
+      seen.select(3, 4).fill_(false);
+      seen[1][0][2].fill_(false);
+      const auto hidden =
+          functional::scaled_dot_product_attention(query, key, value, AttentionMask(seen)).output;
+      EXPECT_TRUE(hidden.isfinite().all().item<bool>());
+      EXPECT_EQ(hidden[1].select(1, 2).abs().sum().item<double>(), 0.0);
+    }
+  }
+}
+
 TEST(NotANumber, GradientsOfAttentionShowWhatThoseOfTheFormulaShow) {
   torch::manual_seed(2);
   for_each_instruction_set([&] {

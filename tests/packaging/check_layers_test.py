@@ -14,12 +14,15 @@ loader.exec_module(check_layers)
 
 class CheckLayers(unittest.TestCase):
 
+    first_lines = "#pragma once\n\n// For tests.\n"
+
     def errors(self, files, exceptions=frozenset()):
         with tempfile.TemporaryDirectory() as folder:
             for path, includes in files.items():
                 file = pathlib.Path(folder) / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text("#pragma once\n" + "".join(f"#include {name}\n" for name in includes))
+                text = self.first_lines + "".join(f"#include {name}\n" for name in includes)
+                file.write_text(text)
             return check_layers.check(pathlib.Path(folder), exceptions)
 
     def assert_error(self, files, *phrases):
@@ -46,7 +49,7 @@ class CheckLayers(unittest.TestCase):
     def test_a_layer_to_the_right(self):
         self.assert_error({"include/attend/functional/a.h": ["<vector>", '"attend/modules/b.h"'],
                            "include/attend/modules/b.h": []},
-                          'include/attend/functional/a.h:3: functional may not include modules ("attend/modules/b.h")')
+                          'include/attend/functional/a.h:5: functional may not include modules ("attend/modules/b.h")')
         self.assert_error({"src/text/a.cpp": ["<attend/data/b.h>"], "include/attend/data/b.h": []},
                           "text may not include data")
 
@@ -68,6 +71,12 @@ class CheckLayers(unittest.TestCase):
     def test_a_public_header_with_a_private_one(self):
         self.assert_error({"include/attend/modules/m.h": ['"detail/d.h"'], "src/detail/d.h": []},
                           "expected a public header")
+
+    def test_a_public_header_that_is_for_nobody(self):
+        self.first_lines = "#pragma once\n\n#include <vector>\n"
+        self.assert_error({"include/attend/modules/m.h": []}, "include/attend/modules/m.h: expected a public header to "
+                          "say in its first comment whom it is for")
+        self.assertEqual(self.errors({"src/modules/m.h": []}), [])
 
     def test_a_missing_header(self):
         self.assert_error({"src/modules/m.cpp": ['"attend/modules/gone.h"']}, "got no file")

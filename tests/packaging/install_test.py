@@ -117,7 +117,7 @@ class ConsumeToolkit(PackagingTest):
             SOURCE, "-DBUILD_SHARED_LIBS=OFF", "-DATTEND_CUDA=OFF", "-DATTEND_BUILD_TESTS=OFF", self.ninja,
             f"-DTorch_DIR={self.torch}/share/cmake/Torch", name="static"))
         for library, parts in (("attend", ["attend", "attend_detail", "attend_kernels"]),
-                               ("attend_toolkit", ["attend_toolkit", "attend_detail"])):
+                               ("attend_toolkit", ["attend_toolkit", "attend_detail", "attend_drawing"])):
             objects = [path for part in parts for path in (BUILD / f"src/CMakeFiles/{part}.dir").rglob("*.o")]
             self.assert_succeeds(run("ar", "rcs", self.work / f"static/src/lib{library}.a", *objects))
         prefix = self.work / "static prefix"

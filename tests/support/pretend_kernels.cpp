@@ -1,5 +1,4 @@
 #include <ATen/EmptyTensor.h>
-#include <ATen/SDPBackend.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/native/CPUFallback.h>
 #include <ATen/ops/_reshape_alias_native.h>
@@ -153,12 +152,6 @@ void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 
 // What LibTorch leaves to each accelerator, or has for CUDA alone.
 
-int64_t sdp_choice(const Tensor& /*query*/, const Tensor& /*key*/, const Tensor& /*value*/,
-                   const optional<Tensor>& /*mask*/, double /*dropout_p*/, bool /*is_causal*/,
-                   optional<double> /*scale*/, bool /*enable_gqa*/) {
-  return static_cast<int64_t>(at::SDPBackend::math);
-}
-
 std::tuple<Tensor, Tensor> native_dropout(const Tensor& x, double p, optional<bool> train) {
   if (!train.value_or(true)) return {x.clone(), at::ones_like(x, at::kBool)};
   const auto kept = at::empty_like(x, at::kBool).bernoulli_(1.0 - p);
@@ -243,7 +236,6 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_to_cpu", &arguments_on_cpu);
   m.impl("_has_compatible_shallow_copy_type", &can_stand_for);
   m.impl("multinomial", &at::native::multinomial);  // of other operations, as on CUDA
-  m.impl("_fused_sdp_choice", &sdp_choice);
   m.impl("native_dropout", &native_dropout);
   m.impl("convolution_overrideable", &convolution);
   m.impl("convolution_backward_overrideable", &convolution_backward);

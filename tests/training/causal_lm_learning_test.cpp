@@ -5,26 +5,25 @@
 #include <set>
 #include <string>
 
-#include "attend/data/batches.h"
 #include "attend/decoding/sampling.h"
-#include "attend/functional/loss.h"
 #include "attend/models/causal_lm.h"
 #include "attend/text/subword_training.h"
-#include "attend/training/adam.h"
-#include "attend/training/schedule.h"
+#include "attend/training/causal_lm_task.h"
+#include "attend/training/training_loop.h"
 #include "demo_corpus/grammar.h"
 
 namespace attend::causal_lm_learning_test {
 namespace {
 
 TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
-  constexpr int64_t kUpdates = 2500, kTokens = 1536, kDrawn = 300;
+  constexpr int64_t kTokens = 1536, kDrawn = 300;
+  constexpr double kUpdates = 2500;
   const auto corpus = generate_demo_corpus({.train = 80000, .validation = 1, .test = 1});
   std::vector<std::string> french;
   for (const auto& pair : corpus.train) french.push_back(pair.target);
   const auto tokenizer = train_subwords(french, {.vocab_size = 600});
-  std::vector<TokenPair> texts;
-  for (const auto& text : french) texts.push_back({{}, tokenizer.encode_target(text)});
+  std::vector<std::vector<int64_t>> texts;
+  for (const auto& text : french) texts.push_back(tokenizer.encode_target(text));
 
   torch::manual_seed(1);
   const auto pad = tokenizer.pad_id();
@@ -35,23 +34,12 @@ TEST(CausalLMSlow, WritesFrenchThatTheGrammarAccepts) {
                      .attention_dropout(0.0)
                      .bos_id(pad)
                      .eos_id(tokenizer.eos_id()));
-  Adam adam(*model, {});
-  const Schedule schedule{.peak = 3e-3, .warmup = 200, .decay = Decay::kLinear};
-  int64_t update = 0;
-  for (uint64_t epoch = 0; update < kUpdates; ++epoch) {
-    for (const auto& chosen : plan_batches(texts, kTokens, /*seed=*/1, epoch)) {
-      if (update == kUpdates) break;
-      const auto batch = make_batch(texts, chosen, pad, pad);
-      adam.zero_grad();
-      const auto loss = functional::cross_entropy_sum(model(batch.target_input), batch.target, pad);
-      (loss / static_cast<double>(batch.target_tokens)).backward();
-      adam.clip_gradients(1.0);
-      const auto progress = static_cast<double>(update) / static_cast<double>(kUpdates);
-      adam.step(schedule.rate(++update, progress));
-    }
-  }
+  CausalLMTask task(model, texts, {.batch_tokens = kTokens});
+  TrainingOptions options;
+  options.after = {kUpdates, Duration::Unit::kUpdates};
+  options.schedule = {.peak = 3e-3, .warmup = 200, .decay = Decay::kLinear};
+  TrainingLoop(task, options).run();
 
-  model->eval();
   const auto begin = torch::full({kDrawn, 1}, pad, torch::kLong);
   std::set<std::string> distinct;
   int64_t accepted = 0;

@@ -56,7 +56,7 @@ class DeviceTraining : public testing::TestWithParam<torch::DeviceType> {
 
   TrainingResult train(const TemporaryFolder& folder, std::shared_ptr<TranslationModel> model,
                        const TrainerOptions& o, torch::Device device,
-                       const TrainerCallbacks& callbacks = {}) const {
+                       const TrainingCallbacks& callbacks = {}) const {
     Trainer trainer(std::move(model), tokenizer_, train_, valid_, folder.path(), o, device);
     return trainer.run(callbacks);
   }
@@ -95,7 +95,7 @@ TEST_P(DeviceTraining, ResumedRunsEndWithTheSameBits) {
   const auto o = options(4);
   train(whole, new_model(false, 0.1), o, GetParam());
   int64_t update = 0;
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
   callbacks.stop_requested = [&] { return update >= 2; };
   EXPECT_TRUE(train(resumed, new_model(false, 0.1), o, GetParam(), callbacks).interrupted);
@@ -113,7 +113,7 @@ TEST_P(DeviceTraining, ProductsInBFloat16LearnToo) {
   auto model = new_model(false, 0.1);
   model->module().to(torch::kFloat);
   std::vector<double> costs;
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.report = [&](const TrainingReport& report) { costs.push_back(report.cost); };
   train(folder, model, o, GetParam(), callbacks);
   ASSERT_EQ(costs.size(), 2U);
@@ -148,7 +148,7 @@ TEST_P(DeviceTraining, AnUpdateCopiesItsBatchAndWaitsForNothing) {
     o.optimizer = recurrent ? OptimizerKind::kAdam : OptimizerKind::kMuon;
     o.valid_metrics = {"cross-entropy"};
     std::vector<testing_support::Transfers> moved;  // until each update was done
-    TrainerCallbacks callbacks;
+    TrainingCallbacks callbacks;
     callbacks.progress = [&](const TrainingReport&) {
       moved.push_back(testing_support::transfers());
     };

@@ -65,7 +65,7 @@ void expect_equal(const std::map<std::string, torch::Tensor>& a,
 class TrainerTest : public testing::Test {
  protected:
   TrainingResult train(const TemporaryFolder& folder, const TrainerOptions& o,
-                       const TrainerCallbacks& callbacks = {}) {
+                       const TrainingCallbacks& callbacks = {}) {
     Trainer trainer(new_model(tokenizer_), tokenizer_, train_, valid_, folder.path(), o,
                     test_device());
     return trainer.run(callbacks);
@@ -99,7 +99,7 @@ TEST_F(TrainerTest, ResumedRunsEndWithTheSameBits) {
     // Stopped at update 7 and at update 18, the second time in the middle of an epoch again.
     for (const int64_t stop : {7, 18}) {
       int64_t update = 0;
-      TrainerCallbacks callbacks;
+      TrainingCallbacks callbacks;
       callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
       callbacks.stop_requested = [&] { return update >= stop; };
       torch::rand({static_cast<int64_t>(stop)});  // the random numbers are the run's, not ours
@@ -122,7 +122,7 @@ TEST_F(TrainerTest, BpeDropoutResumesWithTheSameBits) {
   o.bpe_dropout = 0.4;
   train(with, o);
   int64_t update = 0;
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
   callbacks.stop_requested = [&] { return update >= 17; };
   EXPECT_TRUE(train(resumed, o, callbacks).interrupted);
@@ -176,7 +176,7 @@ TEST_F(TrainerTest, EachEpochDrawsItsSubwords) {
       return model->sources;
     };
     std::vector<int64_t> ends;  // batches of each epoch
-    TrainerCallbacks callbacks;
+    TrainingCallbacks callbacks;
     int64_t epoch = 1;
     callbacks.progress = [&](const TrainingReport& report) {
       if (report.epoch != epoch) ends.push_back(report.update - 1);
@@ -259,7 +259,7 @@ TEST_F(TrainerTest, ThePaddingRowStaysExactlyZero) {
       o.batch_shares = shares;
       o.average_checkpoints = 2;
       int64_t update = 0;
-      TrainerCallbacks callbacks;
+      TrainingCallbacks callbacks;
       callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
       callbacks.stop_requested = [&] { return update == 7; };
       EXPECT_TRUE(train(folder, o, callbacks).interrupted);
@@ -353,7 +353,7 @@ TEST_F(TrainerTest, BatchSharesEndWithTheSameBitsAndWithTheWholeBatchsGradient) 
   train(folder, o);
   const auto uninterrupted = weights_in(folder);
   int64_t update = 0;
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.progress = [&](const TrainingReport& report) { update = report.update; };
   callbacks.stop_requested = [&] { return update >= 9; };
   EXPECT_TRUE(train(again, o, callbacks).interrupted);
@@ -371,7 +371,7 @@ TEST_F(TrainerTest, BatchSharesEndWithTheSameBitsAndWithTheWholeBatchsGradient) 
     auto without_dropout = options(24);
     without_dropout.batch_shares = shares;
     double cost = 0;
-    TrainerCallbacks costs;
+    TrainingCallbacks costs;
     costs.report = [&](const TrainingReport& report) { cost = report.cost; };
     Trainer(model.ptr(), tokenizer_, train_, valid_, one.path(), without_dropout, test_device())
         .run(costs);
@@ -398,7 +398,7 @@ TEST_F(TrainerTest, TheSpeedOfAReportIsThatOfAllItsUpdates) {
   o.valid_freq = {3, Duration::Unit::kUpdates};
   o.disp_freq = {4, Duration::Unit::kUpdates};
   constexpr auto kPause = std::chrono::milliseconds(50);
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.progress = [&](const TrainingReport&) { std::this_thread::sleep_for(kPause); };
   std::vector<double> speeds;
   callbacks.report = [&](const TrainingReport& r) { speeds.push_back(r.tokens_per_second); };
@@ -468,6 +468,38 @@ TEST_F(TrainerTest, ABrokenSnapshotIsNamed) {
   EXPECT_THROW(train(folder, options(10)), FileError);
 }
 
+// A folder that somebody else made may hold anything.
+TEST_F(TrainerTest, WhatASnapshotSaysIsShownWithoutControlCharacters) {
+  TemporaryFolder folder;
+  train(folder, options(3));
+  const auto path = folder.path() / "training.safetensors";
+  auto snapshot = read_safetensors(path);
+  const auto whole = snapshot;
+  auto identity = nlohmann::json::parse(snapshot.metadata.at("identity"));
+  const std::string csi = "\xc2\x9b";  // begins a terminal's command, as ESC [ does
+  identity["optimizer"] = csi + "2J" + std::string(1000, 'x');
+  snapshot.metadata["identity"] = identity.dump();
+  const auto message = [&] {
+    write_safetensors(path, snapshot);
+    try {
+      train(folder, options(6));
+    } catch (const FileError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const auto of_identity = message();
+  EXPECT_THAT(of_identity, testing::HasSubstr("expected a run with the same optimizer (\"adam\")"));
+  EXPECT_LT(of_identity.size(), 600U);
+  snapshot = whole;
+  snapshot.metadata["state"] = "{\"update\": " + csi + "2J}";
+  const auto of_state = message();
+  EXPECT_THAT(of_state, testing::HasSubstr("expected a training snapshot, got "));
+  for (const auto& text : {of_identity, of_state}) {
+    EXPECT_THAT(text, testing::Not(testing::HasSubstr(csi)));
+  }
+}
+
 TEST_F(TrainerTest, PairsThatCannotBeUsedAreLeftOutAndCounted) {
   TemporaryFolder folder;
   train_.source.push_back("");
@@ -476,7 +508,7 @@ TEST_F(TrainerTest, PairsThatCannotBeUsedAreLeftOutAndCounted) {
       "1 2 3 4 5 6 1 2 3 4 5 6 1 2 3 4 5 6 1 2 3 4 5 6 1 2 3 4 5 6 1 2 3 4 5 6");
   train_.target.push_back("a");
   std::vector<std::string> notes;
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.note = [&](const std::string& text) { notes.push_back(text); };
   train(folder, options(5), callbacks);
   ASSERT_FALSE(notes.empty());
@@ -497,15 +529,15 @@ TEST_F(TrainerTest, ACorpusOnTheDiskIsTrainedOnByPoolsAndResumedInTheMiddleOfOne
   o.shuffle_pairs = static_cast<int64_t>(TokenFile::kBlockPairs);
   o.valid_freq = {300, Duration::Unit::kUpdates};
   std::vector<int64_t> epochs;
-  const auto train_from_disk = [&](const TrainerCallbacks& callbacks) {
+  const auto train_from_disk = [&](const TrainingCallbacks& callbacks) {
     Trainer trainer(new_model(tokenizer_), tokenizer_, corpus, valid_, folder.path(), o,
                     test_device());
     return trainer.run(callbacks);
   };
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.report = [&](const TrainingReport& report) {
     epochs.push_back(report.epoch);
-    EXPECT_LE(report.sentences, 2500);
+    EXPECT_LE(report.examples, 2500);
   };
   train_from_disk(callbacks);
   EXPECT_GE(epochs.back(), 2) << "no epoch ended in " << o.after.amount << " updates";
@@ -513,7 +545,7 @@ TEST_F(TrainerTest, ACorpusOnTheDiskIsTrainedOnByPoolsAndResumedInTheMiddleOfOne
   std::filesystem::remove(folder.path() / "training.safetensors");
 
   int64_t update = 0;
-  TrainerCallbacks stopping;
+  TrainingCallbacks stopping;
   stopping.progress = [&](const TrainingReport& report) { update = report.update; };
   stopping.stop_requested = [&] { return update == 61 || update == 150; };
   EXPECT_TRUE(train_from_disk(stopping).interrupted);
@@ -562,7 +594,7 @@ TEST_F(TrainerTest, UpdatesThatAreNotFiniteAreLeftOutAndCounted) {
   const TemporaryFolder folder;
   Trainer trainer(faulty_model(tokenizer_, {2, 3, 9}), tokenizer_, train_, valid_, folder.path(),
                   options(10), test_device());
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   std::vector<int64_t> skipped;
   std::vector<double> costs;
   callbacks.report = [&](const TrainingReport& report) {
@@ -591,7 +623,7 @@ TEST_F(TrainerTest, TooManyInARowEndTheRunWithTheBatch) {
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     EXPECT_TRUE(
-        text.starts_with("Trainer: expected a finite loss and gradient, got none in 3 "
+        text.starts_with("TrainingLoop: expected a finite loss and gradient, got none in 3 "
                          "updates in a row; the last was update 16, batch 7 of epoch 2, "
                          "whose first pair of "))
         << text;
@@ -607,7 +639,7 @@ TEST_F(TrainerTest, TheModelAtTheEndIsTheMeanOfTheLastCheckpoints) {
   o.average_checkpoints = 3;
   std::vector<std::map<std::string, torch::Tensor>> saved;
   std::vector<bool> of_mean;
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   callbacks.validation = [&](const ValidationReport& report) { of_mean.push_back(report.of_mean); };
   train(folder, o, callbacks);
   EXPECT_EQ(of_mean, (std::vector<bool>{false, false, false, false, true}));
@@ -670,10 +702,10 @@ TEST_F(TrainerTest, ProductsInBFloat16) {
         auto o = options(30);
         o.precision = precision;
         o.batch_shares = 1 + static_cast<int64_t>(kind % 2);
-        TrainerCallbacks callbacks;
+        TrainingCallbacks callbacks;
         callbacks.report = [&](const TrainingReport& report) { costs.push_back(report.cost); };
         if (interrupted) {
-          TrainerCallbacks stop;
+          TrainingCallbacks stop;
           stop.stop_requested = [] { return true; };
           torch::manual_seed(7);
           EXPECT_TRUE(Trainer(make(), tokenizer_, train_, valid_, folder.path(), o, test_device())

@@ -38,7 +38,7 @@ std::string variable(const char* name) {
 
 // The run of one process: float64, without dropout but that of BPE, which every process draws alike.
 void train(const std::filesystem::path& folder, const WorkerGroup& workers,
-           const TrainerCallbacks& callbacks = {}) {
+           const TrainingCallbacks& callbacks = {}) {
   const auto text = testing_support::reversed_digits(120, 1);
   const auto tokenizer = testing_support::tokenizer_for(text, SubwordModel::kBpe);
   torch::manual_seed(7 + static_cast<uint64_t>(workers.rank()));  // the first one's start counts
@@ -60,7 +60,7 @@ void train(const std::filesystem::path& folder, const WorkerGroup& workers,
 // What a process started by `start` does: it is this program again.
 TEST(WorkerProcess, DISABLED_Trains) {
   const auto workers = WorkerGroup::from_environment(kTimeout);
-  TrainerCallbacks callbacks;
+  TrainingCallbacks callbacks;
   if (variable("ATTEND_TEST_DIES") == std::to_string(workers.rank())) {
     // Asked after each update.
     callbacks.stop_requested = [updates = 0]() mutable {

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that keep models in files.
+
 #include <torch/torch.h>
 
 #include <filesystem>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train on files of text.
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that ask which source words a translation comes from.
+
 #include <torch/torch.h>
 
 #include <string>

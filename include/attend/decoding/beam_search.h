@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that write text with a model.
+
 #include <torch/torch.h>
 
 #include <functional>

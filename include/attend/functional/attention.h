@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write modules of their own.
+
 #include <torch/torch.h>
 
 #include <optional>
@@ -27,8 +29,6 @@ struct AttentionParameters {
                              // (Gemma Team, 2024, arXiv:2408.00118, section 2); 0: they stay
   torch::Tensor sinks = {};  // [H], if defined: the score of one more key, whose value is zero, so
                              // that weights may sum to less than 1 (OpenAI, 2025, arXiv:2508.10925)
-  int64_t open_keys = 0;     // the last keys, so many, are seen by every query whatever the mask
-                             // says, which is one for the other keys alone
 };
 
 /// Scaled dot-product attention.
@@ -45,16 +45,17 @@ struct AttentionParameters {
 ///         [B, T, S] or [T, S] for input without heads; of the chosen heads and queries only. Both
 ///         are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
-/// Note:   derivatives of any order, and tangents (differentiation in forward mode), exist at any length. Those beyond the
-///         first, and whatever carries a tangent, are computed on the CPU by the formula, which holds all
-///         [B, H, T, S] scores; of LibTorch's kernels for other devices there is what LibTorch has.
-/// Note:   NaN and infinities that a query sees show in its output, and in the gradients of it, as by the formula (but for an
-///         infinity in LibTorch's bfloat16 kernel, which may take it for a number). On the CPU, keys
-///         and values that no query of their head sees, such as padding, and queries that see no key may hold anything: they
-///         count as zeros. What some queries of a head see and others do not may show in the others too, since a
-///         weight of zero times NaN is NaN.
-/// Note:   on the CPU, numbers of 16 bits are computed in float32 where that is faster, and the output is rounded: short
-///         sequences always, all others where the processor lacks products of them (`has_fast_products`).
+/// Note:   derivatives of every order and forward-mode AD work at any length. Those beyond the first,
+///         and inputs that carry a tangent, are computed by the formula, which holds all [B, H, T, S]
+///         scores. The one exception is dropout on a device other than the CPU, where derivatives
+///         beyond the first are LibTorch's.
+/// Note:   NaN and infinities that a query sees show in its output and gradients as by the formula.
+///         On the CPU, keys and values that no query of their head sees, such as padding, and queries
+///         that see no key may hold anything: they count as zeros. What some queries of a head see and
+///         others do not may show in the others too, since a weight of zero times NaN is NaN.
+/// Note:   on the CPU, numbers of 16 bits are computed in float32 where that is faster, and the output
+///         is rounded: short sequences always, all others where the processor lacks products of them
+///         (`has_fast_products`).
 ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
     const AttentionMask& mask = {}, const WeightsRequest& weights = WeightsRequest::kNone,

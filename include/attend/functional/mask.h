@@ -1,15 +1,20 @@
 #pragma once
 
+// For all who call attention: masks.
+
 #include <torch/torch.h>
 
 #include <cstdint>
 #include <limits>
-#include <optional>
-#include <vector>
+#include <memory>
 
 #include "attend/export.h"
 
 namespace attend {
+
+namespace functional {
+class MaskMemo;
+}  // namespace functional
 
 /// Which keys each query may attend to: a description, not necessarily a tensor.
 ///
@@ -18,8 +23,10 @@ namespace attend {
 /// the cheapest thing its kernel takes (nothing, a causal flag, a [B, 1, 1, S] row, ...). A dense
 /// [B, H, T, S] tensor is made only when no smaller form says the same.
 ///
-/// A query that may attend to no key at all gets a zero output, zero weights and finite gradients. What keys hold that no
-/// query may attend to does not matter, on the CPU not even if it is NaN.
+/// A query that may attend to no key at all gets a zero output, zero weights and finite gradients.
+/// Keys that no query may attend to have no effect, on the CPU not even if they hold NaN.
+///
+/// A mask is an immutable value: copies share their parts, and may be used by several threads.
 ///
 /// Shapes: a bool tensor (true = may attend) or a floating-point tensor (added to the scores;
 ///         -infinity forbids) of shape [T, S] or broadcastable to [B, H, T, S]. A 3-D tensor is
@@ -71,8 +78,13 @@ class ATTEND_API AttentionMask {
   /// query: [T], key: [S], integers.
   static AttentionMask positions(const torch::Tensor& query, const torch::Tensor& key);
 
+  /// The same mask for several layers of one forward pass: what it is lowered to for the first of
+  /// them, such as a dense tensor, is kept for the others, as long as this copy lives. The tensors
+  /// that it was made of must not be changed meanwhile. attend's stacks of layers do this themselves.
+  AttentionMask shared_by_layers() const;
+
   /// True if no part was given.
-  bool is_none() const;
+  bool is_none() const { return parts_ == nullptr; }
 
   /// True if a part holds a value for each key.
   bool has_tensors() const;
@@ -83,37 +95,20 @@ class ATTEND_API AttentionMask {
     int64_t left = kAll, right = kAll;
 
     bool is_everything() const { return left == kAll && right == kAll; }
-  };
-  /// Where queries [T] and keys [S] stand.
-  struct Positions {
-    torch::Tensor query, key;
-  };
-  /// Two segments that are compared: query [B, T], key [B, S].
-  struct Segments {
-    torch::Tensor query, key;
+    bool operator==(const Band&) const = default;
   };
 
-  const Band& band() const { return band_; }
-  bool is_causal() const { return band_.right == 0; }
-  const std::optional<Positions>& positions() const { return positions_; }
-  const std::vector<Segments>& segments() const { return segments_; }
-  const std::vector<torch::Tensor>& slopes() const { return slopes_; }      // each [H]
-  const std::vector<torch::Tensor>& lengths() const { return lengths_; }    // each [B]
-  const std::vector<torch::Tensor>& paddings() const { return paddings_; }  // each bool [B, S]
-  const std::vector<torch::Tensor>& allowed() const { return allowed_; }    // bool, broadcastable
-  const std::vector<torch::Tensor>& biases() const { return biases_; }      // float, broadcastable
+  /// What a mask consists of, for the functions of attend that lower it.
+  struct Parts;
+  explicit AttentionMask(Parts parts);
+  const Parts& parts() const;
+  const std::shared_ptr<functional::MaskMemo>& memo() const { return memo_; }
 
   friend ATTEND_API AttentionMask operator&(const AttentionMask& a, const AttentionMask& b);
 
  private:
-  Band band_;
-  std::optional<Positions> positions_;
-  std::vector<Segments> segments_;
-  std::vector<torch::Tensor> slopes_;
-  std::vector<torch::Tensor> lengths_;
-  std::vector<torch::Tensor> paddings_;
-  std::vector<torch::Tensor> allowed_;
-  std::vector<torch::Tensor> biases_;
+  std::shared_ptr<const Parts> parts_;          // null: no part
+  std::shared_ptr<functional::MaskMemo> memo_;  // null: nothing is kept
 };
 
 /// Both masks at once. Throws: c10::Error if both say where queries and keys stand.

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write modules of their own.
+
 #include <torch/torch.h>
 
 #include <cstdint>

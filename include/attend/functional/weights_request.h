@@ -1,5 +1,7 @@
 #pragma once
 
+// For all who call attention: its weights.
+
 #include <torch/torch.h>
 
 #include <cstdint>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write models that attend decodes, and decoders of their own.
+
 #include <torch/torch.h>
 
 #include <memory>

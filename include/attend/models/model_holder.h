@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write models that functions of attend take.
+
 #include <torch/torch.h>
 
 #include <concepts>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that use a whole model.
+
 #include <torch/torch.h>
 
 #include <memory>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who build models of layers.
+
 #include "attend/modules/single_head_attention.h"
 
 namespace attend {

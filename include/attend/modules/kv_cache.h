@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who decode with attention modules.
+
 #include <torch/torch.h>
 
 #include "attend/export.h"

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who bring weights from torch::nn, or take them there.
+
 #include <torch/torch.h>
 
 #include <map>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write training loops of their own.
+
 #include <torch/torch.h>
 
 #include <cstdint>

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that write into the folder of a run.
+
 #include <filesystem>
 
 #include "attend/toolkit_export.h"

@@ -1,5 +1,7 @@
 #pragma once
 
+// For those who write training loops of their own.
+
 #include <cstdint>
 
 #include "attend/toolkit_export.h"

@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that train in several processes.
+
 #include <torch/torch.h>
 
 #include <chrono>
@@ -10,6 +12,9 @@
 #include "attend/toolkit_export.h"
 
 namespace attend {
+namespace detail {
+class GradientReducer;
+}
 
 /// The processes of a data-parallel run, or one process alone.
 ///
@@ -45,31 +50,9 @@ class ATTEND_TOOLKIT_API WorkerGroup {
   void barrier() const;
 
  private:
-  friend class GradientReducer;
+  friend class detail::GradientReducer;
   struct State;
   std::shared_ptr<State> state_;
-};
-
-/// Sums the gradients of all processes during the backward pass, in buckets, each sent while earlier
-/// layers are still being computed (c10d's Reducer).
-///
-/// Source: Li et al., 2020, arXiv:2006.15704.
-class ATTEND_TOOLKIT_API GradientReducer {
- public:
-  /// Gives every process the first one's parameters. Each must have a part in every loss.
-  GradientReducer(const WorkerGroup& workers, const torch::nn::Module& module);
-  ~GradientReducer();
-  GradientReducer(GradientReducer&&) noexcept;
-  GradientReducer& operator=(GradientReducer&&) noexcept;
-  GradientReducer(const GradientReducer&) = delete;
-  GradientReducer& operator=(const GradientReducer&) = delete;
-
-  /// The gradients of the sum of all processes' losses.
-  void backward(const torch::Tensor& loss);
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
 };
 
 }  // namespace attend

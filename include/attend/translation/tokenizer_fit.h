@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that translate and score translations.
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>

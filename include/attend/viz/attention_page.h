@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that show attention.
+
 #include <torch/torch.h>
 
 #include <cstddef>

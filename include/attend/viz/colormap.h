@@ -1,5 +1,7 @@
 #pragma once
 
+// For programs that draw numbers.
+
 #include <cstdint>
 
 #include "attend/toolkit_export.h"

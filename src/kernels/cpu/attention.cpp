@@ -3,16 +3,10 @@
 #include <cmath>
 #include <limits>
 
-// Compiled once for each instruction set that Highway knows; the best is taken at run time. The
-// sets without a fixed vector size cannot keep vectors in arrays.
-#ifndef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
-#endif
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
-#include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-// After highway.h, since it is compiled once for each set too.
+#include "kernels/cpu/targets-inl.h"
+// After it, since they are compiled once for each set too.
 #include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/cpu/partial-inl.h"

@@ -1,11 +1,9 @@
 #include "kernels/cpu/cross_entropy.h"
 
-// Compiled once for each instruction set that Highway knows; the best is taken at run time.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/cross_entropy.cpp"
-#include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-// After highway.h, since it is compiled once for each set too.
+#include "kernels/cpu/targets-inl.h"
+// After it, since they are compiled once for each set too.
 #include <hwy/contrib/math/math-inl.h>
 
 #include <cmath>

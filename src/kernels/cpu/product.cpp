@@ -3,17 +3,12 @@
 #include <algorithm>
 #include <new>
 
-// Compiled once for each instruction set that Highway knows; the best is taken at run time. The
-// sets without a fixed vector size cannot keep vectors in arrays.
-#ifndef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
-#endif
+#include <hwy/aligned_allocator.h>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/product.cpp"
-#include <hwy/aligned_allocator.h>
-#include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-// After highway.h, since it is compiled once for each set too.
+#include "kernels/cpu/targets-inl.h"
+// After it, since they are compiled once for each set too.
 #include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
