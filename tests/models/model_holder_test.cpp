@@ -43,6 +43,9 @@ TEST(ModelHolder, IsTakenWhereAnInterfaceOfTheModelIs) {
   EXPECT_EQ(beam_search(model, ids(), options)[0][0].tokens, answer);
   EXPECT_EQ(sample(writer(), ids(), {.max_new_tokens = 2}).size(), 1U);
 
+  const torch::nn::Module& module = held;
+  EXPECT_EQ(&module, held.get());
+
   const TemporaryFolder folder;
   save_model(folder.path(), model);
   EXPECT_EQ(model_type(folder.path()), "marian");
