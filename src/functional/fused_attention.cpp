@@ -216,7 +216,7 @@ class DeviceAttentionFunction : public torch::autograd::Function<DeviceAttention
                                const std::optional<torch::Tensor>& mask, bool is_causal,
                                double scale) {
     variable_list saved{query, key, value, mask.value_or(torch::Tensor())};
-    for (int i = 0; i < kInputs; ++i) {
+    for (int64_t i = 0; i < kInputs; ++i) {
       const auto x = saved[static_cast<size_t>(i)];
       saved.push_back(x.defined() ? x.detach().requires_grad_(x.requires_grad()) : x);
     }
@@ -244,7 +244,7 @@ class DeviceAttentionFunction : public torch::autograd::Function<DeviceAttention
   }
 
  private:
-  static constexpr int kInputs = 4;  // query, key, value, mask
+  static constexpr int64_t kInputs = 4;  // query, key, value, mask
 
   static variable_list by_formula(AutogradContext* context, const variable_list& inputs,
                                   const variable_list& gradients) {
