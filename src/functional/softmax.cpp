@@ -14,8 +14,8 @@ using torch::autograd::variable_list;
 
 constexpr double kHidden = -std::numeric_limits<double>::infinity();
 
-// Whether some row may be -infinity alone. Most masks leave the first key to every query, and then one
-// look at each row tells.
+// Whether some row may be -infinity alone. Most masks leave the first key to every query, and then
+// one look at each row tells.
 bool may_have_empty_rows(const torch::Tensor& scores) {
   const auto type = scores.scalar_type();
   if (!scores.is_cpu() || !scores.is_contiguous() || scores.is_neg() ||
@@ -39,8 +39,8 @@ torch::Tensor compute_softmax(const torch::Tensor& scores) {
   return weights.masked_fill_(is_empty, 0.0);
 }
 
-// Its backward pass has every derivative: LibTorch's own, _softmax_backward_data, has none in forward
-// mode.
+// Its backward pass has every derivative: LibTorch's own, _softmax_backward_data, has none in
+// forward mode.
 class SafeSoftmax : public torch::autograd::Function<SafeSoftmax> {
  public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& scores) {

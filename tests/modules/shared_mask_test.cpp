@@ -1,4 +1,5 @@
-// A mask is lowered once for all layers of a stack, and says the same as if each layer had lowered it.
+// A mask is lowered once for all layers of a stack, and says the same as if each layer had lowered
+// it.
 #include <ATen/record_function.h>
 #include <gtest/gtest.h>
 

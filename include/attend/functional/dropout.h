@@ -14,10 +14,12 @@ namespace attend::functional {
 /// Shapes: any -> the same.
 /// Throws: c10::ValueError unless 0 <= p < 1.
 /// Note:   torch::dropout in all but speed on the CPU, where LibTorch draws on one thread and
-///         remembers the mask: here each call takes one number from LibTorch's generator, from which
-///         a counter-based generator (Philox) makes the mask, once forward and again backward. So
-///         torch::manual_seed decides it, whatever the number of threads; or a `DropoutSeed`.
-/// Note:   differentiable any number of times and in forward mode. NaN stays NaN where it is dropped, as in LibTorch's.
+///         remembers the mask: here each call takes one number from LibTorch's generator, from
+///         which a counter-based generator (Philox) makes the mask, once forward and again
+///         backward. So torch::manual_seed decides it, whatever the number of threads; or a
+///         `DropoutSeed`.
+/// Note:   differentiable any number of times and in forward mode. NaN stays NaN where it is
+///         dropped, as in LibTorch's.
 ATTEND_API torch::Tensor dropout(const torch::Tensor& x, double p);
 
 /// While it lives, dropout on CPU in this thread draws from a generator of its own with this seed:

@@ -38,15 +38,16 @@ struct Attention {
 /// weights, [B, H, T, S] contiguous; null where they are not wanted.
 ///
 /// The scores of a head are held as a whole, [T, S], so this is for short sequences: there, what
-/// general matrix products spend on packing and calls is more than the products themselves.
-/// A row that may attend to nothing gets zero weights and a zero output. A score that is NaN or infinity makes all weights of
-/// its row NaN.
+/// general matrix products spend on packing and calls is more than the products themselves. A row
+/// that may attend to nothing gets zero weights and a zero output. A score that is NaN or infinity
+/// makes all weights of its row NaN.
 template <typename T>
 void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* weights, int64_t first,
                        int64_t last);
 
-/// The gradients for the heads [first, last) of all B * H / group ones of keys and values, from those of the output and, if not null, of the weights.
-/// `weights` are the ones that the forward pass wrote. What `gradients` point to is overwritten.
+/// The gradients for the heads [first, last) of all B * H / group ones of keys and values, from
+/// those of the output and, if not null, of the weights. `weights` are the ones that the forward
+/// pass wrote. What `gradients` point to is overwritten.
 template <typename T>
 struct AttentionGradients {
   HeadRows<T> query, key, value;

@@ -11,7 +11,8 @@ namespace attend::kernels {
 ///   losses[n] = log sum_v exp(x_v) - (1 - eps) x_y - eps / V sum_v x_v
 ///
 /// If `gradient`, each row of logits is replaced by the gradient of its loss, softmax(x) - eps / V,
-/// less 1 - eps at y. Of a logit that is NaN or infinity both are NaN. Three passes over a row that stays in the nearest caches.
+/// less 1 - eps at y. Of a logit that is NaN or infinity both are NaN. Three passes over a row that
+/// stays in the nearest caches.
 template <typename T>
 void cross_entropy(T* logits, const T* bias, const int64_t* target, T* losses, int64_t classes,
                    int64_t ignore_id, T label_smoothing, bool gradient, int64_t first,

@@ -1,5 +1,5 @@
-// The first elements of a vector, where a row ends within one. Included once for each instruction set that Highway compiles for,
-// hence this guard.
+// The first elements of a vector, where a row ends within one. Included once for each instruction
+// set that Highway compiles for, hence this guard.
 #if defined(ATTEND_KERNELS_CPU_PARTIAL_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef ATTEND_KERNELS_CPU_PARTIAL_INL_H
 #undef ATTEND_KERNELS_CPU_PARTIAL_INL_H
@@ -15,8 +15,8 @@ HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
 
-// The `count` elements at `from`, or as many as a vector has, then zeros. hn::MaskedLoad reads a whole, aligned vector where the instruction set cannot
-// mask a load: before AVX2, and on ARM.
+// The `count` elements at `from`, or as many as a vector has, then zeros. hn::MaskedLoad reads a
+// whole, aligned vector where the instruction set cannot mask a load: before AVX2, and on ARM.
 template <class D, typename T = hwy::HWY_NAMESPACE::TFromD<D>>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load_first(D d, const T* from, int64_t count) {
   namespace hn = hwy::HWY_NAMESPACE;

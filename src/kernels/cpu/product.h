@@ -19,12 +19,12 @@ struct Product {
   float* c;                      // [M, N], contiguous, overwritten
 };
 
-/// Rows [first, last) of c. Each element is one sum from the first of K to the last, so that the division among
-/// threads changes no bit.
+/// Rows [first, last) of c. Each element is one sum from the first of K to the last, so that the
+/// division among threads changes no bit.
 ///
-/// b is copied, block by block, into the order in which a tile of c reads it; a is read where it is, unless its rows are
-/// scattered. Source: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS
-/// 34(3), 2008, section 4.
+/// b is copied, block by block, into the order in which a tile of c reads it; a is read where it
+/// is, unless its rows are scattered. Source: Goto and van de Geijn, "Anatomy of high-performance
+/// matrix multiplication", ACM TOMS 34(3), 2008, section 4.
 void product(const Product& product, int64_t first, int64_t last);
 
 }  // namespace attend::kernels
