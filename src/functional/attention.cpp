@@ -79,8 +79,8 @@ AttentionOutput attend_by_backend(const AttentionInputs& in, const WeightsReques
           weights.defined() ? requested_of(weights, request) : requested_weights(in, request)};
 }
 
-// Queries that see no key and keys that no query sees become zeros: their weights are zero, but zero
-// times NaN is not.
+// Queries that see no key and keys that no query sees become zeros: their weights are zero, but
+// zero times NaN is not.
 AttentionInputs without_unseen(const AttentionInputs& in) {
   const auto [queries, keys] = in.mask.seen(in.shape(), in.query.device());
   const auto unseen = keys.size(1) == 1
@@ -93,9 +93,9 @@ AttentionInputs without_unseen(const AttentionInputs& in) {
   return result;
 }
 
-// The same where hidden keys and queries may hold NaN. That is rare, so it is looked for where it costs
-// little: in the inputs where their gradients are recorded, else in the output, which is what a step of
-// decoding has least of.
+// The same where hidden keys and queries may hold NaN. That is rare, so it is looked for where it
+// costs little: in the inputs where their gradients are recorded, else in the output, which is what
+// a step of decoding has least of.
 AttentionOutput attend_to_seen(const AttentionInputs& in, const WeightsRequest& request) {
   if (in.mask.is_none() || !in.query.is_cpu()) return attend_by_backend(in, request);
   if (in.records_gradients()) {

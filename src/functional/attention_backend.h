@@ -24,9 +24,11 @@ struct AttentionBackend {
   const char* name;
   /// Of AttentionExtra: the others are kept from it.
   unsigned extras;
-  /// Whether it computes these inputs and is the fastest that does, of those behind it in the table.
+  /// Whether it computes these inputs and is the fastest that does, of those behind it in the
+  /// table.
   bool (*takes)(const AttentionInputs& in);
-  /// The output [B, H, T, Dv]; and, if they are wanted and it makes them anyway, all weights [B, H, T, S].
+  /// The output [B, H, T, Dv]; and, if they are wanted and it makes them anyway, all weights
+  /// [B, H, T, S].
   AttentionOutput (*run)(const AttentionInputs& in, bool wants_weights);
   /// What becomes of the mask, to stand behind the name.
   std::string (*describe)(const AttentionInputs& in);

@@ -10,8 +10,8 @@ namespace attend::functional {
 
 /// One checked attention of [B, H, T, D] queries, as every backend takes it.
 struct AttentionInputs {
-  /// Set for 16-bit numbers that are computed in float32: query, key, value and the mask are float32,
-  /// autocast is left out, and the output is rounded to this type.
+  /// Set for 16-bit numbers that are computed in float32: query, key, value and the mask are
+  /// float32, autocast is left out, and the output is rounded to this type.
   std::optional<torch::ScalarType> rounded_to = {};
   torch::Tensor query, key, value;
   LoweredMask mask;

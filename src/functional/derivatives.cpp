@@ -19,7 +19,8 @@ variable_list gradients_of_formula(
     const variable_list& gradients) {
   const bool records = torch::GradMode::is_enabled();
   const torch::AutoGradMode record_formula(true);
-  // Views: the graph of an input may lead to another one, whose gradient would then hold this one's too.
+  // Views: the graph of an input may lead to another one, whose gradient would then hold this one's
+  // too.
   variable_list own, wanted;
   for (const auto& input : inputs) {
     const bool is_wanted = input.defined() && input.requires_grad();

@@ -42,7 +42,8 @@ struct KernelCall {
   }
 };
 
-// One attention by LibTorch's kernel, as a whole or, if `sentences` is not empty, sentence by sentence.
+// One attention by LibTorch's kernel, as a whole or, if `sentences` is not empty, sentence by
+// sentence.
 struct KernelAttention {
   bool is_causal;
   torch::Tensor mask;  // undefined, or a bias; with sentences their keys, bool
@@ -206,9 +207,9 @@ torch::Tensor kernel_attention(const torch::Tensor& query, const torch::Tensor& 
                  : run_kernel(query, key, value, attention).first;
 }
 
-// LibTorch's kernels for other devices. The graph that LibTorch records of its own call is kept, and its
-// gradient is that of this function, so that devices, padded sizes and random numbers stay LibTorch's
-// matter; only a gradient that is differentiated again comes from the formula.
+// LibTorch's kernels for other devices. The graph that LibTorch records of its own call is kept,
+// and its gradient is that of this function, so that devices, padded sizes and random numbers stay
+// LibTorch's matter; only a gradient that is differentiated again comes from the formula.
 class DeviceAttentionFunction : public torch::autograd::Function<DeviceAttentionFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& query,
@@ -216,7 +217,7 @@ class DeviceAttentionFunction : public torch::autograd::Function<DeviceAttention
                                const std::optional<torch::Tensor>& mask, bool is_causal,
                                double scale) {
     variable_list saved{query, key, value, mask.value_or(torch::Tensor())};
-    for (int i = 0; i < kInputs; ++i) {
+    for (int64_t i = 0; i < kInputs; ++i) {
       const auto x = saved[static_cast<size_t>(i)];
       saved.push_back(x.defined() ? x.detach().requires_grad_(x.requires_grad()) : x);
     }
@@ -244,7 +245,7 @@ class DeviceAttentionFunction : public torch::autograd::Function<DeviceAttention
   }
 
  private:
-  static constexpr int kInputs = 4;  // query, key, value, mask
+  static constexpr int64_t kInputs = 4;  // query, key, value, mask
 
   static variable_list by_formula(AutogradContext* context, const variable_list& inputs,
                                   const variable_list& gradients) {

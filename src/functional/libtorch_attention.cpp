@@ -1,5 +1,5 @@
-// Attention by at::scaled_dot_product_attention, which takes every device, with the mask in the smallest
-// form that its kernels know.
+// Attention by at::scaled_dot_product_attention, which takes every device, with the mask in the
+// smallest form that its kernels know.
 #include <ATen/SDPBackend.h>
 
 #include "functional/attention_backend.h"

@@ -36,8 +36,8 @@ struct LossAndGradients {
   torch::Tensor hidden, weight, bias;  // gradients, where wanted
 };
 
-// The losses of the rows of `logits` [N, V] and `bias` [V] or undefined, [N]; the logits become their
-// gradients if `gradient`.
+// The losses of the rows of `logits` [N, V] and `bias` [V] or undefined, [N]; the logits become
+// their gradients if `gradient`.
 torch::Tensor row_losses(torch::Tensor& logits, const torch::Tensor& bias,
                          const torch::Tensor& target, int64_t ignore_id, double label_smoothing,
                          bool gradient) {
@@ -124,8 +124,8 @@ LossAndGradients compute(const torch::Tensor& hidden, const torch::Tensor& weigh
   return result;
 }
 
-// The same on the CPU in float32 or float64, where no row is ignored: logits exist by blocks of rows,
-// which stay in a cache while they become losses and gradients.
+// The same on the CPU in float32 or float64, where no row is ignored: logits exist by blocks of
+// rows, which stay in a cache while they become losses and gradients.
 LossAndGradients compute_by_blocks(const torch::Tensor& hidden, const torch::Tensor& weight,
                                    const torch::Tensor& bias, const torch::Tensor& target,
                                    double label_smoothing, const Wanted& wanted) {

@@ -117,8 +117,9 @@ torch::Tensor inside_band(const AttentionMask::Band& band, const torch::Tensor& 
   return inside.unsqueeze(0).unsqueeze(0);
 }
 
-// Of a window that ends before the first key, all are left out by its own offset, which nobody means.
-// Causal alone (`left` without bound) is let through: its first rows are empty, and that is said.
+// Of a window that ends before the first key, all are left out by its own offset, which nobody
+// means. Causal alone (`left` without bound) is let through: its first rows are empty, and that is
+// said.
 void check_window(std::string_view who, const AttentionMask::Band& band,
                   const AttentionShape& shape) {
   constexpr auto kAll = AttentionMask::Band::kAll;

@@ -41,7 +41,8 @@ struct LoweredMask {
   /// The mask of the queries `chosen` [t] alone, int64 on the mask's device, in that order.
   LoweredMask rows(const AttentionShape& shape, const torch::Tensor& chosen) const;
 
-  /// Which queries see some key, [B, H, T, 1], and which keys some query sees, [B, H, S, 1]: bool, broadcastable.
+  /// Which queries see some key, [B, H, T, 1], and which keys some query sees, [B, H, S, 1]: bool,
+  /// broadcastable.
   struct Seen {
     torch::Tensor queries, keys;
   };
@@ -59,7 +60,8 @@ struct KernelMask {
 };
 KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, torch::Device device);
 
-/// The same with a bias of this type in place of a bool tensor, which LibTorch would make in each call.
+/// The same with a bias of this type in place of a bool tensor, which LibTorch would make in each
+/// call.
 KernelMask kernel_bias(const LoweredMask& mask, const AttentionShape& shape, torch::Device device,
                        torch::ScalarType type);
 

@@ -8,9 +8,9 @@
 
 namespace attend::functional {
 
-/// What the layers that share a mask keep of it: the last lowering, and the last bias that was made of
-/// one for LibTorch's kernel. Results are kept with all that they depend on, so that another mask,
-/// size or type is never answered with them.
+/// What the layers that share a mask keep of it: the last lowering, and the last bias that was made
+/// of one for LibTorch's kernel. Results are kept with all that they depend on, so that another
+/// mask, size or type is never answered with them.
 class MaskMemo {
  public:
   /// make(): the lowering of `parts`.

@@ -1,6 +1,6 @@
 // A causal batch of sentences that are padded on the right or on the left, on the CPU: sentence by
-// sentence, by the causal flag of LibTorch's kernel. A mask for the whole batch would lose the flag, and
-// with it half of the time.
+// sentence, by the causal flag of LibTorch's kernel. A mask for the whole batch would lose the
+// flag, and with it half of the time.
 #include <optional>
 #include <vector>
 
@@ -26,8 +26,8 @@ std::optional<KeyRange> neighbours(const bool* allowed, int64_t stride, int64_t 
   return range;
 }
 
-// The keys of each sentence, where the mask is causal, of as many queries as keys, and each sentence's
-// keys are neighbours.
+// The keys of each sentence, where the mask is causal, of as many queries as keys, and each
+// sentence's keys are neighbours.
 std::optional<std::vector<KeyRange>> causal_sentences(const AttentionInputs& in) {
   constexpr auto kAll = AttentionMask::Band::kAll;
   const auto [batch, heads, target, source] = in.shape();

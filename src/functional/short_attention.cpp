@@ -22,7 +22,8 @@ constexpr int64_t kWidestHead = 256;
 // So many multiply-adds are worth a thread of their own.
 constexpr int64_t kWorkOfThread = 32768;
 
-// As memory that holds the numbers themselves, also where they are to be negated when they are read.
+// As memory that holds the numbers themselves, also where they are to be negated when they are
+// read.
 torch::Tensor with_contiguous_rows(const torch::Tensor& x) {
   return x.stride(3) == 1 || x.size(3) == 1 ? x.resolve_neg() : x.resolve_neg().contiguous();
 }

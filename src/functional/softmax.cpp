@@ -14,16 +14,33 @@ using torch::autograd::variable_list;
 
 constexpr double kHidden = -std::numeric_limits<double>::infinity();
 
+// Whether some row may be -infinity alone. Most masks leave the first key to every query, and then
+// one look at each row tells.
+bool may_have_empty_rows(const torch::Tensor& scores) {
+  const auto type = scores.scalar_type();
+  if (!scores.is_cpu() || !scores.is_contiguous() || scores.is_neg() ||
+      (type != torch::kFloat && type != torch::kDouble)) {
+    return true;
+  }
+  return AT_DISPATCH_FLOATING_TYPES(type, "softmax_or_zero", [&] {
+    const auto* first = scores.const_data_ptr<scalar_t>();
+    const auto* const end = first + scores.numel();
+    while (first != end && *first != kHidden) first += scores.size(-1);
+    return first != end;
+  });
+}
+
 // at::_safe_softmax, the same bits, in fewer passes over the scores.
 torch::Tensor compute_softmax(const torch::Tensor& scores) {
-  if (scores.numel() == 0) return scores.detach().clone();
+  if (scores.numel() == 0) return at::empty_like(scores);
   auto weights = at::_softmax(scores, -1, /*half_to_float=*/false);
+  if (!may_have_empty_rows(scores)) return weights;
   const auto is_empty = scores.amax(-1, /*keepdim=*/true).eq(kHidden);
   return weights.masked_fill_(is_empty, 0.0);
 }
 
-// Its backward pass has every derivative: LibTorch's own, _softmax_backward_data, has none in forward
-// mode.
+// Its backward pass has every derivative: LibTorch's own, _softmax_backward_data, has none in
+// forward mode.
 class SafeSoftmax : public torch::autograd::Function<SafeSoftmax> {
  public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& scores) {

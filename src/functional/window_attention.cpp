@@ -1,5 +1,5 @@
-// A narrow window over a long sequence by LibTorch's kernel, a block of queries at a time: each block
-// reads only the keys that some query of it may see.
+// A narrow window over a long sequence by LibTorch's kernel, a block of queries at a time: each
+// block reads only the keys that some query of it may see.
 #include <algorithm>
 #include <vector>
 

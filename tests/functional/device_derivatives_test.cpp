@@ -1,5 +1,5 @@
-// Derivatives of attention by a fused kernel of a device that is not the CPU. LibTorch's kernels for GPUs have a first
-// one alone; a kernel of the pretend device stands for them.
+// Derivatives of attention by a fused kernel of a device that is not the CPU. LibTorch's kernels
+// for GPUs have a first one alone; a kernel of the pretend device stands for them.
 #include <gtest/gtest.h>
 
 #include <cmath>

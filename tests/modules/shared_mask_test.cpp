@@ -1,10 +1,12 @@
-// A mask is lowered once for all layers of a stack, and says the same as if each layer had lowered it.
+// A mask is lowered once for all layers of a stack, and says the same as if each layer had lowered
+// it.
 #include <ATen/record_function.h>
 #include <gtest/gtest.h>
 
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -141,6 +143,27 @@ TEST(SharedMask, NothingIsKeptFromOneForwardPassToTheNext) {
   seen.logical_not_();
   EXPECT_FALSE(torch::equal(stack(x, mask).output, before));
   EXPECT_TENSOR_EQUAL(stack(x, mask).output, layer_by_layer(stack, x, mask));
+}
+
+TEST(SharedMask, SeveralThreadsMayUseOne) {
+  const auto alone = AttentionMask::alibi(torch::rand({kH})) & AttentionMask::causal();
+  const auto mask = alone.shared_by_layers();
+  const std::vector<int64_t> lengths{140, 150, 160};
+  std::vector<torch::Tensor> inputs, outputs(lengths.size());
+  for (const auto length : lengths) inputs.push_back(torch::randn({kB, kH, length, 8}));
+  const auto attend = [](const torch::Tensor& x, const AttentionMask& given) {
+    return functional::scaled_dot_product_attention(x, x, x, given).output;
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    threads.emplace_back([&, i] {
+      for (int repeat = 0; repeat < 20; ++repeat) outputs[i] = attend(inputs[i], mask);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    EXPECT_TENSOR_EQUAL(outputs[i], attend(inputs[i], alone));
+  }
 }
 
 // One mask of several sizes, dtypes and modes of recording: never the answer to another question.

@@ -4,8 +4,9 @@
 
 namespace attend::testing_support {
 
-/// While it lives, the pretend device has a fused kernel for attention, as GPUs have: with a first derivative and no
-/// second one, and without grouped queries. Without it, at::scaled_dot_product_attention takes the formula there.
+/// While it lives, the pretend device has a fused kernel for attention, as GPUs have: with a first
+/// derivative and no second one, and without grouped queries. Without it,
+/// at::scaled_dot_product_attention takes the formula there.
 class PretendFusedAttention {
  public:
   PretendFusedAttention();

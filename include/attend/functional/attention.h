@@ -37,25 +37,26 @@ struct AttentionParameters {
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, equation 1.
 /// Shapes: query [B, H, T, D], key [B, Hkv, S, D], value [B, Hkv, S, Dv] -> output [B, H, T, Dv];
-///         or without heads [B, T, D], or without heads and batch [T, D]. Hkv divides H: query head h
-///         attends to the keys of head h Hkv / H (grouped-query attention; Ainslie et al., 2023,
+///         or without heads [B, T, D], or without heads and batch [T, D]. Hkv divides H: query head
+///         h attends to the keys of head h Hkv / H (grouped-query attention; Ainslie et al., 2023,
 ///         arXiv:2305.13245; with Hkv 1 multi-query attention; Shazeer, 2019, arXiv:1911.02150).
 /// Returns: the output by the fused kernel, the same bits with and without a request; on request
 ///         the weights before dropout, in float32 or wider: [B, H, T, S], their mean [B, T, S];
 ///         [B, T, S] or [T, S] for input without heads; of the chosen heads and queries only. Both
 ///         are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
-/// Note:   derivatives of every order and forward-mode AD work at any length. Those beyond the first,
-///         and inputs that carry a tangent, are computed by the formula, which holds all [B, H, T, S]
-///         scores. The one exception is dropout on a device other than the CPU, where derivatives
-///         beyond the first are LibTorch's.
+/// Note:   derivatives of every order and forward-mode AD work at any length. Those beyond the
+///         first, and inputs that carry a tangent, are computed by the formula, which holds all
+///         [B, H, T, S] scores. The one exception is dropout on a device other than the CPU, where
+///         derivatives beyond the first are LibTorch's.
 /// Note:   NaN and infinities that a query sees show in its output and gradients as by the formula.
-///         On the CPU, keys and values that no query of their head sees, such as padding, and queries
-///         that see no key may hold anything: they count as zeros. What some queries of a head see and
-///         others do not may show in the others too, since a weight of zero times NaN is NaN.
-/// Note:   on the CPU, numbers of 16 bits are computed in float32 where that is faster, and the output
-///         is rounded: short sequences always, all others where the processor lacks products of them
-///         (`has_fast_products`).
+///         On the CPU, keys and values that no query of their head sees, such as padding, and
+///         queries that see no key may hold anything: they count as zeros. What some queries of a
+///         head see and others do not may show in the others too, since a weight of zero times NaN
+///         is NaN.
+/// Note:   on the CPU, numbers of 16 bits are computed in float32 where that is faster, and the
+///         output is rounded: short sequences always, all others where the processor lacks products
+///         of them (`has_fast_products`).
 ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
     const AttentionMask& mask = {}, const WeightsRequest& weights = WeightsRequest::kNone,
@@ -77,7 +78,8 @@ ATTEND_API std::string explain_attention(const torch::Tensor& query, const torch
 /// Shapes: query [B, T, A], key [B, S, A], scale_vector [A], value [B, S, Dv] -> output [B, T, Dv],
 ///         weights [B, T, S]; or all of them without B.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
-/// Note:   derivatives, and what is not a number: as `scaled_dot_product_attention`; all by the formula.
+/// Note:   derivatives, and what is not a number: as `scaled_dot_product_attention`; all by the
+///         formula.
 /// Note:   AttentionParameters::scale multiplies the scores; its default here is 1.
 ATTEND_API AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tensor& key,
                                               const torch::Tensor& scale_vector,

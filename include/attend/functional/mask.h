@@ -46,9 +46,9 @@ class ATTEND_API AttentionMask {
   /// which is what a cached step needs).
   static AttentionMask causal();
 
-  /// Query i may attend to the keys i + S - T - left to i + S - T + right, clipped to those there are
-  /// (bottom-right aligned, as `causal`). `window(n, 0)` is a causal window of n + 1 keys; joined
-  /// with `causal()`, `window(n, n)` is the same.
+  /// Query i may attend to the keys i + S - T - left to i + S - T + right, clipped to those there
+  /// are (bottom-right aligned, as `causal`). `window(n, 0)` is a causal window of n + 1 keys;
+  /// joined with `causal()`, `window(n, n)` is the same.
   /// Source: Beltagy et al., 2020, arXiv:2004.05150, section 3.1.
   /// Throws: c10::ValueError if left or right is negative; when it is used without `positions`, if
   /// query 0 ends before the first key, T - S > right (causal alone gives such rows zero weights).
@@ -64,7 +64,8 @@ class ATTEND_API AttentionMask {
   static AttentionMask segments(const torch::Tensor& ids) { return segments(ids, ids); }
 
   /// Adds -slopes[h] |i + S - T - j| to the scores of head h. slopes: [H], floating point.
-  /// Source: Press et al., 2022, arXiv:2108.12409, section 3; `functional::alibi_slopes` are theirs.
+  /// Source: Press et al., 2022, arXiv:2108.12409, section 3; `functional::alibi_slopes` are
+  ///         theirs.
   static AttentionMask alibi(const torch::Tensor& slopes);
 
   /// Sentence b may attend to its first lengths[b] keys. lengths: [B], integers in [0, S].
@@ -80,7 +81,8 @@ class ATTEND_API AttentionMask {
 
   /// The same mask for several layers of one forward pass: what it is lowered to for the first of
   /// them, such as a dense tensor, is kept for the others, as long as this copy lives. The tensors
-  /// that it was made of must not be changed meanwhile. attend's stacks of layers do this themselves.
+  /// that it was made of must not be changed meanwhile. attend's stacks of layers do this
+  /// themselves.
   AttentionMask shared_by_layers() const;
 
   /// True if no part was given.
@@ -128,8 +130,8 @@ ATTEND_API torch::Tensor causal_mask(int64_t target_length, int64_t source_lengt
 ATTEND_API torch::Tensor window_mask(int64_t target_length, int64_t source_length, int64_t left,
                                      int64_t right, torch::Device device = torch::kCPU);
 
-/// The slopes of ALiBi, one a head: 2^(-8 / H), 2^(-16 / H), ... for a power of two, otherwise those
-/// of the power below and every second one of the power above.
+/// The slopes of ALiBi, one a head: 2^(-8 / H), 2^(-16 / H), ... for a power of two, otherwise
+/// those of the power below and every second one of the power above.
 /// Source: Press et al., 2022, arXiv:2108.12409, section 3.
 /// Shapes: -> [num_heads], float32.
 ATTEND_API torch::Tensor alibi_slopes(int64_t num_heads, torch::Device device = torch::kCPU);

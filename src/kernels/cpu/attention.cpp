@@ -125,8 +125,9 @@ HWY_INLINE void transpose(const Rows<const T> from, int64_t rows, int64_t column
   }
 }
 
-// Scores become weights, in place; scores of -infinity alone become zeros. Of a score that is NaN or infinity all become NaN:
-// Max and Exp hide it, sums do not, and no differences from the largest score, which are 0 or less, cancel each other.
+// Scores become weights, in place; scores of -infinity alone become zeros. Of a score that is NaN
+// or infinity all become NaN: Max and Exp hide it, sums do not, and no differences from the largest
+// score, which are 0 or less, cancel each other.
 template <typename T>
 HWY_INLINE void softmax(T* scores, int64_t count) {
   const hn::ScalableTag<T> d;

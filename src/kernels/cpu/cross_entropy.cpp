@@ -54,8 +54,8 @@ HWY_INLINE MaxAndSum<T> max_and_sum(T* HWY_RESTRICT x, const T* HWY_RESTRICT bia
   return {most, sum};
 }
 
-// x becomes exp(x - most) if `store`; returns its sum, NaN if an x is none or infinity: Exp and Max hide NaN, sums do not, and
-// no differences that are 0 or less cancel each other.
+// x becomes exp(x - most) if `store`; returns its sum, NaN if an x is none or infinity: Exp and Max
+// hide NaN, sums do not, and no differences that are 0 or less cancel each other.
 template <bool kStore, typename T>
 HWY_INLINE T exponentials(T* HWY_RESTRICT x, int64_t size, T most) {
   const hn::ScalableTag<T> d;

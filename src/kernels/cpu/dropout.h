@@ -7,9 +7,10 @@ namespace attend::kernels {
 /// Blocks of this many elements draw their random numbers independently of each other.
 constexpr int64_t kDropoutBlock = 1024;
 
-/// out = x * scale where a random 32-bit number is at least `threshold`, else x * 0, for the elements
-/// of blocks [first, last) of all `size`. The numbers are a function of `seed` and the element's
-/// index alone: not of the instruction set, and not of how the blocks are divided among threads.
+/// out = x * scale where a random 32-bit number is at least `threshold`, else x * 0, for the
+/// elements of blocks [first, last) of all `size`. The numbers are a function of `seed` and the
+/// element's index alone: not of the instruction set, and not of how the blocks are divided among
+/// threads.
 ///
 /// Source: Philox4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 template <typename T>

@@ -27,8 +27,8 @@ HWY_INLINE int64_t panel_depth() {
   return kPanel / panel_width();
 }
 
-// Rows [row, row + depth) and columns [column, column + columns) of b, by panels of columns, in each all
-// rows; zeros beyond the last column.
+// Rows [row, row + depth) and columns [column, column + columns) of b, by panels of columns, in
+// each all rows; zeros beyond the last column.
 HWY_INLINE void pack(const Strided& b, int64_t row, int64_t depth, int64_t column, int64_t columns,
                      float* HWY_RESTRICT packed) {
   const auto width = panel_width();

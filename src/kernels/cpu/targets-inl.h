@@ -1,6 +1,6 @@
-// Compiles the file that includes this once for each instruction set that Highway knows; the best one is
-// taken at run time. Defined before it: HWY_TARGET_INCLUDE, that file. Without a guard: each time it
-// declares what the set in question has.
+// Compiles the file that includes this once for each instruction set that Highway knows; the best
+// one is taken at run time. Defined before it: HWY_TARGET_INCLUDE, that file. Without a guard: each
+// time it declares what the set in question has.
 
 // The sets without a fixed vector size cannot keep vectors in arrays.
 #ifndef HWY_DISABLED_TARGETS

@@ -17,8 +17,8 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// As many rows of so many vectors as there are registers for their sums, 32 or 16, with some left for
-// what is multiplied: two shapes, for columns that divide by three vectors and by two.
+// As many rows of so many vectors as there are registers for their sums, 32 or 16, with some left
+// for what is multiplied: two shapes, for columns that divide by three vectors and by two.
 #if HWY_ARCH_ARM_A64 || (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
 inline constexpr int64_t kWideTile = 8, kTallTile = 12;
 #else
@@ -67,7 +67,8 @@ struct Tile {
       }
     }
   }
-  // Adds the product of factors[r * row_stride + k * depth_stride] and panel [depth, kVectors vectors].
+  // Adds the product of factors[r * row_stride + k * depth_stride] and panel
+  // [depth, kVectors vectors].
   HWY_INLINE void multiply(const T* HWY_RESTRICT factors, int64_t row_stride, int64_t depth_stride,
                            const T* HWY_RESTRICT panel, int64_t depth) {
     const Vectors<T> d;

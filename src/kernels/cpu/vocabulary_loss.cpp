@@ -20,8 +20,8 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// x [rows, columns], rows `stride` apart, by groups of `width` columns, in each all rows, in each the group's columns; zeros
-// up to padded_rows and padded_columns.
+// x [rows, columns], rows `stride` apart, by groups of `width` columns, in each all rows, in each
+// the group's columns; zeros up to padded_rows and padded_columns.
 template <typename T>
 HWY_INLINE void pack_columns(const T* HWY_RESTRICT x, int64_t stride, int64_t rows,
                              int64_t padded_rows, int64_t columns, int64_t padded_columns,
@@ -38,8 +38,8 @@ HWY_INLINE void pack_columns(const T* HWY_RESTRICT x, int64_t stride, int64_t ro
   }
 }
 
-// x [rows, columns], rows `stride` apart, by groups of `width` rows, in each all columns, in each the group's rows; zeros up
-// to padded_rows.
+// x [rows, columns], rows `stride` apart, by groups of `width` rows, in each all columns, in each
+// the group's rows; zeros up to padded_rows.
 template <typename T>
 HWY_INLINE void pack_rows(const T* HWY_RESTRICT x, int64_t stride, int64_t rows,
                           int64_t padded_rows, int64_t columns, int64_t width,
@@ -88,8 +88,8 @@ HWY_INLINE void pack_block(const VocabularyLoss<T>& loss) {
                dim_panel<T>(), loss.dim_panels);
 }
 
-// A tile's logits of one panel of rows, [words, row_panel], become exp(z - greatest); the three results
-// are of the panel's rows.
+// A tile's logits of one panel of rows, [words, row_panel], become exp(z - greatest); the three
+// results are of the panel's rows.
 template <typename T>
 HWY_INLINE void exponentials(T* HWY_RESTRICT z, const T* HWY_RESTRICT bias, int64_t words,
                              T* HWY_RESTRICT greatest, T* HWY_RESTRICT total, T* HWY_RESTRICT sum) {

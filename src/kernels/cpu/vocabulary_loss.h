@@ -4,8 +4,8 @@
 
 namespace attend::kernels {
 
-/// Rows that `VocabularyLoss` takes at a time, and words of a tile of their logits: multiples of what any
-/// instruction set multiplies at once, and small enough for the second cache together.
+/// Rows that `VocabularyLoss` takes at a time, and words of a tile of their logits: multiples of
+/// what any instruction set multiplies at once, and small enough for the second cache together.
 constexpr int64_t kLossRows = 96, kLossWords = 288;
 
 /// Axes that a thread may have a part of are divided into groups of so many.
@@ -17,8 +17,8 @@ constexpr int64_t kDimGroup = 8;
 ///   z = W x + b,   loss = log sum_v exp(z_v) - (1 - eps) z_y - eps / V sum_v z_v
 ///   dz = softmax(z) - eps / V, less 1 - eps at y;   dx = W^T dz,   dW = sum over rows of dz x^T
 ///
-/// Tiles of words do not depend on each other, nor do the dimensions of dx, so that threads can share
-/// each step without changing a bit. The steps, in this order:
+/// Tiles of words do not depend on each other, nor do the dimensions of dx, so that threads can
+/// share each step without changing a bit. The steps, in this order:
 ///
 ///   pack_vocabulary      once, tiles: W in the order in which products read it
 ///   vocabulary_logits    tiles: exp(z - the tile's greatest), and what the losses need of it
@@ -26,13 +26,14 @@ constexpr int64_t kDimGroup = 8;
 ///   vocabulary_weights   tiles: dz, and with it dW and db
 ///   vocabulary_hidden    groups of dimensions: dx
 ///
-/// Logits stand as the products write and read them: by panels of rows, in each all words, in each the
-/// panel's rows. A word's logits of several rows are then one vector, in the products as in the
+/// Logits stand as the products write and read them: by panels of rows, in each all words, in each
+/// the panel's rows. A word's logits of several rows are then one vector, in the products as in the
 /// softmax.
 ///
 /// Of a logit that is NaN or infinity, the row's loss and dz are NaN.
 ///
-/// Source: the shift by each tile's greatest: Milakov and Gimelshein, 2018, arXiv:1805.02867, section 3.
+/// Source: the shift by each tile's greatest: Milakov and Gimelshein, 2018, arXiv:1805.02867,
+///         section 3.
 template <typename T>
 struct VocabularyLoss {
   int64_t rows, dim, classes;  // [1, kLossRows], E, V
