@@ -12,7 +12,7 @@
 namespace attend::app {
 namespace {
 
-// The one thing a signal handler may touch.
+// Signal handlers may only access objects of this type.
 volatile std::sig_atomic_t stop_signal = 0;
 
 void on_signal(int signal) { stop_signal = signal; }
