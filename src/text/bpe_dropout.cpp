@@ -36,7 +36,7 @@ class Merges {
     const auto status = processor.LoadFromSerializedProto(model);
     TORCH_CHECK(status.ok(), kBpeDropout, ": expected the tokenizer's model, got ",
                 status.ToString());
-    // Tells the model type: only unigram supports NBestEncode; unigram and BPE support SampleEncode.
+    // Tells the model type: only unigram has NBestEncode; unigram and BPE have SampleEncode.
     std::vector<std::vector<std::string>> best;
     std::vector<std::string> drawn;
     const bool is_unigram = processor.NBestEncode("a", 1, &best).ok();
