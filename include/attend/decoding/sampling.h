@@ -41,10 +41,11 @@ ATTEND_API torch::Tensor filtered_logits(const torch::Tensor& logits,
 /// Samples a continuation of each prompt, token by token. Never chosen are the pad token, the start
 /// token unless it also ends a text, and `bad_words_ids`. Finished sequences leave the batch.
 ///
-/// Shapes: prompt [B, P] ids -> B sequences. For several of one prompt, repeat its row. prompt_mask
-///         as for IncrementalModel::start: which tokens are padding, where prompts differ in length.
-/// Throws: c10::ValueError for options, and where the prompt leaves no room; c10::Error for shapes and
-///         for logits that are NaN.
+/// Shapes: prompt [B, P] ids -> B sequences. For several samples of a prompt, repeat its row.
+///         prompt_mask as for IncrementalModel::start: describes the padding if prompts differ in
+///         length.
+/// Throws: c10::ValueError for options, and if the prompt leaves no room for tokens; c10::Error for
+///         shapes and for logits that are NaN.
 /// Note:   the default generator is that of the logits' device (torch::manual_seed). On a GPU, each
 ///         step reads one small tensor back, and uploads one when a sequence has ended.
 ATTEND_API std::vector<SampledSequence> sample(

@@ -22,7 +22,8 @@ namespace attend {
 ///                                               .rotary(RotaryOptions{.base = 500000}))
 ///                       .feed_forward(FeedForwardOptions(4096, 14336).gated(true)
 ///                                         .activation(Activation::kSwish))
-///                       .norm(NormKind::kRms).norm_order(NormOrder::kPre).bias(false).dropout(0.0),
+///                       .norm(NormKind::kRms).norm_order(NormOrder::kPre)
+///                       .bias(false).dropout(0.0),
 ///                   /*num_layers=*/32)
 ///       .positions(PositionKind::kNone).tie_output(false)
 struct ATTEND_API CausalLMOptions {
@@ -63,8 +64,8 @@ struct CausalLMOutput {
 /// A decoder-only language model, which predicts each token from those before it: embeddings and
 /// positions, causal layers, and an output layer. GPT-2 and Llama are two settings of it.
 ///
-/// Source: Radford et al., 2019, "Language models are unsupervised multitask learners", section 2.3;
-///         Touvron et al., 2023, arXiv:2302.13971, section 2.2.
+/// Source: Radford et al., 2019, "Language models are unsupervised multitask learners", section
+///         2.3; Touvron et al., 2023, arXiv:2302.13971, section 2.2.
 /// Shapes: ids [B, T] -> logits [B, T, V].
 /// Throws: c10::ValueError for options and for sequences longer than max_length, c10::Error for
 ///         shapes and for ids outside the vocabulary.

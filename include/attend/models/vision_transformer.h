@@ -13,7 +13,7 @@
 
 namespace attend {
 
-/// Options for `VisionTransformer`. The defaults are those of the paper; a layer may have any parts.
+/// Options for `VisionTransformer`. The defaults are the paper's; layers may have any parts.
 struct ATTEND_API VisionTransformerOptions {
   VisionTransformerOptions(int64_t image_size, int64_t patch_size, int64_t num_classes,
                            int64_t embed_dim, int64_t num_heads, int64_t num_layers);

@@ -21,7 +21,8 @@ enum class NormOrder {
 
 /// Options for one encoder or decoder layer: the options of its parts, and norm and dropout.
 ///
-///   TransformerLayerOptions(MultiHeadAttentionOptions(512, 8).num_kv_heads(2).rotary(RotaryOptions()))
+///   TransformerLayerOptions(
+///       MultiHeadAttentionOptions(512, 8).num_kv_heads(2).rotary(RotaryOptions()))
 ///       .norm(NormKind::kRms)
 ///       .feed_forward(FeedForwardOptions(512, 1376).gated(true).activation(Activation::kSwish))
 struct ATTEND_API TransformerLayerOptions {
