@@ -8,11 +8,11 @@
 
 namespace attend::app {
 
-/// What a flag may be, by the name that a user gives, in the order in which the help lists them.
+/// The values of a flag by name, in the order of the help.
 template <typename T>
 using Choices = std::vector<std::pair<std::string, T>>;
 
-/// A flag that takes one of some names, and `value` as its default.
+/// Adds a flag whose value is one of some names, with the current `value` as default.
 template <typename T>
 CLI::Option* add_choice(CLI::App& app, const std::string& flag, T& value, const Choices<T>& choices,
                         const std::string& help) {

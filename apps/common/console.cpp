@@ -12,7 +12,7 @@
 namespace attend::app {
 namespace {
 
-// The one thing a signal handler may touch.
+// A type that signal handlers may write to.
 volatile std::sig_atomic_t stop_signal = 0;
 
 void on_signal(int signal) { stop_signal = signal; }

@@ -9,15 +9,15 @@
 
 namespace attend::app {
 
-/// A run's log lines on standard error, with a progress bar below them where that is a terminal.
-/// Stops the run at SIGINT, SIGTERM and SIGHUP, the end of its terminal, at the next update. SIGHUP
-/// stays ignored where it was, as under nohup. A reader of the log that is gone does not end a run.
+/// Prints a run's log lines to standard error, with a progress bar below them on a terminal.
+/// SIGINT, SIGTERM and SIGHUP (terminal closed) stop the run at the next update. SIGHUP stays
+/// ignored if it already was, as under nohup. SIGPIPE does not end the run.
 class TrainingConsole {
  public:
   explicit TrainingConsole(bool quiet);
   TrainingCallbacks callbacks();
   void line(const std::string& text);
-  /// Whether one of these signals came.
+  /// Whether one of these signals was received.
   bool is_stop_requested() const;
 
  private:
@@ -30,7 +30,7 @@ class TrainingConsole {
   double drawn_at_ = 0;
 };
 
-/// "1:02:03" or "4:05".
+/// A duration as "1:02:03" or "4:05".
 std::string clock_time(double seconds);
 
 }  // namespace attend::app

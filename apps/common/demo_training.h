@@ -11,25 +11,25 @@
 
 namespace attend::app {
 
-/// How the demo's translator is trained.
+/// Training options of the demo's translator.
 struct DemoTraining {
   std::string model = "transformer";  // or recurrent
   int64_t vocab_size = 900;
   int64_t updates = 2200;
   uint64_t seed = 1;
-  bool reload = true;  // go on from the folder's snapshot if it has one
+  bool reload = true;  // resume from the folder's snapshot if there is one
 };
 
-/// The corpus that goes with it.
+/// The options of the demo's corpus.
 DemoCorpusOptions demo_corpus();
 
-/// Both sides of sentence pairs.
+/// Converts pairs to parallel text.
 ParallelText demo_texts(const std::vector<DemoPair>& pairs);
 
-/// Trains the translator of the demo into a folder, or goes on where that stopped; does nothing
-/// more where it is finished. Progress goes to standard error.
-/// Throws: c10::Error if a signal stops it; the same call goes on. FileError where another process
-///         trains into the folder.
+/// Trains the demo's translator into a folder, or resumes. Returns at once if training is finished.
+/// Progress goes to standard error.
+/// Throws: c10::Error if interrupted by a signal; the same call resumes. FileError if another
+///         process trains into the folder.
 Translator train_demo(const std::filesystem::path& folder, const DemoTraining& training,
                       const DemoCorpus& corpus, torch::Device device);
 

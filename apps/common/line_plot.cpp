@@ -49,7 +49,7 @@ struct Marker {
   double degrees = 0;  // where the first corner is, clockwise from the right
 };
 constexpr auto kMarkers = std::to_array<Marker>({
-    {16, 3.5, 0},  // as good as round
+    {16, 3.5, 0},  // practically a circle
     {4, 4.5, 45},
     {3, 5, -90},
     {4, 5, 0},
@@ -60,15 +60,15 @@ static_assert(std::gcd(kLineColors.size(), kMarkers.size()) == 1, "42 series loo
 
 constexpr Rgb kGridColor{0xE4, 0xE7, 0xEB};
 constexpr Rgb kAxisColor{0x8C, 0x95, 0x9F};
-constexpr double kPlotWidth = 640;  // px between the ends of the x axis
+constexpr double kPlotWidth = 640;  // length of the x axis in px
 constexpr double kLineWidth = 2;
-constexpr size_t kMostMarkedPoints = 32;  // of a series, if each is to be marked
+constexpr size_t kMostMarkedPoints = 32;  // a series with more points marks only some
 constexpr double kMarkerDistance = 28;
 constexpr double kTitleSpace = 10;  // below the title
 constexpr double kTickSpace = detail::kTickLength + detail::kTickGap;
 constexpr double kLegendGap = 20;
 constexpr double kLegendLine = 20;
-constexpr double kLegendSample = 28;  // the piece of line beside a name
+constexpr double kLegendSample = 28;  // length of the line sample beside a name
 constexpr double kLegendSampleGap = 8;
 
 void check(const LinePlot& plot) {
@@ -92,16 +92,16 @@ struct Axis {
   double minimum = 0, maximum = 1;
   bool is_log = false;
 
-  // How far along the axis a value is, from 0 to 1.
+  // The position of a value on the axis, from 0 to 1.
   double share(double value) const {
     if (!is_log) return (value - minimum) / (maximum - minimum);
     return std::log(value / minimum) / std::log(maximum / minimum);
   }
 };
 
-// From the smallest number to the largest. One number alone is in the middle.
+// An axis from the smallest to the largest number; a single number is placed in the middle.
 Axis data_axis(const LinePlot& plot, std::vector<double> LineSeries::*numbers, bool is_log) {
-  constexpr double kNarrowest = 1e-12;  // of the numbers; below that there are no ticks
+  constexpr double kNarrowest = 1e-12;  // relative range; a smaller one has no ticks
   Axis axis{std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
             is_log};
   for (const auto& series : plot.series) {
@@ -138,7 +138,7 @@ std::vector<Tick> ticks_of(const Axis& axis, int64_t most) {
   return ticks;
 }
 
-// Outwards to the next ticks.
+// Extends the axis to the next ticks on both sides.
 Axis rounded(const Axis& axis, int64_t most_ticks) {
   Axis result = axis;
   if (axis.is_log) {
@@ -150,8 +150,8 @@ Axis rounded(const Axis& axis, int64_t most_ticks) {
     }
     return result;
   }
-  constexpr double kSlack = 1e-6;  // of the distance of two ticks
-  // The longer the axis, the further apart its ticks: once more, until they agree.
+  constexpr double kSlack = 1e-6;  // in tick distances
+  // A longer axis may need a larger tick distance, so repeat until both agree.
   for (int i = 0; i < 3; ++i) {
     const auto ticks = ticks_of(result, most_ticks);
     const double step = ticks.size() < 2 ? 0 : ticks[1].value - ticks[0].value;
@@ -165,7 +165,7 @@ Axis rounded(const Axis& axis, int64_t most_ticks) {
 
 // ---- Plan ---------------------------------------------------------------------------------------
 
-// Where the parts of a plot are in the picture.
+// The layout of a plot.
 struct Plan {
   Point origin;  // the top left corner
   double width = 0, height = 0;
@@ -201,7 +201,7 @@ Plan plan_at(Point origin, const LinePlot& plot, const FontBook& fonts) {
   plan.y_ticks = ticks_of(plan.y, most_y_ticks);
   plan.y_ticks_width = widest(plan.y_ticks, fonts);
 
-  // Half of a tick's text may be beyond the end of its axis.
+  // Half of a tick's label may extend beyond the end of its axis.
   const double overhang = widest(plan.x_ticks, fonts) / 2;
   const double left =
       plan.y_ticks_width + kTickSpace + (plot.y_label.empty() ? 0 : detail::kAxisLine);
@@ -233,7 +233,7 @@ Plan plan_at(Point origin, const LinePlot& plot, const FontBook& fonts) {
 
 // ---- Drawing ------------------------------------------------------------------------------------
 
-// Lines on whole pixels of a PNG picture are sharp.
+// Lines at whole pixels are sharp in a PNG.
 double sharp(double at) { return std::round(at * kPngScale) / kPngScale; }
 
 double text_baseline(double middle, const TextStyle& style) { return middle + 0.36 * style.size; }
@@ -323,7 +323,7 @@ void draw_legend(Canvas& canvas, const LinePlot& plot, const Plan& plan) {
   }
 }
 
-// Plans of plots in rows of two; both columns are as wide as the widest plot.
+// Lays out plots in rows of two. Both columns have the width of the widest plot.
 std::vector<Plan> plan_all(const std::vector<LinePlot>& plots, const FontBook& fonts) {
   TORCH_CHECK_VALUE(!plots.empty(), "LinePlot: expected plots, got none");
   double widest_plot = 0;

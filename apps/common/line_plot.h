@@ -20,27 +20,27 @@ struct LineSeries {
 
 /// Lines between two axes, such as losses over the updates of a training run.
 ///
-/// The lines differ in colour and in the marks on their points, so that they can be told apart in a
-/// grey print and by colour-blind readers. Up to 32 points of a line are all marked, of more points
-/// one about every 28 px. The x axis is as long as the data, the y axis ends at ticks.
+/// Lines differ in colour and marker, so they can be told apart in a grey print and by colour-blind
+/// readers. A line of up to 32 points has a marker on each, a longer one about every 28 px. The x
+/// axis ends at the data's limits, the y axis at ticks.
 ///
-/// Note: the legend stands on the right of the axes, in the order of the series; it is left out
-///       where no series has a name.
+/// Note:   the legend is to the right of the axes, in the order of the series; there is none if no
+///         series has a name.
 struct LinePlot {
   std::vector<LineSeries> series = {};
   std::string title = {};    // above the axes
   std::string x_label = {};  // below the axes; empty = none
   std::string y_label = {};  // left of the axes; empty = none
-  bool log_x = false;        // equal distances are equal factors
-  bool log_y = false;        // the same, upwards
-  bool from_zero = false;    // the y axis goes down to 0 at least
-  double height = 400;       // px, between the axis' ends
+  bool log_x = false;        // logarithmic x axis
+  bool log_y = false;        // logarithmic y axis
+  bool from_zero = false;    // the y axis includes 0
+  double height = 400;       // length of the y axis in px
 };
 
-/// The bytes of a picture of these plots in rows of two, from left to right.
+/// Draws plots in rows of two, left to right, as a PNG file.
 ///
-/// Throws: c10::ValueError without plots, for series that are not as long in x as in y, for numbers
-///         that are not finite, and for numbers <= 0 on a logarithmic axis.
+/// Throws: c10::ValueError if there are no plots, for series with different numbers of x and y, for
+///         numbers that are not finite, and for numbers <= 0 on a logarithmic axis.
 std::string line_plots_png(const std::vector<LinePlot>& plots);
 std::string line_plots_svg(const std::vector<LinePlot>& plots);
 

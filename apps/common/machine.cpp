@@ -13,19 +13,20 @@
 namespace attend::app {
 namespace {
 
-// Freed tensors go back to the kernel by default, and each new one costs page faults again: up to a
-// quarter of a training step. A program may decide to keep them; the library never does.
+// By default, freed memory is returned to the kernel, and new tensors cause page faults again, up
+// to a quarter of a training step. A program may decide to keep freed memory; the library never
+// does.
 #ifdef ATTEND_JEMALLOC
 void keep_freed_memory() {
   ssize_t never = -1;
-  for (const auto* delay : {"arenas.dirty_decay_ms", "arenas.muzzy_decay_ms",       // of new arenas
-                            "arena.0.dirty_decay_ms", "arena.0.muzzy_decay_ms"}) {  // of the first
-    // Where it is refused, memory goes back as by default.
+  for (const auto* delay : {"arenas.dirty_decay_ms", "arenas.muzzy_decay_ms",       // new arenas
+                            "arena.0.dirty_decay_ms", "arena.0.muzzy_decay_ms"}) {  // first arena
+    // If the call fails, freed memory is returned as by default.
     (void)mallctl(delay, nullptr, nullptr, &never, sizeof(never));
   }
 }
 #else
-// All threads take from one arena: the others' are made of pieces that do go back when empty.
+// A single arena for all threads: the heaps of other arenas are returned when they are empty.
 void keep_freed_memory() {
   constexpr int kOneGigabyte = 1 << 30;
   mallopt(M_MMAP_THRESHOLD, kOneGigabyte);
@@ -40,7 +41,7 @@ void add_machine_options(CLI::App& app, MachineOptions& options) {
   constexpr int kMostThreads = 4096;
   app.add_option("--device", options.device, "cpu, cuda or cuda:<index>")->capture_default_str();
   add_number(app, "--threads", options.threads, {.least = 0, .most = kMostThreads},
-             "CPU threads; 0: one a core");
+             "CPU threads; 0: one per core");
 }
 
 torch::Device prepare_machine(const MachineOptions& options) {

@@ -36,14 +36,14 @@ void check_length(const char* what, size_t tokens, int64_t most) {
                     " of at most the model's ", most, " positions, got ", tokens, " tokens");
 }
 
-// The layers of a model's only sentence: [layers, H, T, S].
+// Stacks the layers' weights of a batch of one sentence: [layers, H, T, S].
 torch::Tensor stacked(const std::vector<torch::Tensor>& layers) {
   std::vector<torch::Tensor> sentence;
   for (const auto& layer : layers) sentence.push_back(layer.select(0, 0));
   return torch::stack(sentence).to(torch::kCPU, torch::kFloat);
 }
 
-// The steps of a search, spelled out.
+// Converts the search steps' tokens to text.
 std::vector<std::vector<BeamHypothesis>> spelled(const std::vector<BeamStep>& steps,
                                                  const SubwordTokenizer& tokenizer) {
   std::vector<std::vector<BeamHypothesis>> result;
@@ -67,7 +67,7 @@ std::vector<std::vector<BeamHypothesis>> spelled(const std::vector<BeamStep>& st
   return result;
 }
 
-// The start token may be one that the tokenizer does not know.
+// The tokenizer may not have the start token.
 std::string start_piece(const TranslationModel& model, const SubwordTokenizer& tokenizer) {
   const auto id = model.special_tokens().start_id;
   const auto& vocabulary = tokenizer.target_vocabulary();

@@ -10,30 +10,29 @@
 
 namespace attend::app {
 
-/// What to look at.
+/// The model and the text whose attention is shown.
 struct AttentionRequest {
   std::filesystem::path model_dir = {};
   std::string text = {};
-  std::optional<std::string> target =
-      {};                 // a translation to force on the model; else it searches one
-  int64_t beam_size = 5;  // of that search; 1: greedy
+  std::optional<std::string> target = {};  // a given translation (teacher forcing); default: search
+  int64_t beam_size = 5;                   // of that search; 1: greedy
   torch::Device device = torch::kCPU;
 };
 
 /// Runs the model of a folder, a translator or a causal language model, on a text.
 ///
-/// Views of a Transformer: encoder (source x source), decoder (what has been read x itself) and
-/// cross (the tokens predicted x source); of a recurrent translator: cross; of a causal model: self.
+/// Views of a Transformer: encoder (source x source), decoder (target inputs x target inputs) and
+/// cross (predicted tokens x source). Of a recurrent translator: cross. Of a causal model: self.
 ///
-/// Throws: FileError for the folder, c10::ValueError for an empty text and for one that is longer
-///         than the model has positions.
+/// Throws: FileError for the folder, c10::ValueError for a text that is empty or exceeds the
+///         model's positions.
 AttentionPage model_attention(const AttentionRequest& request);
 
-/// Attention weights with their colours from 0 to 1.
+/// A heatmap of attention weights, with a colour scale from 0 to 1.
 Heatmap attention_heatmap(const torch::Tensor& weights, std::vector<std::string> rows,
                           std::vector<std::string> columns, const std::string& title);
 
-/// A matrix [T, S] of weights of a view, labelled with the view's tokens.
+/// A heatmap of weights [T, S] of a view, with the view's tokens as labels.
 Heatmap view_heatmap(const AttentionPage& page, const AttentionView& view,
                      const torch::Tensor& weights, const std::string& title);
 

@@ -27,7 +27,7 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
                           const std::string& help) {
     add_number(app, flag, value, range, help)->group(kGroup);
   };
-  // Far beyond what was ever trained, and products of them still fit into 64 bits.
+  // Far larger than any trained model, and products of sizes still fit into 64 bits.
   constexpr NumberRange<int64_t> kSizes{.least = 1, .most = 1 << 20};
   constexpr NumberRange<int64_t> kLayers{.least = 0, .most = 1000};
   number("--embed-dim", c.embed_dim, kSizes, "Size of embeddings and states");
@@ -40,11 +40,10 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
          "Dropout on attention weights (Transformer)");
   number("--activation-dropout", c.activation_dropout, kProbability,
          "Dropout inside the feed-forward blocks (Transformer)");
-  add("--activation", c.activation, "Of the feed-forward blocks (Transformer)")
+  add("--activation", c.activation, "Activation of the feed-forward blocks (Transformer)")
       ->check(CLI::IsMember({"relu", "gelu", "swish"}));
-  app.add_flag(
-         "--pre-norm", c.pre_norm,
-         "Normalise before each sublayer, not after (Transformer; attend's own folder format)")
+  app.add_flag("--pre-norm", c.pre_norm,
+               "Pre-norm instead of post-norm (Transformer; attend's own folder format)")
       ->group(kGroup);
   number("--max-positions", c.max_positions, kSizes, "Longest source and target, in tokens");
 }

@@ -15,7 +15,7 @@ namespace attend::app {
 struct ModelChoice {
   std::string kind = "transformer";  // or recurrent
   int64_t embed_dim = 256;           // E
-  int64_t heads = 4;                 // Transformer only, as all below but dropout
+  int64_t heads = 4;                 // this and all below except dropout: Transformer only
   int64_t encoder_layers = 3;
   int64_t decoder_layers = 3;
   int64_t ffn_dim = 1024;
@@ -29,11 +29,11 @@ struct ModelChoice {
 
 void add_model_choice(CLI::App& app, ModelChoice& choice);
 
-/// A new model with random weights for the vocabulary of a tokenizer.
+/// A new model with random weights for a tokenizer's vocabulary.
 std::shared_ptr<TranslationModel> make_model(const ModelChoice& choice,
                                              const SubwordTokenizer& tokenizer);
 
-/// The names of BLEU's tokenizers on the command line.
+/// The command-line names of the BLEU tokenizers.
 Choices<BleuTokenizer> bleu_tokenizers();
 
 }  // namespace attend::app

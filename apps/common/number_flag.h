@@ -19,12 +19,12 @@ namespace attend::app {
 template <typename T>
 concept Number = (std::integral<T> && !std::same_as<T, bool>) || std::same_as<T, double>;
 
-/// What a numeric flag may be: from `least` to `most`, both of them too unless left out.
+/// The range of a numeric flag, `least` and `most` included unless excluded by the switches.
 template <Number T>
 struct NumberRange {
   T least, most;
   bool without_least = false, without_most = false;
-  bool or_zero = false;  // 0 is outside, and allowed
+  bool or_zero = false;  // 0 is allowed although outside the range
 
   bool contains(T value) const {
     if (or_zero && value == T{0}) return true;
@@ -32,7 +32,7 @@ struct NumberRange {
            (without_most ? value < most : value <= most);
   }
 
-  /// "a whole number in [1, 1000]", "0 or a number in (1, 2)".
+  /// Such as "a whole number in [1, 1000]" or "0 or a number in (1, 2)".
   std::string to_string() const {
     return fmt::format("{}{} in {}{}, {}{}", or_zero ? "0 or " : "",
                        std::integral<T> ? "a whole number" : "a number", without_least ? '(' : '[',
@@ -45,7 +45,7 @@ inline constexpr NumberRange<double> kPart{.least = 0, .most = 1};
 inline constexpr NumberRange<int64_t> kBeamSizes{.least = 1, .most = 1000};
 inline constexpr NumberRange<uint64_t> kSeeds{.least = 0, .most = UINT64_MAX};
 
-/// A user's text as a message shows it: on one line and not without end.
+/// A user's text for an error message, on one line and shortened.
 inline std::string shown(std::string_view text) {
   constexpr size_t kMost = 60;  // characters
   if (text.empty()) return "an empty text";
@@ -54,9 +54,9 @@ inline std::string shown(std::string_view text) {
   return start.size() < printable.size() ? std::string(start) + "..." : printable;
 }
 
-/// The number that a text is. Throws CLI::ValidationError, which names the flag, the range and the
-/// text, for anything else: other characters, what is no number (nan) or not finite, and numbers
-/// out of the range. `otherwise` is what else the flag takes.
+/// Parses a number. Throws CLI::ValidationError, which names the flag, the range and the text, for
+/// anything but a finite number in the range. `otherwise`: what else the flag accepts, for the
+/// message.
 template <Number T>
 T parse_number(const std::string& flag, const std::string& text, const NumberRange<T>& range,
                std::string_view otherwise = {}) {
@@ -84,8 +84,8 @@ CLI::Option* add_number_option(CLI::App& app, const std::string& names, Value& v
       ->type_name(std::integral<T> ? "INT" : "NUMBER");
 }
 
-/// A flag that takes a number of a range. It has no default: `value` stays empty without the flag.
-/// `names` are as CLI11 takes them, the last one long: "-b,--beam-size".
+/// Adds a flag with a number in a range, without a default: `value` stays empty if the flag is not
+/// given. `names` as CLI11 takes them, the long one last: "-b,--beam-size".
 template <Number T>
 CLI::Option* add_number(CLI::App& app, const std::string& names, std::optional<T>& value,
                         const std::type_identity_t<NumberRange<T>>& range,
@@ -93,7 +93,7 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, std::optional<T
   return add_number_option<T>(app, names, value, range, help);
 }
 
-/// The same with `value` as the default.
+/// The same, with the current `value` as default.
 template <Number T>
 CLI::Option* add_number(CLI::App& app, const std::string& names, T& value,
                         const std::type_identity_t<NumberRange<T>>& range,

@@ -31,7 +31,7 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv) try {
 int run_program(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) try {
   return run(argc, argv);
 } catch (const std::exception& error) {
-  // The what() of LibTorch's errors goes on with a backtrace.
+  // what() of LibTorch's errors includes a backtrace.
   const auto* of_libtorch = dynamic_cast<const c10::Error*>(&error);
   std::cerr << name << ": " << (of_libtorch ? of_libtorch->what_without_backtrace() : error.what())
             << '\n';

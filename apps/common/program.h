@@ -5,17 +5,17 @@
 
 namespace attend::app {
 
-inline constexpr int kUsage = 2;  // the exit status of wrong usage
+inline constexpr int kUsage = 2;  // the exit status after a usage error
 
-/// Adds `--version`: the program, attend's version and that of the LibTorch it was built with.
+/// Adds `--version`, which prints the versions of attend and of the LibTorch it was built with.
 void add_version_flag(CLI::App& app);
 
-/// Reads the command line. Returns the exit status where the program ends with that: 0 after --help
-/// and --version, kUsage for wrong usage.
+/// Parses the command line. Returns an exit status if the program must end: 0 after --help and
+/// --version, kUsage after a usage error.
 std::optional<int> parse(CLI::App& app, int argc, char** argv);
 
-/// `run`'s exit status. What it throws becomes a line on standard error that begins with `name`, and
-/// the exit status 1.
+/// Returns `run`'s exit status. On an exception prints `name` and the message to standard error,
+/// and returns 1.
 int run_program(const char* name, int (*run)(int argc, char** argv), int argc, char** argv);
 
 }  // namespace attend::app

@@ -9,11 +9,11 @@
 
 namespace attend::app {
 
-/// The flags of a search. What is not given is read from the model folder.
+/// Adds the search flags. Options that are not set are read from the model folder.
 inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
   constexpr double kMostPenalty = 10;
   add_number(app, "-b,--beam-size", options.beam_size, kBeamSizes,
-             "Hypotheses kept; 1: greedy; default: the folder's num_beams, or 5");
+             "Beam size; 1: greedy search; default: the folder's num_beams, or 5");
   add_number(app, "-n,--normalize", options.length_penalty,
              {.least = -kMostPenalty, .most = kMostPenalty},
              "Divide scores by length to this power; default: the folder's length_penalty, or 1");
@@ -25,9 +25,9 @@ inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
          [&options, endings](const std::string& name) {
            options.early_stopping = endings.at(name);
          },
-         "When a search ends, in Hugging Face's words: true, as soon as the beam is full of "
-         "finished translations; false, when none better is in sight; never, when none better is "
-         "possible; default: the folder's, or false")
+         "When to stop, as in Hugging Face's generate: true: at beam-size finished translations; "
+         "false: when the best unfinished one scores no better; never: when none can still score "
+         "better; default: the folder's, or false")
       ->check(CLI::IsMember({"false", "true", "never"}));
 }
 

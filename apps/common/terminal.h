@@ -6,13 +6,13 @@
 
 namespace attend::app {
 
-/// What a heatmap is drawn for.
+/// The colours and the width of the output that a heatmap is printed to.
 struct Terminal {
   TerminalColor color = TerminalColor::kNone;
-  int64_t width = 0;  // columns; 0 = as wide as need be
+  int64_t width = 0;  // columns; 0 = unlimited
 };
 
-/// Standard output: colours and its width where it is a terminal, plain text of any width where not.
+/// Those of standard output: no colours and unlimited width unless it is a terminal.
 Terminal terminal_of_output();
 
 }  // namespace attend::app

@@ -10,9 +10,9 @@
 namespace attend::demo {
 namespace {
 
-constexpr std::size_t kLongestNumber = 8;  // words in either language, at least
+constexpr std::size_t kLongestNumber = 8;  // at least the words of any number in either language
 
-// Every number by its words, with the feminine forms.
+// Maps every number's text, masculine and feminine, to the number.
 template <Side kSide>
 const std::unordered_map<std::string, int>& numbers_by_words() {
   static const auto table = [] {
@@ -61,7 +61,7 @@ std::uint64_t Random::next() {
 }
 
 std::uint64_t Random::below(std::uint64_t bound) {
-  // Values below 2^64 mod bound would make the small remainders more likely.
+  // Rejection sampling: values below 2^64 mod bound would bias the result.
   const std::uint64_t uneven = (0 - bound) % bound;
   std::uint64_t value = next();
   while (value < uneven) value = next();
@@ -85,7 +85,7 @@ int RandomChooser::number(int low, int high) {
   struct Band {
     int first;
     int last;
-    int weight;  // 21 to 99 have a word of their own each, so they have to be seen most
+    int weight;  // 21 to 99 are single words, so they must occur most often
     int round;   // a quarter of the band's numbers are multiples of this
   };
   constexpr Band kBands[] = {

@@ -15,39 +15,39 @@
 
 namespace attend::demo {
 
-/// Thrown by a Chooser where the derivation can go no further. An exception because it leaves the
-/// whole derivation, from any depth, and the grammar has nothing to say about it.
+/// Thrown by a Chooser if the derivation cannot continue. An exception, since it may be thrown at
+/// any depth and always ends the whole derivation.
 struct DeadEnd {};
 
-/// One way to go on.
+/// One alternative of a decision.
 struct Option {
   int weight;                    // 0: excluded
-  const Marks* marks = nullptr;  // of the words it will write; null: any words
+  const Marks* marks = nullptr;  // marks of its words; null: may write any words
 };
 
-/// How far ahead the words of an option may be, in fragments behind the settled sentence.
+/// How many fragments after the confirmed part of the sentence an option's words may stand.
 enum class Reach { kNext = 4, kVerb = 9, kPhrase = 16 };
 
-/// Takes the decisions of a derivation: at random to generate, in turn to search.
+/// Makes the decisions of a derivation: at random for generation, exhaustively for a search.
 class Chooser {
  public:
   virtual ~Chooser() = default;
 
-  /// The index of one option.
+  /// Returns the index of the chosen option.
   virtual std::size_t choose(std::span<const Option> options, Reach reach) = 0;
 
-  /// A number between low and high.
+  /// Returns a number in [low, high].
   virtual int number(int low, int high) = 0;
 
-  /// The sentence begins with `words`.
+  /// Tells the chooser that the sentence begins with `words`.
   virtual void confirm(const Phrase& words) = 0;
 
-  /// Index by weight of options that may write any words.
+  /// Chooses among options without marks, given by their weights. Returns the index.
   std::size_t choose(std::initializer_list<int> weights);
 
   bool maybe(int percent) { return choose({100 - percent, percent}) == 1; }
 
-  /// An entry of a table, weighted by `weight_of` of it.
+  /// Chooses an entry of a table, with weights weight_of(entry).
   template <typename Row, typename WeightOf>
   const Entry<Row>& pick(std::span<const Entry<Row>> table, Reach reach,
                          const WeightOf& weight_of) {
@@ -57,10 +57,10 @@ class Chooser {
   }
 
  private:
-  std::vector<Option> options_;  // of the current choice, kept for its memory
+  std::vector<Option> options_;  // of the current choice; a member to reuse its memory
 };
 
-/// Pseudo-random numbers that are the same everywhere (std's distributions are not).
+/// A random generator with the same numbers on every platform; std's distributions differ.
 ///
 /// Source: Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021
 ///         (xoshiro256**), seeded by splitmix64.
@@ -87,8 +87,8 @@ class RandomChooser final : public Chooser {
   Random& random_;
 };
 
-/// Leads through all derivations whose words agree with a sentence, one derivation after another:
-/// each repeats the decisions of the one before up to the last that can be taken otherwise.
+/// Enumerates all derivations that agree with a sentence by depth-first search: each repeats the
+/// decisions of the previous one up to the last that has an untried candidate.
 class SearchChooser final : public Chooser {
  public:
   SearchChooser(std::string_view sentence, Side side);
@@ -98,7 +98,7 @@ class SearchChooser final : public Chooser {
   int number(int low, int high) override;
   void confirm(const Phrase& words) override;
 
-  /// Prepares the next derivation; false when all have been seen.
+  /// Prepares the next derivation. Returns false if there is none.
   bool next();
 
  private:
@@ -116,10 +116,10 @@ class SearchChooser final : public Chooser {
   std::vector<std::string> fragments_;
   std::unordered_map<std::string, std::vector<std::size_t>> places_;  // of each fragment
   std::unordered_map<const Marks*, std::vector<std::size_t>> mark_places_;
-  std::vector<int> numbers_;  // written in the sentence
+  std::vector<int> numbers_;  // the numbers that the sentence contains
   std::vector<Decision> path_;
-  std::size_t depth_ = 0;    // decisions taken in this derivation
-  std::size_t settled_ = 0;  // fragments that this derivation has written
+  std::size_t depth_ = 0;    // number of decisions in this derivation
+  std::size_t settled_ = 0;  // number of fragments confirmed in this derivation
   std::vector<int> candidates_;
 };
 

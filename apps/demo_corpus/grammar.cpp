@@ -31,7 +31,8 @@ constexpr std::array<const char*, 12> kShowcases = {
     "These bears are more dangerous than the white wolf",
 };
 
-// How often each piece of a held-out sentence occurs in training, at most and relative to its size.
+// Each fragment of a held-out sentence occurs at least this often in training, or once per
+// kPairsPerOccurrence training pairs if that is less.
 constexpr int kMostOccurrences = 20;
 constexpr int kPairsPerOccurrence = 2000;
 
@@ -42,7 +43,7 @@ const std::string& text_of(const DemoPair& pair, Side side) {
   return side == Side::kSource ? pair.source : pair.target;
 }
 
-// Derives this sentence in every way, until `accept` (of a DemoPair) returns true.
+// Calls `accept` with every derivation of the sentence until it returns true.
 template <typename Accept>
 void search(std::string_view sentence, Side side, const Accept& accept) {
   demo::SearchChooser chooser(sentence, side);
@@ -79,7 +80,7 @@ class CorpusGenerator {
     std::vector<std::string> all;
     for (const Side side : {Side::kSource, Side::kTarget}) {
       for (std::string& part : demo::fragments(text_of(pair, side), side)) {
-        // A word of both languages is two words.
+        // Prefixed by side: the same spelling in both languages counts as two words.
         all.push_back((side == Side::kSource ? "<" : ">") + std::move(part));
       }
     }

@@ -76,13 +76,11 @@ DemoPair demo_showcase();
 /// About a dozen varied pairs to translate in a demonstration, `demo_showcase` first.
 std::vector<DemoPair> demo_showcases();
 
-/// The pairs whose English side is `sentence`: one, or none where the grammar has no such sentence.
-/// Note:   found by a search of all derivations; more than one pair would be a fault of the
-/// grammar.
+/// The pairs whose English side is `sentence`: one, or none if the grammar cannot write it.
+/// Note:   searches all derivations. More than one pair would be a bug of the grammar.
 std::vector<DemoPair> demo_translations(std::string_view sentence);
 
-/// True if the grammar can write this French sentence: a search of its derivations, not of a
-/// corpus.
+/// Whether the grammar can write this French sentence. Searches derivations, not a corpus.
 bool demo_accepts_french(std::string_view sentence);
 
 }  // namespace attend

@@ -9,24 +9,24 @@
 
 namespace attend::demo {
 
-/// Fragments (see `fragments`) by which the words of an entry are recognised on each side: a
-/// sentence without any of them does not hold the entry. Empty: it cannot be ruled out.
+/// Fragments (see `fragments`) of an entry's words on each side. A sentence without any of them
+/// does not contain the entry. Empty: the entry can never be ruled out.
 struct Marks {
   std::vector<std::string> source;
   std::vector<std::string> target;
 };
 
-/// A row of one of the tables below, ready for use.
+/// A row of one of the tables below, with its marks and index.
 template <typename Row>
 struct Entry : Row {
   Marks marks;
   std::size_t index;  // in its table
 };
 
-/// What a noun is and what can be done with it: a set of the bits below.
+/// A noun's properties: a set of the bits below.
 using Traits = std::uint64_t;
 
-/// The adjectives that suit a noun: a set of `Adjective::bit`.
+/// The adjectives that can describe a noun: a set of `Adjective::bit`.
 using Fits = std::uint64_t;
 
 // clang-format off
@@ -104,7 +104,7 @@ struct NounRow {
 };
 using Noun = Entry<NounRow>;
 
-/// Two adjectives of one group do not describe one noun: no small horse is big.
+/// A noun never has two adjectives of one group, such as small and big.
 enum class AdjectiveGroup {
   kSize,
   kAge,
@@ -213,7 +213,7 @@ enum class DeterminerKind {
   kGenitive,  // the farmer's
 };
 
-/// Where a noun phrase stands, which decides on its determiners.
+/// The position of a noun phrase, on which the weights of its determiners depend.
 enum class Role {
   kSubject,
   kCoordinated,  // or in a relative clause: short
@@ -240,7 +240,7 @@ struct DeterminerRow {
 };
 using Determiner = Entry<DeterminerRow>;
 
-/// Who is somewhere, and how.
+/// The kinds of things that can be at a place.
 using Theme = unsigned;
 inline constexpr Theme kSitter = 1U << 0;
 inline constexpr Theme kStander = 1U << 1;
@@ -256,7 +256,7 @@ inline constexpr Theme kEdifice = 1U << 10;
 inline constexpr Theme kDweller = 1U << 11;
 inline constexpr Theme kBather = 1U << 12;
 
-/// A preposition and what it joins.
+/// A preposition with the themes and places that it can join.
 struct PrepositionRow {
   std::string_view source;
   std::string_view target;
@@ -266,15 +266,15 @@ struct PrepositionRow {
 };
 using Preposition = Entry<PrepositionRow>;
 
-/// When an adverbial can be said.
+/// The times that an adverbial can refer to.
 enum class Time { kPresent, kPast, kFuture };
 
 struct AdverbialRow {
   std::string_view source;
   std::string_view target;
-  std::string_view alignment;  // for each French word the number of the English one, or a point
+  std::string_view alignment;  // for each French word the number of the English one, or a dot
   Time time;
-  bool repeated = false;  // every morning: not of what is denied
+  bool repeated = false;  // every morning: not with a negation
 };
 using Adverbial = Entry<AdverbialRow>;
 
@@ -289,7 +289,7 @@ struct PronounRow {
 };
 using Pronoun = Entry<PronounRow>;
 
-/// The entries of a table; `marks` makes the marks of a row.
+/// Makes the entries of a table; `marks` gives the marks of a row.
 template <typename Row, std::size_t kRows, typename MarksOf>
 std::vector<Entry<Row>> make_table(const Row (&rows)[kRows], const MarksOf& marks) {
   std::vector<Entry<Row>> table;
@@ -311,13 +311,13 @@ inline constexpr Modal kMustVerb = {"must", "must", "dois", "doit", "devons", "d
 inline constexpr Modal kWantVerb = {"want", "wants", "veux", "veut", "voulons", "veulent"};
 inline constexpr Modal kGoingVerb = {"going", "going", "vais", "va", "allons", "vont"};
 
-/// The adjectives that suit "he" and "she".
+/// The adjectives that can describe "he" and "she".
 Fits fits_of_anyone();
 
 /// `word` with an s, unless it ends in one.
 std::string plural_s(std::string_view word);
 
-/// The stem of the French imperfect: that of the present after nous.
+/// The stem of the French imperfect, from the present form of nous.
 std::string imperfect_stem(const VerbRow& verb);
 
 }  // namespace attend::demo

@@ -13,7 +13,7 @@
 namespace attend::demo {
 namespace {
 
-// One (noun, adjective) pair in this many is kept out of training.
+// One in this many (noun, adjective) pairs is held out of training.
 constexpr std::uint64_t kHeldOutShare = 10;
 
 bool pair_is_held_out(const Noun& noun, const Adjective& adjective) {
@@ -46,7 +46,7 @@ bool determiner_suits(const Determiner& determiner, const Noun& noun) {
            is_any_of(kind, {Kind::kThe, Kind::kOwner, Kind::kThis, Kind::kBare, Kind::kGenitive});
   }
   if (kind == Kind::kBare && !determiner.plural) return false;
-  // Only a determiner tells one sheep from two.
+  // The plural of sheep is sheep, so only the determiner can show the number.
   if ((traits & kInvariant) != 0) {
     return !is_any_of(kind, {Kind::kThe, Kind::kOwner, Kind::kBare, Kind::kGenitive});
   }
@@ -59,7 +59,7 @@ int Sentence::weight_of(const Adjective& adjective, Fits fits) const {
   const bool used = std::find(used_adjectives_.begin(), used_adjectives_.end(), &adjective) !=
                     used_adjectives_.end();
   if (used || (fits & adjective.bit) == 0) return 0;
-  // The fewer nouns an adjective suits, the likelier it is with each: all are frequent.
+  // Weighted inversely to the number of nouns that it suits, so that all adjectives are frequent.
   static const std::vector<int> weights = [] {
     std::vector<int> table;
     for (const Adjective& entry : adjectives()) {
@@ -97,7 +97,7 @@ const Noun& Sentence::choose_noun(const NounPhraseSpec& spec) {
 }
 
 const Determiner& Sentence::choose_determiner(const NounPhraseSpec& spec, const Noun& noun) {
-  // A possessor is not the next thing that French says.
+  // In French, a possessor comes after the noun, so it may be further ahead.
   const Reach reach = spec.role == Role::kPossessor ? Reach::kPhrase : Reach::kNext;
   return chooser_.pick(determiners(), reach, [&](const Determiner& determiner) {
     const bool indefinite =
@@ -121,7 +121,7 @@ std::vector<const Adjective*> Sentence::choose_adjectives(const NounPhraseSpec& 
       chooser_.pick(adjectives(), Reach::kPhrase,
                     [&](const Adjective& adjective) { return weight_of(adjective, noun.fits); });
   chosen.push_back(&first);
-  // The small black cat: a second one where both languages have a fixed order.
+  // As in "the small black cat": a second adjective if both languages have a fixed order.
   const auto may_follow = [&](const Adjective& adjective) {
     const bool classifies =
         adjective.group == AdjectiveGroup::kColour || adjective.group == AdjectiveGroup::kOrigin;

@@ -18,7 +18,7 @@ constexpr std::array<const char*, 20> kFrenchOnes = {
     "zéro",     "un",     "deux",  "trois",    "quatre",   "cinq",    "six",
     "sept",     "huit",   "neuf",  "dix",      "onze",     "douze",   "treize",
     "quatorze", "quinze", "seize", "dix-sept", "dix-huit", "dix-neuf"};
-// Seventy and ninety count on from sixty and eighty.
+// Seventy and ninety are sixty and eighty plus 10 to 19.
 constexpr std::array<const char*, 10> kFrenchTens = {
     "",          "",         "vingt",    "trente",       "quarante",
     "cinquante", "soixante", "soixante", "quatre-vingt", "quatre-vingt"};
@@ -69,7 +69,7 @@ std::vector<NumberChunk> number_chunks(int n, bool feminine, const char* who) {
   const int rest = n % 100;
   std::vector<NumberChunk> chunks;
   const auto add_multiple = [&](int count, const char* english, const char* french) {
-    if (count == 1) {  // French says no "un" here: mille, cent.
+    if (count == 1) {  // no "un" in French: mille, cent.
       chunks.push_back({{"one", english}, {french}});
     } else {
       chunks.push_back({{english_below_hundred(count)}, french_below_hundred(count, false)});

@@ -5,8 +5,8 @@
 
 namespace attend::demo {
 
-/// Words of a number that translate each other: {"one", "hundred"} and {"cent"}. French is empty
-/// for the English "and".
+/// Words of a number that translate each other, such as {"one", "hundred"} and {"cent"}. No French
+/// words for the English "and".
 struct NumberChunk {
   std::vector<std::string> english;
   std::vector<std::string> french;
@@ -14,7 +14,8 @@ struct NumberChunk {
 
 inline constexpr int kLargestNumber = 9999;
 
-/// The number's chunks, in the order of both languages; `feminine` makes a final "un" "une".
+/// The chunks of a number, in the common order of both languages; `feminine`: a final "un" becomes
+/// "une".
 /// Throws: std::out_of_range, naming `who`, unless 0 <= n <= kLargestNumber.
 std::vector<NumberChunk> number_chunks(int n, bool feminine, const char* who);
 

@@ -29,7 +29,7 @@ std::string_view contraction(std::string_view first, std::string_view second) {
   return {};
 }
 
-// A token that is still open towards its left neighbour.
+// A token whose left neighbour may still change it or be changed by it.
 struct OpenToken {
   Token token;
   bool vowel;
@@ -51,7 +51,7 @@ Phrase& Phrase::operator+=(const Phrase& other) {
 }
 
 std::vector<Token> join(const std::vector<Piece>& pieces, Side side) {
-  // From the right: whether "le" elides must be known before "de" may contract with it.
+  // Right to left: "de" contracts with "le" only if "le" does not elide.
   std::vector<OpenToken> reversed;
   reversed.reserve(pieces.size());
   for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
@@ -139,7 +139,7 @@ DemoPair Draft::finish() const {
   pair.source = text(source);
   pair.target = text(target);
 
-  // By unit: where its French words are.
+  // The positions of each unit's French words.
   std::vector<std::vector<int>> places(kinds_.size());
   for (std::size_t j = 0; j < target.size(); ++j) {
     for (const int unit : target[j].units) {
@@ -154,7 +154,7 @@ DemoPair Draft::finish() const {
       }
     }
   }
-  // A word's own link comes before that of its glued ending, and stays where both agree.
+  // If a word and its glued ending give the same link, keep the word's, which comes first.
   const auto same_words = [](const AlignmentLink& a, const AlignmentLink& b) {
     return a.source == b.source && a.target == b.target;
   };

@@ -10,19 +10,19 @@ namespace attend::demo {
 
 enum class Side { kSource, kTarget };
 
-/// Words that translate each other share a unit, a number that `Draft` gives out.
+/// Words that translate each other have the same unit, a number from `Draft::unit`.
 inline constexpr int kNoUnit = -1;
 
-/// A word before it meets its neighbours.
+/// A word before elision and contraction.
 struct Piece {
   std::string text;
   int unit = kNoUnit;
-  std::string before_vowel = {};  // its form before a vowel sound (l', bel, an); empty: the same
-  bool glued = false;             // to the piece before it, without a space: 's, a comma
+  std::string before_vowel = {};  // form before a vowel sound (l', bel, an); empty: same
+  bool glued = false;             // no space before it: 's, a comma
   bool blocks_elision = false;    // an initial h aspiré: le héros, de onze
 };
 
-/// A constituent in both languages. Word order differs within, so each side is a list of its own.
+/// A constituent in both languages, as one list of pieces per side, since word order differs.
 struct Phrase {
   std::vector<Piece> source;
   std::vector<Piece> target;
@@ -30,27 +30,28 @@ struct Phrase {
   Phrase& operator+=(const Phrase& other);
 };
 
-/// A written word and the units of the pieces that it is made of.
+/// A word as written, and the units of its pieces.
 struct Token {
   std::string text;
   std::vector<int> units;
 };
 
-/// Writes pieces out: elision (le arbre -> l'arbre), contraction (de le -> du), a/an. No capital.
+/// Joins pieces to words: elision (le arbre -> l'arbre), contraction (de le -> du), a/an. Does not
+/// capitalise.
 std::vector<Token> join(const std::vector<Piece>& pieces, Side side);
 
-/// The tokens of an unfinished sentence that no following piece can change any more.
+/// The words of an unfinished sentence that later pieces cannot change.
 std::vector<Token> join_settled(std::vector<Piece> pieces, Side side);
 
-/// `text` with its first letter, an ASCII one, in upper or lower case.
+/// `text` with its first letter, if ASCII, in upper or lower case.
 std::string capitalised(std::string text);
 std::string decapitalised(std::string text);
 
-/// The parts of a text that the grammar puts together: words without commas, cut after an elision
-/// (l'|arbre), or before an English genitive (farmer|'s).
+/// The units that a search compares: words without commas, split after an elision (l'|arbre) and
+/// before an English genitive (farmer|'s).
 std::vector<std::string> fragments(std::string_view text, Side side);
 
-/// A sentence while it is written.
+/// A sentence under construction.
 class Draft {
  public:
   /// A new unit, for words that translate each other.

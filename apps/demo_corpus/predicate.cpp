@@ -7,7 +7,7 @@
 namespace attend::demo {
 namespace {
 
-// What a noun is compared with: its own kind.
+// A noun is only compared with one that has the same one of these traits.
 constexpr Traits kKinds = kPerson | kAnimal | kThing | kReadable | kFood | kMass | kDrink |
                           kVehicle | kFurniture | kPart | kBuilding | kArea | kPlant;
 
@@ -19,7 +19,7 @@ void Sentence::predicate(const Subject& subject) {
   const bool lifeless = !person && !animal;
   const bool several_nouns = subject.nouns.size() > 1;
   const bool timed = opening_ != nullptr;
-  const bool shows_gender = !subject.first_person;  // "I" shows none
+  const bool shows_gender = !subject.first_person;  // "I" does not show the gender
   const bool is_described = shows_gender && !subject.indefinite;
   const bool is_timeless = !timed && !several_nouns;
   const bool has_place = theme_of(subject.traits) != 0 && !subject.placed && !(lifeless && timed);
@@ -65,7 +65,7 @@ void Sentence::transitive(const Subject& subject) {
   const Verb& verb = choose_verb(subject, VerbPattern::kTransitive);
   const VerbPlan plan = choose_plan(subject, &verb);
   const VerbFrame& frame = subject.is(verb.frames[0].subject) ? verb.frames[0] : verb.frames[1];
-  // In the past the participle would agree with the pronoun.
+  // In the past tense the participle would agree with the pronoun.
   const bool may_take_pronoun =
       verb.is(kTakesPronoun) && !in_relative_clause_ && plan.tense != Tense::kPast;
   if (may_take_pronoun && chooser_.maybe(12)) {

@@ -240,7 +240,7 @@ void Sentence::location(Theme theme) {
   const Preposition& preposition = chooser_.pick(
       prepositions(), Reach::kNext,
       [&](const Preposition& entry) { return (entry.themes & theme) != 0 ? entry.weight : 0; });
-  // Nothing is in two boxes.
+  // No "in two boxes".
   const bool holds = preposition.source == "in" || preposition.source == "on";
   joined(preposition.source, preposition.target,
          {.role = Role::kComplement,

@@ -11,29 +11,29 @@
 
 namespace attend::demo {
 
-/// A sentence and whether it holds a (noun, adjective) pair that training sentences must not have.
+/// A sentence, and whether it contains a held-out (noun, adjective) pair.
 struct Derivation {
   DemoPair pair;
   bool held_out = false;
 };
 
-/// Writes one sentence, both languages at once, taking every decision from `chooser`.
+/// Derives one sentence in both languages, with all decisions made by `chooser`.
 ///
-/// Throws: DeadEnd where the decisions lead to no sentence.
+/// Throws: DeadEnd if the decisions lead to no sentence.
 Derivation derive(Chooser& chooser);
 
-/// Who or what a sentence speaks about.
+/// The properties of a sentence's subject.
 struct Subject {
   bool first_person = false;
   bool plural = false;
   bool feminine = false;
   Traits traits = 0;
-  Fits fits = 0;                                  // the adjectives that may be said of it
+  Fits fits = 0;                                  // adjectives that can describe it
   std::vector<const Noun*> nouns = {};            // none for a pronoun, two with "and"
-  std::vector<const Adjective*> adjectives = {};  // that it has already
-  bool quantified = false;                        // every boy: not denied, for who is meant then?
-  bool indefinite = false;                        // a boy: not described any further
-  bool placed = false;                            // said to be somewhere: the key on the table
+  std::vector<const Adjective*> adjectives = {};  // that already describe it
+  bool quantified = false;                        // every boy: no negation, which is ambiguous
+  bool indefinite = false;                        // a boy: gets no further description
+  bool placed = false;                            // already has a place: the key on the table
 
   bool is(Traits any_of) const { return (traits & any_of) != 0; }
 };
@@ -50,7 +50,7 @@ struct NounPhraseSpec {
   bool definite = false;  // neither "a" nor a bare noun
   Plurality plurality = Plurality::kAny;
   Fits fits = 0;                  // and takes these adjectives
-  int determiner_unit = kNoUnit;  // where words outside share it: no ... -> ne ... pas de
+  int determiner_unit = kNoUnit;  // a unit shared with other words: no ... -> ne ... pas de
 };
 
 struct NounPhrase {
@@ -70,13 +70,13 @@ struct VerbPlan {
   int weight;
 };
 
-/// The units of a verb's words; kNoUnit where it has none of them.
+/// The units of a verb's words; kNoUnit for words that it does not have.
 struct VerbUnits {
   int verb = kNoUnit, modal = kNoUnit, negation = kNoUnit, frequency = kNoUnit, pronoun = kNoUnit;
 };
 
-/// One derivation. Every member function appends its constituent to the draft; noun phrases are
-/// returned, because what surrounds them may have to go first.
+/// One derivation. Member functions append their constituent to the draft, except that noun phrases
+/// are returned, because other words may have to come first.
 class Sentence {
  public:
   explicit Sentence(Chooser& chooser);
@@ -141,14 +141,14 @@ class Sentence {
 
   Chooser& chooser_;
   Draft draft_;
-  std::vector<const Noun*> used_;  // no noun twice
+  std::vector<const Noun*> used_;  // each noun is used only once
   std::vector<const Adjective*> used_adjectives_;
   const Adverbial* opening_ = nullptr;  // before the subject
-  bool in_relative_clause_ = false;     // which is kept simple
+  bool in_relative_clause_ = false;     // such clauses are kept simple
   bool held_out_ = false;
 };
 
-/// The theme of who does something, or of what is somewhere; 0 for what has no place of its own.
+/// The theme for prepositions of place; 0 for what cannot have a place.
 Theme theme_of(Traits traits);
 
 std::string adjective_form(const Adjective& adjective, bool feminine, bool plural);

@@ -80,12 +80,12 @@ bool said_at(Tense tense, Time time) {
 
 }  // namespace
 
-// A null verb is "to be".
+// verb: null for "to be".
 VerbPlan Sentence::choose_plan(const Subject& subject, const Verb* verb) {
   const bool is_stance = verb != nullptr && verb->pattern == VerbPattern::kStance;
-  // To be, to have: no "is sitting now", no "can have".
+  // To be and to have: no "is sitting now", no "can have".
   const bool stative = verb == nullptr || verb->is(kStative);
-  // First persons keep to the forms that show no gender and that are frequent enough to be learnt.
+  // First persons only use forms that do not show gender and are frequent enough to be learned.
   const bool past_shows_gender = stative || verb->is(kWithEtre);
   const auto weight = [&](const VerbPlan& plan) {
     if (stative && is_modal(plan.tense)) return 0;
@@ -104,7 +104,7 @@ VerbPlan Sentence::choose_plan(const Subject& subject, const Verb* verb) {
       const bool denies_habit = opening_->repeated && plan.polarity != Polarity::kPlain;
       if (repeats || denies_habit || !said_at(plan.tense, opening_->time)) return 0;
     }
-    // Participles that agree have four forms, each to be seen often.
+    // Participles that agree have four forms; a higher weight makes each of them frequent.
     const bool agrees = verb != nullptr && verb->is(kWithEtre) && plan.tense == Tense::kPast;
     return agrees ? 3 * plan.weight : plan.weight;
   };
@@ -113,7 +113,7 @@ VerbPlan Sentence::choose_plan(const Subject& subject, const Verb* verb) {
   return kPlans[chooser_.choose(options, Reach::kVerb)];
 }
 
-// Of "to be", for what does not change from day to day.
+// A plan of "to be" for lasting properties.
 VerbPlan Sentence::choose_lasting_plan(const Subject& subject) {
   constexpr VerbPlan kLasting[] = {
       {Tense::kPresent, Polarity::kPlain, Frequency::kNone, 60},

@@ -12,7 +12,7 @@ namespace {
 
 using Pattern = VerbPattern;
 
-// What one can look at or draw.
+// Objects of "look at" and of "draw".
 constexpr Traits kSight =
     kPerson | kAnimal | kThing | kFood | kVehicle | kFurniture | kBuilding | kPlant;
 constexpr Traits kPicture = kAnimal | kThing | kFood | kVehicle | kBuilding | kPlant;
@@ -201,7 +201,7 @@ std::span<const Verb> verbs() {
 std::span<const Determiner> determiners() {
   static const auto table = make_table(kDeterminers, [](const DeterminerRow& determiner) {
     const auto kind = determiner.kind;
-    // A number may be any word, and so may the owner in a genitive.
+    // A number can be any word, and so can the owner in a genitive, so they have no marks.
     if (kind == DeterminerKind::kNumber) return Marks{};
     Marks marks;
     if (kind != DeterminerKind::kGenitive && kind != DeterminerKind::kBare) {
@@ -212,7 +212,7 @@ std::span<const Determiner> determiners() {
           determiner.feminine_before_vowel}) {
       if (!form.empty()) marks.target.emplace_back(form);
     }
-    // What a preposition or a negation makes of the articles.
+    // The articles' contractions, and their form after a negation.
     const bool article = kind == DeterminerKind::kThe || kind == DeterminerKind::kGenitive ||
                          kind == DeterminerKind::kTheNumber;
     if (article && !determiner.plural) marks.target.insert(marks.target.end(), {"du", "au"});

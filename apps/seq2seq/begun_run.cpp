@@ -26,7 +26,7 @@ ordered_json read_json(const fs::path& path) {
   return json;
 }
 
-// What the configuration of a folder says of the flags that it was made by.
+// The flags that the run was started with, as far as config.json tells.
 ordered_json flags_of_config(const ordered_json& config) {
   ordered_json flags;
   const auto take = [&](const char* flag, const char* key) {
@@ -37,7 +37,7 @@ ordered_json flags_of_config(const ordered_json& config) {
   take("--embed-dim", "d_model");
   const bool separate = !config.value("share_encoder_decoder_embeddings", true);
   flags["--separate-vocabs"] = separate;
-  // Folders of attend 0.1 have the padding last unless their vocabulary is restricted.
+  // In folders of attend 0.1, pad_id is the last id unless the vocabulary is restricted.
   flags["--restrict-vocab"] =
       !separate && config.value("pad_token_id", 0) != config.value("vocab_size", 0) - 1;
   if (recurrent) return flags;

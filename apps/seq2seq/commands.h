@@ -5,8 +5,8 @@
 
 namespace attend::app {
 
-/// Each adds one subcommand with its flags, whose defaults are those of the options structs, and
-/// returns what it does once the flags are parsed: its exit code.
+/// Each function adds a subcommand with its flags, whose defaults are those of the options structs,
+/// and returns the function that runs it after parsing and gives the exit status.
 using Command = std::function<int()>;
 
 Command add_demo(CLI::App& app);

@@ -12,7 +12,7 @@ using nlohmann::ordered_json;
 
 constexpr auto kTrain = "train", kValidation = "validation";
 
-// A number of each line of a kind, over the updates.
+// The values of `key` in all lines of a type, over the updates.
 LineSeries series(const std::vector<ordered_json>& lines, const char* type, const std::string& key,
                   const std::string& name) {
   LineSeries result;

@@ -7,8 +7,8 @@
 
 namespace attend::app {
 
-/// The curves of a run over its updates, from the lines of its metrics.jsonl: loss, learning rate,
-/// norm of the gradient, and each validation metric. Lines that cannot be read are left out.
+/// Plots over the updates of a run, read from its metrics.jsonl: loss, learning rate, gradient norm
+/// and each validation metric. Lines that cannot be parsed are skipped.
 std::vector<LinePlot> training_curves(const std::filesystem::path& metrics);
 
 }  // namespace attend::app

@@ -48,7 +48,7 @@ double exact_match(const Translator& translator, const std::vector<DemoPair>& pa
   return 100.0 * static_cast<double>(right) / static_cast<double>(pairs.size());
 }
 
-// The share of the French nouns' gold links that the attention points at.
+// The percentage of the nouns' gold links that the attention's hard alignment contains.
 double noun_alignment(const Translator& translator, const std::vector<DemoPair>& pairs) {
   const auto text = demo_texts(pairs);
   const auto attention = translator.align(text.source, text.target);
@@ -121,10 +121,11 @@ Command add_demo(CLI::App& app) {
   constexpr int64_t kMostUpdates = 1'000'000'000;
   add_number(app, "--updates", o.training.updates, {.least = 1, .most = kMostUpdates},
              "Training updates");
-  add_number(app, "--seed", o.corpus.seed, kSeeds, "Of the corpus and the training");
+  add_number(app, "--seed", o.corpus.seed, kSeeds, "Random seed of the corpus and the training");
   app.add_flag("--short", o.quick,
-               "A small corpus and a few updates: shows that everything runs, not what it learns");
-  app.add_flag("!--no-reload", o.training.reload, "Train again even if the folder has a snapshot");
+               "A small corpus and a few updates: tests that everything runs, learns little");
+  app.add_flag("!--no-reload", o.training.reload,
+               "Train from scratch even if the folder has a snapshot");
   add_machine_options(app, o.machine);
   return [options] { return demo(*options); };
 }

@@ -20,9 +20,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What can be read only once: a pipe, a socket or a device.
+// Whether the path is a pipe, socket or device, which can be read only once.
 bool is_stream(const fs::path& path) {
-  std::error_code ignored;  // opening it says it better
+  std::error_code ignored;  // opening it later gives a better error
   return fs::is_other(fs::status(path, ignored));
 }
 
@@ -75,7 +75,7 @@ RereadableTexts::RereadableTexts(std::vector<fs::path> texts, const fs::path& fo
     std::vector<std::future<void>> copying;
     for (size_t i = 0; i < paths_.size(); ++i) {
       if (!is_stream(paths_[i])) continue;
-      // The name is one that detail::remove_leftovers knows, should this process be killed.
+      // If this process is killed, detail::remove_leftovers removes files with such names.
       copies_.push_back(folder / fmt::format(".attend-text-{}.tmp", i + 1));
       note(fmt::format("{} can be read only once: copying it to {}", paths_[i].string(),
                        copies_.back().string()));
@@ -93,7 +93,7 @@ RereadableTexts::RereadableTexts(std::vector<fs::path> texts, const fs::path& fo
 RereadableTexts::~RereadableTexts() { remove_copies(); }
 
 void RereadableTexts::remove_copies() {
-  std::error_code ignored;  // a later run removes what is left
+  std::error_code ignored;  // a later run removes remaining files
   for (const auto& copy : copies_) fs::remove(copy, ignored);
 }
 

@@ -7,17 +7,18 @@
 
 namespace attend::app {
 
-/// Throws FileError unless each path leads to a file that can be read, or to a pipe, and c10::ValueError where two of
-/// them are one pipe. No pipe is opened.
+/// Checks that each path is a readable file or a pipe (FileError), and that no two are the same
+/// pipe (c10::ValueError). Opens no pipe.
 void check_texts(const std::vector<std::filesystem::path>& texts);
 
-/// Texts that can be read as often as need be: files are read where they lie, and of pipes a copy is made in `folder`,
-/// which is removed in the end. Pipes are read at the same time, since one process may fill both.
+/// Texts that can be read several times: a file at its own path, a pipe as a copy in `folder`,
+/// which the destructor removes. Pipes are copied concurrently, since one process may write to
+/// both.
 ///
 /// Throws: FileError.
 class RereadableTexts {
  public:
-  /// Tells `note` what is copied where. Once `stop_requested`, copying ends early.
+  /// Calls `note` for each copy. Stops copying early once `stop_requested` returns true.
   RereadableTexts(std::vector<std::filesystem::path> texts, const std::filesystem::path& folder,
                   const std::function<void(const std::string&)>& note,
                   const std::function<bool()>& stop_requested);
@@ -27,7 +28,7 @@ class RereadableTexts {
   RereadableTexts(RereadableTexts&&) = delete;
   RereadableTexts& operator=(RereadableTexts&&) = delete;
 
-  /// As many as were given.
+  /// The paths to read, in the given order.
   const std::vector<std::filesystem::path>& paths() const { return paths_; }
 
  private:

@@ -27,7 +27,7 @@
 namespace attend::app {
 namespace {
 
-// A machine's cores are shared by its processes, and so are its GPUs.
+// Divides a machine's cores, and its GPUs, among its processes.
 void share_machine(MachineOptions& machine, const WorkerGroup& workers) {
   if (workers.size() == 1) return;
   if (machine.threads == 0) {
@@ -37,7 +37,7 @@ void share_machine(MachineOptions& machine, const WorkerGroup& workers) {
   if (machine.device == "cuda") machine.device = fmt::format("cuda:{}", workers.local_rank());
 }
 
-// Trains the subwords of a new run, and writes them with the flags that it keeps.
+// Trains the tokenizer of a new run, and saves it together with the run's lasting flags.
 void begin_run(const TrainOptions& o, const std::vector<std::filesystem::path>& texts,
                TrainingConsole& console) {
   const auto& subwords = o.subwords;
@@ -54,7 +54,7 @@ void begin_run(const TrainOptions& o, const std::vector<std::filesystem::path>& 
   write_lasting_flags(o.model_dir, lasting_flags(o.model, subwords));
 }
 
-// The corpus as token ids in the model folder; none where the user stopped it.
+// Encodes the corpus into the model folder; nullopt if the user interrupted it.
 std::optional<EncodedCorpus> make_corpus(const std::vector<std::filesystem::path>& texts,
                                          const std::filesystem::path& path,
                                          const SubwordTokenizer& tokenizer,
@@ -84,7 +84,7 @@ std::string subwords_of(const SubwordTokenizer& tokenizer) {
                         : fmt::format("{} subwords, {} of them in the target", size, target);
 }
 
-// Says what is slow on this machine.
+// Warns if the precision is slower than float32 on this machine.
 void warn_of_precision(Precision precision, torch::Device device, TrainingConsole& console) {
   if (precision == Precision::kBFloat16 &&
       !functional::has_fast_products(torch::kBFloat16, device)) {
@@ -93,7 +93,7 @@ void warn_of_precision(Precision precision, torch::Device device, TrainingConsol
   }
 }
 
-// Whether the run goes on from a snapshot. Throws where its flags do not allow that.
+// Whether to resume from a snapshot. Throws if the flags do not fit the saved run.
 bool check_resume(const TrainOptions& o, bool first) {
   const bool resume = o.trainer.reload && has_snapshot(o.model_dir);
   TORCH_CHECK_VALUE(
@@ -136,7 +136,7 @@ int train(TrainOptions& o) {
   TrainingConsole console(o.quiet || !workers.is_first());
   warn_of_precision(o.trainer.precision, device, console);
   o.trainer.validate();
-  // Only the first process reads texts, and writes.
+  // Only the first process reads texts and writes files.
   const bool first = workers.is_first();
   if (first) check_texts(o.train_sets);
   const auto valid = o.valid_sets.empty() || !first
@@ -145,9 +145,9 @@ int train(TrainOptions& o) {
   std::optional<FolderLock> lock;
   if (first) lock.emplace(o.model_dir);
   const bool resume = check_resume(o, first);
-  workers.barrier();  // nobody writes before all have looked
+  workers.barrier();  // no process writes before all have checked the folder
 
-  // A run that goes on reads its texts once.
+  // A resumed run reads its texts only once; a new one reads them for its tokenizer as well.
   std::optional<RereadableTexts> copies;
   auto texts = o.train_sets;
   if (!resume && first) {

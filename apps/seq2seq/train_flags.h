@@ -13,7 +13,7 @@
 
 namespace attend::app {
 
-/// What `train` is told.
+/// The options of `train`.
 struct TrainOptions {
   std::filesystem::path model_dir;
   std::vector<std::filesystem::path> train_sets, valid_sets;
@@ -25,7 +25,7 @@ struct TrainOptions {
   bool quiet = false;
 };
 
-/// Adds the flags of `train`, whose values go into `options`.
+/// Adds the flags of `train`; parsing writes their values into `options`.
 void add_train_flags(CLI::App& app, TrainOptions& options);
 
 }  // namespace attend::app

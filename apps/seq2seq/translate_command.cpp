@@ -28,16 +28,16 @@ struct TranslateOptions {
   TranslatorOptions translator;
   std::string alignment;  // hard, soft or none
   bool n_best_format = false, score = false, json = false;
-  size_t mini_batch = 64;  // lines translated at a time, where so many are waiting
+  size_t mini_batch = 64;  // most lines translated at a time
   MachineOptions machine;
 };
 
-/// Lines read ahead by a thread of its own, so that whoever translates can take all the lines that
-/// are there and never waits for one more while a line is unanswered.
+/// Reads lines ahead in a thread of its own. The translating thread takes all lines that are
+/// available and never waits for further ones, so each line is answered without delay.
 class WaitingLines {
  public:
   WaitingLines(std::istream& stream, std::string name) {
-    // Detached: at an error it may still be waiting for a line that never comes.
+    // Detached, since after an error it may still be blocked on reading a line.
     std::thread([shared = shared_, &stream, name = std::move(name)] {
       LineReader reader(stream, name);
       const auto put = [&](auto&& change) {
@@ -59,8 +59,7 @@ class WaitingLines {
     }).detach();
   }
 
-  /// At least one line and at most `most`; none at the end. An error is thrown after the lines
-  /// before it.
+  /// Between 1 and `most` lines; none at the end. A read error is thrown after the lines before it.
   std::vector<std::string> take(size_t most) {
     std::unique_lock lock(shared_->mutex);
     shared_->changed.wait(lock, [&] { return !shared_->lines.empty() || shared_->finished; });
@@ -86,7 +85,8 @@ class WaitingLines {
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
 };
 
-// Marian's soft alignment: the sources' weights of each target word, separated by spaces.
+// Marian's soft alignment: for each target word the weights of the source words, separated by
+// spaces.
 std::string soft_alignment(const torch::Tensor& attention) {
   std::string text;
   for (int64_t t = 0; t < attention.size(0); ++t) {
@@ -181,22 +181,22 @@ Command add_translate(CLI::App& app) {
   auto& o = *options;
   app.add_option("-m,--model-dir", o.model_dir, "Model folder, attend's own or a MarianMT one")
       ->required();
-  app.add_option("-i,--input", o.input, "Text, a sentence a line; default: standard input");
+  app.add_option("-i,--input", o.input, "Text, one sentence per line; default: standard input");
   app.add_option("-o,--output", o.output, "Translations; default: standard output");
   add_search_options(app, o.translator);
   auto* n_best = add_number(
       app, "--n-best", o.translator.n_best, kBeamSizes,
-      "Print so many translations of each line: number ||| text ||| F0= log-probability ||| score");
+      "Print the n best of each line: line number ||| text ||| F0= log-probability ||| score");
   app.add_option("--alignment", o.alignment, "Append word alignments: hard (0-0 1-2) or soft")
       ->check(CLI::IsMember({"hard", "soft"}));
   app.add_flag("--score", o.score, "Append ||| F0= log-probability ||| score");
-  app.add_flag("--json", o.json, "One JSON object a line");
+  app.add_flag("--json", o.json, "One JSON object per line");
   constexpr double kMostFactor = 1e6;
   add_number(app, "--max-length-factor", o.translator.max_length_factor,
-             {.least = 0, .most = kMostFactor}, "Target tokens allowed for each source token");
+             {.least = 0, .most = kMostFactor}, "Limit of target tokens per source token");
   constexpr size_t kMostLines = 1'000'000;
   add_number(app, "--mini-batch", o.mini_batch, {.least = 1, .most = kMostLines},
-             "Lines translated at a time, where so many wait");
+             "Most lines to translate at a time");
   add_machine_options(app, o.machine);
   return [options, n_best] {
     options->n_best_format = n_best->count() > 0;

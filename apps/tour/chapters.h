@@ -9,14 +9,14 @@
 
 namespace attend::app {
 
-/// A part of the tour that can be run alone.
+/// A part of the tour that can be run by itself.
 struct Chapter {
   std::string name;   // on the command line
   std::string title;  // on the page
   std::function<void(Notebook&)> run;
 };
 
-/// The chapters in their order. `device` is where models are trained and run.
+/// All chapters in order. `device`: where models are trained and run.
 std::vector<Chapter> chapters_by_hand();
 std::vector<Chapter> chapters_of_modules();
 std::vector<Chapter> chapters_of_models(torch::Device device);

@@ -1,4 +1,4 @@
-// Chapters whose inputs fit on a page, so that every step can be followed with pen and paper.
+// Chapters with inputs small enough to compute every step by hand.
 #include <fmt/format.h>
 
 #include <cmath>

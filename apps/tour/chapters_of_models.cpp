@@ -1,4 +1,4 @@
-// Chapters about trained models: what they learned to look at.
+// Chapters about trained models and what their attention learned.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Chapters about what modules do, on random inputs.
+// Chapters about the modules, with random inputs.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -48,7 +48,7 @@ void random_weights(Notebook& book) {
             "5 decoder positions over 8 encoder positions: the matrix need not be square.");
 }
 
-// How much each position's vector is like each other's: cosine similarity.
+// The cosine similarity of each pair of rows.
 torch::Tensor similarity(const torch::Tensor& vectors) {
   const auto unit = vectors / vectors.norm(2, -1, /*keepdim=*/true);
   return torch::matmul(unit, unit.t());
@@ -75,11 +75,11 @@ void positions(Notebook& book) {
   }
   book.show("curves", curves, "Dimension 1 is the cosine to dimension 0's sine.");
 
-  // Each its own quantity, so each its own scale of colours.
+  // Different quantities, so each has a colour scale of its own.
   std::vector<Heatmap> kinds;
   kinds.push_back(
       matrix(similarity(table.narrow(0, 0, kShown)), {}, {}, "sinusoidal: cosine similarity"));
-  // The same vector at every position, turned by rotary positions: scores depend on distance alone.
+  // The same vector at every position with rotary embeddings: scores depend only on distance.
   const auto ones = torch::ones({kShown, kE});
   const auto turned = functional::rotary(ones, RotaryOptions{});
   kinds.push_back(matrix(similarity(turned), {}, {}, "rotary: score of equal vectors"));

@@ -4,8 +4,7 @@
 
 namespace attend::app {
 
-/// Pictures that are always the same: the files of apps/tour/figures, made a part of the program when
-/// it is built.
+/// Pictures that never change: the files in apps/tour/figures, embedded at build time.
 extern const std::string_view kFlowFigure;  // where queries, keys and values come from
 extern const std::string_view kStepFigure;  // one step of a decoder with a cache
 

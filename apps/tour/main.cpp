@@ -1,4 +1,4 @@
-// attend-tour: attention, step by step, with numbers that are computed as you look.
+// attend-tour: a tour of attention whose numbers are computed when it runs.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -36,7 +36,7 @@ int tour(const std::vector<std::string>& wanted, const std::filesystem::path& fo
   Notebook notebook(folder);
   for (const auto& chapter : chapters) {
     if (!wanted.empty() && std::ranges::find(wanted, chapter.name) == wanted.end()) continue;
-    torch::manual_seed(1);  // alone or after others, a chapter shows the same numbers
+    torch::manual_seed(1);  // so that a chapter's numbers do not depend on the others
     notebook.begin(chapter.name, chapter.title);
     chapter.run(notebook);
     notebook.end();
@@ -56,7 +56,7 @@ int run(int argc, char** argv) {
   app.add_option("chapters", wanted, "Chapters to run; default: all");
   app.add_option("-o,--output", folder, "Folder for the page, the figures and trained models")
       ->capture_default_str();
-  app.add_flag("--list", list, "Name the chapters");
+  app.add_flag("--list", list, "List the chapters");
   add_machine_options(app, machine);
   if (const auto status = parse(app, argc, argv)) return *status;
   return tour(wanted, folder, list, machine);

@@ -105,8 +105,7 @@ void Notebook::draw(const std::string& name, const std::string& png, const std::
   std::cout << '\n' << how_to_read << "\n[" << shown.string() << "]\n" << std::flush;
 }
 
-// Small enough to be read, as numbers or, on a terminal, as blocks; of larger ones the picture says
-// more.
+// Small matrices are printed as numbers, or on a terminal as blocks. Larger ones are only drawn.
 void Notebook::print(const Heatmap& matrix) const {
   const int64_t most_columns = terminal_.width > 0 ? terminal_.width / 3 : 12;
   if (matrix.values.size(1) > most_columns) return;

@@ -17,17 +17,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Written last: a folder with it is complete.
+// Written last, so its presence means that the folder is complete.
 constexpr auto kFinished = "finished";
 
 bool is_trained(const fs::path& folder) { return fs::exists(folder / kFinished); }
 
-// Trains into a folder, or goes on where a run in it stopped.
+// Trains into a folder, or resumes an interrupted run.
 void train(const fs::path& folder, TrainingTask& task, TrainingOptions options,
            torch::Device device) {
   TrainingConsole console(/*quiet=*/false);
   const FolderLock lock(folder);
-  options.valid_freq = options.after;  // a snapshot is written when it is stopped, too
+  options.valid_freq = options.after;  // an interrupted run writes a snapshot anyway
   const auto result = TrainingLoop(task, options, folder, device).run(console.callbacks());
   TORCH_CHECK(!result.interrupted, "interrupted; the same command goes on from update ",
               result.updates);

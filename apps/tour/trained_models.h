@@ -9,8 +9,8 @@
 
 namespace attend::app {
 
-// The models that the tour shows. Each is trained on first use, with progress on standard error,
-// into a folder below the tour's, and read from there afterwards.
+// The models that the tour shows. Each is trained on first use into a folder inside the tour's,
+// with progress on standard error, and loaded from there afterwards.
 
 /// The demo's translator: a model folder.
 std::filesystem::path trained_translator(const std::filesystem::path& tour, torch::Device device);
@@ -19,11 +19,11 @@ std::filesystem::path trained_translator(const std::filesystem::path& tour, torc
 std::pair<CausalLM, SubwordTokenizer> trained_writer(const std::filesystem::path& tour,
                                                      torch::Device device);
 
-/// Pictures of shapes, [count, 1, 16, 16], and which shape each is: kShapes.
+/// Images of shapes, [count, 1, 16, 16], and their classes, as indices into kShapes.
 std::pair<torch::Tensor, torch::Tensor> shape_pictures(int64_t count);
 inline constexpr const char* kShapes[]{"square", "disc", "cross", "outline"};
 
-/// A vision transformer that tells those shapes apart.
+/// A vision transformer that classifies those shapes.
 VisionTransformer trained_shape_finder(const std::filesystem::path& tour, torch::Device device);
 
 }  // namespace attend::app

@@ -1,4 +1,5 @@
-// attend-visualize: the attention of a model on a text, as a page to explore, a picture, or numbers.
+// attend-visualize: shows a model's attention on a text as an interactive page, a picture or
+// numbers.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -19,7 +20,7 @@ namespace attend::app {
 namespace {
 
 constexpr auto kHead = "--head", kMean = "mean";
-// Of layers and heads; how many there are, the model says.
+// Of layer and head indices; the model's own range is checked after loading.
 constexpr NumberRange<int64_t> kIndices{.least = -1000, .most = 1000};
 
 struct VisualizeOptions {
@@ -29,8 +30,8 @@ struct VisualizeOptions {
   std::filesystem::path output;
   std::string format = "html";
   std::string view;             // default: the last one, which is cross-attention in a translator
-  int64_t layer = -1;           // counts from 0, or from the end
-  std::optional<int64_t> head;  // counts alike; none: all of them, or
+  int64_t layer = -1;           // from 0, or from the end if negative
+  std::optional<int64_t> head;  // the same; nullopt: all heads, or
   bool mean_of_heads = false;   // their mean
   MachineOptions machine;
 };
@@ -51,7 +52,7 @@ int64_t index_of(const char* flag, int64_t value, int64_t count) {
   return value < 0 ? value + count : value;
 }
 
-// The heads of one layer side by side, one of them, or their mean.
+// All heads of a layer side by side, one head, or the mean over the heads.
 HeatmapGrid picture(const AttentionPage& page, const VisualizeOptions& o) {
   const auto& view = chosen_view(page, o.view);
   const auto layer = index_of("--layer", o.layer, view.weights.size(0));
@@ -91,7 +92,7 @@ int visualize(VisualizeOptions& o) {
   }
   if (!o.target.empty()) o.request.target = o.target;
   o.request.device = prepare_machine(o.machine);
-  // Text and what is asked for by "-" go to standard output; the rest has a name of its own.
+  // Text, and output to "-", goes to standard output; other formats have a default file name.
   if (o.output.empty() && o.format != "text") o.output = "attention." + o.format;
   const bool to_stdout = o.output.empty() || o.output == "-";
   const auto result =
@@ -127,19 +128,18 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option(
       "--view", o.view,
-      "Of pictures: encoder, decoder or cross; self of a causal model; default: the last");
+      "For pictures: encoder, decoder or cross; for a causal model self; default: the last");
   add_number(app, "--layer", o.layer, kIndices,
-             "Of pictures: from 0, or from the end with -1 the last");
+             "For pictures: index from 0; negative: from the end");
   app.add_option_function<std::string>(
          kHead,
          [&o](const std::string& text) {
            o.mean_of_heads = text == kMean;
            if (!o.mean_of_heads) o.head = parse_number(kHead, text, kIndices, kMean);
          },
-         "Of pictures: a number from 0, or mean; default: all, side by side")
+         "For pictures: index from 0, or mean; default: all heads side by side")
       ->type_name("INT|mean");
-  add_number(app, "-b,--beam-size", o.request.beam_size, kBeamSizes,
-             "Hypotheses kept by the search; 1: greedy");
+  add_number(app, "-b,--beam-size", o.request.beam_size, kBeamSizes, "Beam size; 1: greedy search");
   add_machine_options(app, o.machine);
   if (const auto status = parse(app, argc, argv)) return *status;
   return visualize(o);

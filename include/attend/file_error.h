@@ -10,7 +10,7 @@
 
 namespace attend {
 
-/// A file that cannot be read or written, or that does not hold what it should.
+/// Thrown if a file cannot be read or written, or has invalid content.
 ///
 /// The message is `<path>: <problem>`; the problem says what was expected and what was found, or
 /// gives the system's reason (`cannot write: No space left on device`).

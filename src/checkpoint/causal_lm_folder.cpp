@@ -1,4 +1,4 @@
-// Folders of decoder-only language models, in one of several forms.
+// Model folders of decoder-only language models, in one of several formats.
 #include <algorithm>
 #include <array>
 
@@ -14,7 +14,7 @@ namespace detail {
 void read_text_ids(const JsonFile& config, CausalLMOptions& options) {
   const auto last = options.vocab_size() - 1;
   options.bos_id(config.get_or<int64_t>("bos_token_id", last));
-  // Llama 3 has a list of them.
+  // Llama 3 writes eos_token_id as a list.
   const auto eos = config.value().find("eos_token_id");
   if (eos == config.value().end() || !eos->is_array()) {
     options.eos_id(config.get_or<int64_t>("eos_token_id", last));
@@ -49,7 +49,7 @@ void save_model(const fs::path& folder, CausalLMImpl& model) {
   for (const auto& form : causal_lm_forms()) {
     if (!form.holds(o)) continue;
     nlohmann::json generation{{"bos_token_id", o.bos_id()}, {"eos_token_id", o.eos_id()}};
-    // Decoding here never chooses the start of a text.
+    // attend's decoding never chooses the start token; this makes `generate` do the same.
     if (o.bos_id() != o.eos_id()) {
       generation["bad_words_ids"] = nlohmann::json::array({nlohmann::json::array({o.bos_id()})});
     }

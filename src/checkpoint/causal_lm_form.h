@@ -11,32 +11,31 @@
 
 namespace attend::detail {
 
-/// How an architecture of decoder-only language models is written down: one row of
-/// `causal_lm_forms`.
+/// How one decoder-only architecture is saved: one row of `causal_lm_forms`.
 struct CausalLMForm {
   const char* model_type;  // of config.json
 
-  /// Whether a model of these options is of this architecture.
+  /// Whether a model with these options can be saved as this architecture.
   bool (*holds)(const CausalLMOptions&);
 
   nlohmann::json (*config)(const CausalLMOptions&);
   CausalLMOptions (*options)(const JsonFile&);
 
-  /// Their tensors for ours.
+  /// Which of this format's tensors hold which of attend's.
   std::vector<WeightMapping> (*mappings)(const CausalLMOptions&);
 
-  WeightsFile::Rename rename;    // from a file's names
+  WeightsFile::Rename rename;    // applied to the names in a file
   const char* layers_key;        // of config.json
-  std::string layers_prefix;     // of the names of layer 0, before the 0
-  std::string embeddings, head;  // tensors that are one where the output layer is tied
+  std::string layers_prefix;     // name prefix of a layer's tensors, up to its index
+  std::string embeddings, head;  // the same tensor if the output layer is tied
 };
 
 CausalLMForm gpt2_form();
 CausalLMForm llama_form();
-/// What no Hugging Face class reads: every option by name, and our own names of weights.
+/// attend's own format, which no Hugging Face class reads: all options, attend's weight names.
 CausalLMForm own_causal_lm_form();
 
-/// The options that every form has in config.json under the same keys.
+/// Reads bos_token_id and eos_token_id, which every format stores under the same keys.
 void read_text_ids(const JsonFile& config, CausalLMOptions& options);
 
 }  // namespace attend::detail

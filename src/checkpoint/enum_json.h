@@ -12,7 +12,7 @@
 
 namespace attend::detail {
 
-/// What the string `wanted`, of `key` in the file, stands for. `except`, if given, is not known.
+/// The value that the string `wanted`, of `key` in the file, names. `except` is not accepted.
 template <typename Enum>
 Enum value_named(const JsonFile& config, const char* key, std::string_view wanted,
                  const std::optional<Enum>& except = std::nullopt) {

@@ -11,20 +11,20 @@
 
 namespace attend::detail {
 
-/// Writes the JSON files and `model.safetensors` of a model folder, which is made if need be.
+/// Writes the JSON files and `model.safetensors` of a model folder. Creates the folder if needed.
 void write_folder(const std::filesystem::path& folder,
                   const std::vector<std::pair<std::string, nlohmann::json>>& files,
                   const NamedTensors& weights);
 
-/// The same for a model that translates, with a generation_config.json with which Hugging Face's
-/// `generate` answers as Translator does. Decoding here reads the ids from config.json.
+/// The same for a translation model, with a generation_config.json that makes Hugging Face's
+/// `generate` give the same results as Translator. attend itself reads the ids from config.json.
 void write_translation_folder(const std::filesystem::path& folder, const nlohmann::json& config,
                               const TranslationModel& model, const NamedTensors& weights);
 
-/// Says that a folder holds another architecture than one of those that are `known`.
+/// Throws FileError: the folder's model_type is not one of the `known` ones.
 [[noreturn]] void refuse_model_type(const JsonFile& config, const std::string& known);
 
-/// What `check` says about options that come from a file is that file's fault.
+/// Runs `check` on options read from a file; reports its errors as a FileError of that file.
 template <typename Check>
 auto check_options(const std::filesystem::path& config, const Check& check) {
   try {
@@ -34,7 +34,7 @@ auto check_options(const std::filesystem::path& config, const Check& check) {
   }
 }
 
-/// A module made from options that come from a file.
+/// Constructs a module from options read from a file.
 template <typename Holder, typename Options>
 Holder build(const std::filesystem::path& config, const Options& options) {
   return check_options(config, [&] { return Holder(options); });

@@ -34,7 +34,7 @@ EarlyStopping early_stopping_of(const detail::JsonFile& file) {
   return value.get<bool>() ? EarlyStopping::kTrue : EarlyStopping::kFalse;
 }
 
-// Where a key names end tokens, the model's must be the only one: says whether it names any.
+// Whether `key` names end tokens. If it does, the only one must be the model's.
 bool names_the_end(const detail::JsonFile& file, const char* key, int64_t eos_id) {
   if (!file.has(key)) return false;
   const auto& value = file.value().at(key);
@@ -45,7 +45,7 @@ bool names_the_end(const detail::JsonFile& file, const char* key, int64_t eos_id
   return true;
 }
 
-// Those that are tokens; a longer one is a sequence.
+// The entries of bad_words_ids that are single tokens; longer ones are sequences, and are ignored.
 std::vector<int64_t> bad_tokens_of(const detail::JsonFile& file) {
   constexpr auto kKey = "bad_words_ids";
   std::vector<int64_t> tokens;
@@ -66,8 +66,8 @@ std::vector<int64_t> bad_tokens_of(const detail::JsonFile& file) {
   return tokens;
 }
 
-// Whether num_beams says how to search: attend used to write 1 in any case, and neither of these keys, of
-// which Hugging Face always writes one.
+// Whether num_beams was chosen. Older versions of attend always wrote 1, with neither of these
+// keys; Hugging Face always writes one of them.
 bool says_how_to_search(const detail::JsonFile& file) {
   return file.has("transformers_version") || file.has(kEarlyStopping);
 }

@@ -1,5 +1,5 @@
-// GPT-2's form of a causal language model: its configuration's words, and weights that are packed
-// and transposed ([in, out], as its Conv1D keeps them).
+// GPT-2's format of a causal language model: its config keys, and its weights, which pack query,
+// key and value and are transposed ([in, out], as stored by its Conv1D).
 #include <fmt/format.h>
 
 #include <optional>
@@ -97,8 +97,8 @@ std::vector<WeightMapping> gpt2_mappings(const CausalLMOptions& options) {
   return all;
 }
 
-// The name of GPT2LMHeadModel: folders of the bare model have no prefix, old ones hold each layer's
-// causal mask.
+// A tensor's name in GPT2LMHeadModel. Files of GPT2Model lack the prefix; old files also hold each
+// layer's causal mask, which is skipped.
 std::optional<std::string> gpt2_name(const std::string& name) {
   if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")) return std::nullopt;
   return name.starts_with(kGpt2Prefix) || name == kGpt2Head ? name : kGpt2Prefix + name;

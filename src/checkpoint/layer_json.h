@@ -7,11 +7,11 @@
 
 namespace attend::detail {
 
-/// The options of a layer as JSON, every part by the names of its options; variants that are off
-/// are left out. Two layers are alike if their JSON is.
+/// The options of a layer as JSON, under the options' names. Variants that are off are left out.
+/// Two layers are equal if and only if their JSON is.
 nlohmann::json layer_json(const TransformerLayerOptions& options);
 
-/// The options that `layer_json` wrote. Throws: FileError naming the key.
+/// Reads options that `layer_json` wrote. Throws FileError, which names the key.
 TransformerLayerOptions layer_options(const JsonFile& json);
 
 }  // namespace attend::detail

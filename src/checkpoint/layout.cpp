@@ -49,7 +49,7 @@ void add_attention(NamedShapes& shapes, const std::string& name,
   }
 }
 
-// The rule of stacks that are not told otherwise.
+// The default of final_norm.
 bool has_final_norm(const TransformerLayerOptions& layer) {
   return layer.norm_order() == NormOrder::kPre;
 }
@@ -58,7 +58,7 @@ struct StackLayout {
   TransformerLayerOptions layer;
   int64_t layers;
   bool has_final_norm;
-  bool reads_memory;  // a decoder's layers attend to an encoder's output too
+  bool reads_memory;  // has cross-attention, as a decoder's layers do
 };
 
 void add_stack(NamedShapes& shapes, const std::string& name, const StackLayout& stack) {

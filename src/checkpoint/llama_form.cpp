@@ -1,4 +1,4 @@
-// Llama's form of a causal language model, that of transformers' LlamaForCausalLM.
+// The format of transformers' LlamaForCausalLM.
 #include <fmt/format.h>
 
 #include <optional>
@@ -16,7 +16,7 @@ constexpr auto kLlama = "llama";
 constexpr auto kRope = "rope_parameters", kOldRope = "rope_scaling";
 const std::string kLlamaPrefix = "model.", kLlamaHead = "lm_head.weight";
 
-// What a Llama layer of these sizes and switches is.
+// The layer options of a Llama model with the sizes and flags of `o`.
 TransformerLayerOptions llama_layer(const CausalLMOptions& o, const RotaryOptions& rotary) {
   const auto& own = o.layer();
   return TransformerLayerOptions(MultiHeadAttentionOptions(o.embed_dim(), o.num_heads())
@@ -88,8 +88,8 @@ json llama_config(const CausalLMOptions& o) {
           {"vocab_size", o.vocab_size()}};
 }
 
-// The rotary positions of `config`: rope_parameters, or before transformers 5 rope_scaling and
-// rope_theta beside it.
+// The rotary options in `config`: rope_parameters, or before transformers 5 rope_scaling and a
+// top-level rope_theta.
 RotaryOptions llama_rotary(const JsonFile& config) {
   RotaryOptions rotary;
   rotary.base = config.get_or<double>("rope_theta", 10000.0);
@@ -100,7 +100,7 @@ RotaryOptions llama_rotary(const JsonFile& config) {
   const auto* type = rope.has("rope_type") ? "rope_type" : "type";
   auto& scaling = rotary.scaling;
   const auto name = rope.get_or<std::string>(type, "default");
-  // attend's kNtk is another rule than the "dynamic" of Hugging Face.
+  // kNtk is excluded: Hugging Face's "dynamic" is a different rule.
   scaling.kind = value_named<RotaryScalingKind>(rope, type, name, RotaryScalingKind::kNtk);
   if (scaling.kind == RotaryScalingKind::kNone) return rotary;
   for (const auto* other : {"attention_factor", "mscale", "mscale_all_dim", "truncate"}) {
@@ -180,8 +180,8 @@ std::vector<WeightMapping> llama_mappings(const CausalLMOptions& o) {
   return all;
 }
 
-// The name of LlamaForCausalLM: the bare model's have no prefix, old folders hold the rotary
-// frequencies.
+// A tensor's name in LlamaForCausalLM. Files of LlamaModel lack the prefix; old files also hold the
+// rotary frequencies, which are skipped.
 std::optional<std::string> llama_name(const std::string& name) {
   if (name.ends_with(".rotary_emb.inv_freq")) return std::nullopt;
   return name.starts_with(kLlamaPrefix) || name == kLlamaHead ? name : kLlamaPrefix + name;

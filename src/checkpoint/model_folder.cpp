@@ -1,4 +1,4 @@
-// Folders whose architecture is known at run time alone.
+// Loads folders whose architecture is only known at run time.
 #include "attend/checkpoint/model_folder.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// attend's own form of a RecurrentSeq2Seq, which no Hugging Face class reads.
+// attend's own format of a RecurrentSeq2Seq; no Hugging Face class reads it.
 #include "attend/checkpoint/model_folder.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/layout.h"

@@ -92,7 +92,7 @@ TensorFile read_safetensors(const std::filesystem::path& path) {
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file) {
   std::vector<Output> outputs;
   for (const auto& [name, tensor] : file.tensors) outputs.push_back(check_output(name, tensor));
-  // By dtype; the map has put the names of one dtype in order.
+  // Sort by dtype. The sort is stable and the map is ordered, so names stay sorted within a dtype.
   std::stable_sort(outputs.begin(), outputs.end(), [](const Output& left, const Output& right) {
     return left.dtype < right.dtype;
   });
@@ -103,7 +103,7 @@ void write_safetensors(const std::filesystem::path& path, const TensorFile& file
   output.write({reinterpret_cast<const char*>(&length), kLengthBytes});
   output.write(header);
   for (const auto& [name, tensor, dtype] : outputs) {
-    // Memory of a conjugated or negated view does not hold the view's values.
+    // The memory of a conjugated or negated view does not hold the view's values; resolve them.
     const auto dense = tensor->detach().resolve_conj().resolve_neg().cpu().contiguous();
     output.write({static_cast<const char*>(dense.const_data_ptr()), dense.nbytes()});
   }

@@ -15,7 +15,7 @@ inline constexpr auto kMetadataKey = "__metadata__";
 inline constexpr uint64_t kLengthBytes = 8;               // the header's length, before the header
 inline constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
 
-/// A type of numbers by the name that the format has for it.
+/// A dtype and its name in the format.
 struct SafetensorsDtype {
   std::string_view name;
   at::ScalarType scalar_type;
@@ -41,7 +41,7 @@ inline constexpr std::array kSafetensorsDtypes = {
     SafetensorsDtype{"BOOL", at::kBool},
 };
 
-/// The names of all of them, for a message.
+/// All of these names, for error messages.
 std::string safetensors_dtype_names();
 
 }  // namespace attend::detail

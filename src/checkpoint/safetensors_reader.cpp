@@ -26,11 +26,11 @@
 
 namespace attend::detail {
 
-/// The file itself, and how its faults are said.
+/// The open file, with error messages that name it.
 class SafetensorsInput {
  public:
   explicit SafetensorsInput(const std::filesystem::path& path) : path_(path) {
-    // Not blocking, or opening a pipe without a writer would wait for one.
+    // O_NONBLOCK: otherwise opening a FIFO without a writer would block.
     descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor_ < 0) fail(fmt::format("cannot open: {}", reason()));
     struct stat status {};
@@ -81,9 +81,9 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxDimensions = 64;  // ATen's own limit for most operators
-constexpr int kMaxDepth = 8;           // of nested JSON; the format itself needs 3
+constexpr int kMaxDepth = 8;           // nesting of the JSON header; the format needs 3
 
-// Guesses the format of a file that does not begin like safetensors.
+// Guesses the format of a file that does not start like a safetensors file.
 std::optional<std::string> foreign_format(std::string_view start) {
   constexpr auto kNever =
       "expected a safetensors file, got a pickled PyTorch file{}; pickles can run code and are "
@@ -121,7 +121,7 @@ std::string read_header_text(const SafetensorsInput& file) {
                 (length == 0 ? "an empty header" : in_quotes(start.substr(kLengthBytes)));
     }
   }
-  // Only now, because a valid length can look like the first bytes of a pickle.
+  // Checked last, because a valid length can look like the first bytes of a pickle.
   if (!problem.empty()) file.fail(foreign_format(start).value_or(problem));
 
   std::string text(length, '\0');
@@ -129,7 +129,7 @@ std::string read_header_text(const SafetensorsInput& file) {
   return text;
 }
 
-// The parser by itself accepts duplicate names and any depth.
+// The parser itself accepts duplicate keys and any nesting depth.
 json parse_header(const SafetensorsInput& file, const std::string& text) {
   std::vector<std::set<std::string>> names;
   const auto check = [&](int depth, json::parse_event_t event, json& value) {
@@ -211,7 +211,7 @@ std::vector<int64_t> read_integers(const SafetensorsInput& file, const std::stri
   return integers;
 }
 
-// The bytes of a tensor. Zero sizes count as one in the check for overflow, as in strides.
+// The size of a tensor in bytes. The overflow check counts sizes of 0 as 1, as strides do.
 uint64_t byte_count(const SafetensorsInput& file, const std::string& name,
                     const SafetensorsDtype& dtype, const std::vector<int64_t>& shape) {
   auto bytes = static_cast<int64_t>(c10::elementSize(dtype.scalar_type));
@@ -252,7 +252,7 @@ TensorInfo read_entry(const SafetensorsInput& file, const std::string& name, con
   return {.dtype = dtype->scalar_type, .shape = std::move(shape), .begin = begin, .end = end};
 }
 
-// Throws unless the tensors cover the data without holes or overlap.
+// Throws unless the tensors cover the data without gaps or overlaps.
 void check_coverage(const SafetensorsInput& file, const std::map<std::string, TensorInfo>& tensors,
                     uint64_t data_bytes) {
   std::vector<std::tuple<uint64_t, uint64_t, const std::string*>> parts;

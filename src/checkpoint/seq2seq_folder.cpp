@@ -1,4 +1,4 @@
-// Folders of a Seq2Seq: Marian's form, and attend's own for what Marian has not.
+// Folders of a Seq2Seq: Marian's format, and attend's own for options that Marian lacks.
 #include <fmt/format.h>
 
 #include "attend/checkpoint/model_folder.h"
@@ -16,13 +16,14 @@ using detail::kLogitsBias;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-// Marian's shared embeddings are of one vocabulary, and so is its output layer. A target of fewer
-// tokens is said by a key of attend's own, and to Marian by a bias with which no other is predicted.
+// Marian's shared embeddings and output layer cover one vocabulary. If the target has fewer tokens,
+// a key of attend's own stores their number, and for Marian a large negative bias keeps all other
+// outputs from being predicted.
 constexpr auto kTargetVocab = "attend_target_vocab_size";
 constexpr double kNeverPredicted = -1e9, kNeverInHalf = -6e4, kHardlyEver = -1e4;
 
-// Whether Marian's keys say all of the layers: both sides plain, with one rate of each dropout, one
-// activation and one order of norms.
+// Whether Marian's config keys can express all layer options: no variants, and both sides have the
+// same dropout rates, activation and norm order.
 bool has_plain_layers(const Seq2SeqOptions& o) {
   const auto& encoder = o.encoder_layer();
   auto decoder = o.decoder_layer();
@@ -47,13 +48,13 @@ bool is_marian(const Seq2SeqOptions& o) {
          o.positions() == PositionKind::kSinusoidalHalves && o.tie_output();
 }
 
-// Whether a Marian folder holds more outputs than the model has.
+// Whether the Marian folder has more outputs than the model.
 bool has_padded_output(const Seq2SeqOptions& options) {
   return is_marian(options) && options.share_embeddings() &&
          options.tgt_vocab() < options.src_vocab();
 }
 
-// The bias of Marian's outputs, from and to that of the first `target_vocab` of them.
+// Pads the output bias to Marian's `vocab` outputs. `without_padding` is the inverse.
 torch::Tensor padded_bias(const torch::Tensor& bias, int64_t vocab) {
   const auto never = bias.scalar_type() == torch::kHalf ? kNeverInHalf : kNeverPredicted;
   return torch::constant_pad_nd(bias, {0, vocab - bias.size(1)}, never);
@@ -70,7 +71,7 @@ torch::Tensor without_padding(const fs::path& weights, const torch::Tensor& bias
   return bias.narrow(1, 0, target_vocab);
 }
 
-// Marian's keys for plain layers.
+// Layer options under Marian's config keys.
 json plain_layers_config(const Seq2SeqOptions& o) {
   const auto& encoder = o.encoder_layer();
   return {{"activation_dropout", encoder.activation_dropout()},
@@ -89,7 +90,7 @@ json plain_layers_config(const Seq2SeqOptions& o) {
           {"normalize_embedding", false}};
 }
 
-// Keys of attend's own, for layers of any parts.
+// Layer options under attend's own config keys, which can express every variant.
 json layers_config(const Seq2SeqOptions& o) {
   return {{"decoder_layer", detail::layer_json(o.decoder_layer())},
           {"embedding_dropout", o.embedding_dropout()},
@@ -124,7 +125,7 @@ json seq2seq_config(const Seq2SeqOptions& o) {
   return config;
 }
 
-// What `plain_layers_config` or `layers_config` wrote.
+// Reads what `plain_layers_config` or `layers_config` wrote.
 Seq2SeqOptions options_of_layers(const detail::JsonFile& config, int64_t src_vocab,
                                  int64_t tgt_vocab) {
   const auto encoder_layers = config.size("encoder_layers", 0);
@@ -155,7 +156,7 @@ Seq2SeqOptions options_of_layers(const detail::JsonFile& config, int64_t src_voc
 Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
   const bool marian = config.get<std::string>("model_type") == detail::kMarian;
   const auto vocab = config.size("vocab_size");
-  // Every Marian model adds its sinusoids and normalises after; its other switches must agree.
+  // Every Marian model has sinusoidal positions and post-norm; flags that say otherwise are errors.
   if (marian) {
     config.expect("static_position_embeddings", true);
     config.expect("normalize_before", false);
@@ -163,7 +164,7 @@ Seq2SeqOptions seq2seq_options(const detail::JsonFile& config) {
   const auto eos = config.get<int64_t>("eos_token_id");
   const auto pad = config.get<int64_t>("pad_token_id");
   const bool shares = config.get_or<bool>("share_encoder_decoder_embeddings", true);
-  // transformers ignores the decoder's vocabulary where embeddings are shared.
+  // transformers ignores decoder_vocab_size if embeddings are shared.
   const auto* target_key = marian && shares ? kTargetVocab : "decoder_vocab_size";
   auto options = options_of_layers(config, vocab, config.size_or(target_key, vocab))
                      .decoder_layers(config.size("decoder_layers", 0))
@@ -196,7 +197,7 @@ std::vector<std::vector<std::string>> tied_names(const Seq2SeqOptions& options) 
   return tied;
 }
 
-// The tables of positions that a file may hold although they are worked out.
+// The position tables that a file may contain although they are computed.
 detail::NamedTensors derived_positions(const Seq2SeqImpl& model) {
   if (!detail::derives_positions(model.options.positions())) return {};
   return {{"model.encoder.embed_positions.weight", model.model->encoder->embed_positions->weight},

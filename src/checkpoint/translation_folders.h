@@ -4,7 +4,7 @@
 
 namespace attend::detail {
 
-// What folders of models that translate share.
+// Constants that all translation model formats share.
 
 constexpr auto kMarian = "marian";
 constexpr auto kAttendSeq2Seq = "attend_seq2seq";

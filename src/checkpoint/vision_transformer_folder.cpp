@@ -1,5 +1,5 @@
-// Folders of a VisionTransformer: the form of Hugging Face's ViTForImageClassification, and attend's
-// own for what that has not.
+// Folders of a VisionTransformer: the format of Hugging Face's ViTForImageClassification, and
+// attend's own for options that it lacks.
 #include "attend/checkpoint/model_folder.h"
 #include "checkpoint/enum_json.h"
 #include "checkpoint/folder.h"

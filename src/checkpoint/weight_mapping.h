@@ -7,21 +7,21 @@
 
 namespace attend::detail {
 
-/// One tensor of another library's for one or several of ours.
+/// A tensor of another library and the attend tensors that it holds.
 struct WeightMapping {
   std::string theirs;
-  std::vector<std::string> ours;  // side by side along the outputs
+  std::vector<std::string> ours;  // concatenated along the output dimension
   bool is_transposed = false;
 };
 
-/// Each tensor under our own name.
+/// The mapping that renames nothing.
 std::vector<WeightMapping> unchanged_names(const NamedShapes& layout);
 
-/// Our tensors, or their shapes, as the others have them.
+/// Converts attend's tensors, or their shapes, to the other library's.
 NamedTensors to_theirs(const NamedTensors& ours, const std::vector<WeightMapping>& mappings);
 NamedShapes to_theirs(const NamedShapes& ours, const std::vector<WeightMapping>& mappings);
 
-/// Their tensors, which have the shapes of `to_theirs`, as ours.
+/// The inverse of `to_theirs`; the shapes must be those that `to_theirs` gives.
 NamedTensors to_ours(const NamedTensors& theirs, const std::vector<WeightMapping>& mappings);
 
 }  // namespace attend::detail

@@ -14,7 +14,7 @@
 namespace attend::detail {
 namespace {
 
-// The name in `plan.wanted` for each other name of the same tensor.
+// Maps each name of a tied tensor to the one in `plan.wanted`.
 std::map<std::string, std::string> own_names(const WeightsPlan& plan) {
   std::map<std::string, std::string> own;
   for (const auto& names : plan.tied) {
@@ -29,7 +29,7 @@ const std::string& own_name(const std::map<std::string, std::string>& own,
   return found == own.end() ? name : found->second;
 }
 
-// The relative precision of a type of floating point.
+// The machine epsilon of the 8-bit and 16-bit floating-point types, 0 for wider ones.
 double precision(at::ScalarType dtype) {
   switch (dtype) {
     case at::kHalf:
@@ -45,8 +45,8 @@ double precision(at::ScalarType dtype) {
   }
 }
 
-// Whether a tensor of a file is `expected`, which was rounded to the file's type as the tensor was;
-// what lies between two numbers of that type may have gone to either.
+// Whether a tensor of a file equals `expected`, rounded to the file's dtype. The tolerance is at
+// least one epsilon of that dtype, since the writer may have rounded in the other direction.
 bool is_derived(const torch::Tensor& tensor, const torch::Tensor& expected) {
   constexpr double kTolerance = 1e-5;
   const auto stored = tensor.scalar_type();
@@ -54,17 +54,17 @@ bool is_derived(const torch::Tensor& tensor, const torch::Tensor& expected) {
                          std::max(kTolerance, precision(stored)), kTolerance);
 }
 
-// Whether two tensors of one shape hold the same numbers.
+// Whether two tensors of the same shape have equal values.
 bool same_numbers(const torch::Tensor& a, const torch::Tensor& b) {
   if (a.scalar_type() == b.scalar_type() && a.element_size() > 1) return torch::equal(a, b);
   return torch::equal(a.to(at::kDouble), b.to(at::kDouble));
 }
 
-// A value of a tensor that no weight may have, as text; empty where there is none.
+// Describes a value that is not allowed in a weight (NaN, infinity); empty if there is none.
 std::string broken_value(const torch::Tensor& tensor, bool may_exclude) {
   if (tensor.numel() == 0) return {};
-  // As float32, which the model will hold; the 16-bit types lie within it. The least and the largest
-  // are NaN where any value is.
+  // Checked as float32, the model's dtype, since a float64 value may overflow there; the 16-bit
+  // types always fit. aminmax returns NaN if any value is NaN.
   const auto type = tensor.scalar_type();
   const bool fits = type == at::kHalf || type == at::kBFloat16;
   const auto [least, largest] = torch::aminmax(fits ? tensor : tensor.to(at::kFloat));
@@ -94,7 +94,8 @@ void check_layer_count(const JsonFile& config, const char* key, int64_t count,
   }
   const auto held = static_cast<int64_t>(layers.size());
   const auto all = static_cast<int64_t>(file.tensors().size());
-  // A file without such names is another model's: its tensors say more than their count.
+  // If no name has the prefix, the file belongs to another architecture. Then the count is only
+  // bounded by the number of tensors, so that `check_header` can name the tensors that differ.
   if (count > (held > 0 ? held : all)) {
     throw FileError(config.path(),
                     fmt::format("expected {} of at most {}, the layers in {}, got {}", key, held,

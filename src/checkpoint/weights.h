@@ -16,43 +16,43 @@ namespace attend::detail {
 
 using NamedShapes = std::map<std::string, std::vector<int64_t>>;
 
-/// What a model's weights file must hold and what it may hold besides, by the names of the file.
+/// The tensors that a model's weights file must contain and may contain, by their names there.
 struct WeightsPlan {
   NamedShapes wanted;
 
-  /// Names that stand for one tensor: a file may hold any of them, equal to each other. The first
-  /// is the one in `wanted`.
+  /// Groups of names of the same tensor. A file may contain any of them, with equal values. The
+  /// first name of a group is the one in `wanted`.
   std::vector<std::vector<std::string>> tied;
 
-  /// Tensors that a file may have but the model works out by itself.
+  /// Tensors that a file may contain although the model computes them.
   NamedShapes derived;
 
-  /// Tensors of `wanted` that may be -infinity: the biases of what is never predicted.
+  /// Tensors of `wanted` that may contain -infinity: biases of tokens that are never predicted.
   std::set<std::string> may_exclude;
 };
 
-/// Every parameter and buffer of `module` by its name, detached.
+/// All parameters and buffers of `module` by name, detached.
 NamedTensors named_weights(const torch::nn::Module& module);
 
-/// Throws: FileError unless the file has layers enough for the count that the configuration gives
-///         under `key`. Its tensors of layer i begin with `prefix` and i and a dot. What a plan then
-///         holds is no more than the file's header could.
+/// Throws: FileError if the configuration's `key` gives more layers than the file has. Names of
+///         layer i's tensors start with `prefix`, i and a dot. This bounds the size of a plan by
+///         the size of the file's header.
 void check_layer_count(const JsonFile& config, const char* key, int64_t count,
                        const WeightsFile& file, const std::string& prefix);
 
-/// Compares the file's header with the plan. Reads no data.
-/// Throws: FileError naming the tensors that are missing, unused, of another shape or no numbers of
+/// Compares the file's header with the plan. Reads no tensor data.
+/// Throws: FileError that names the tensors that are missing, unused, of the wrong shape or not
 ///         floating point.
 void check_header(const WeightsFile& file, const WeightsPlan& plan);
 
-/// The tensors of `plan.wanted`, of a file whose header fits. `derived` holds the values of
-/// `plan.derived`; those of a file must agree to 1e-5 and the precision of their dtype.
-/// Throws: FileError naming the tensors that are not equal to their twin or to what is derived, and
-///         those that are not finite.
+/// Reads the tensors of `plan.wanted` from a file that passed `check_header`. `derived` holds the
+/// values of `plan.derived`; the file's must agree to 1e-5 or their dtype's precision.
+/// Throws: FileError that names the tied tensors that differ, the derived tensors that do not
+///         agree, and the tensors that are not finite.
 NamedTensors read_weights(const WeightsFile& file, const WeightsPlan& plan,
                           const NamedTensors& derived = {});
 
-/// Copies `weights`, which must have the names and shapes of the module's own.
+/// Copies `weights` into the module; names and shapes must match.
 void fill(torch::nn::Module& module, const NamedTensors& weights);
 
 }  // namespace attend::detail

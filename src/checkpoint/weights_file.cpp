@@ -39,7 +39,7 @@ bool is_there(const fs::path& path) {
                   fmt::format("cannot open: expected it or {}, got neither", kIndexFile));
 }
 
-// A file of the folder itself: what comes with a model may not point elsewhere.
+// A plain file name: an index must not refer to files outside the model folder.
 bool is_plain_name(std::string_view name) {
   constexpr std::string_view kSuffix = ".safetensors";
   constexpr std::string_view kSeparatorsAndNul("/\\\0", 3);
@@ -47,7 +47,7 @@ bool is_plain_name(std::string_view name) {
          name.find_first_of(kSeparatorsAndNul) == std::string_view::npos;
 }
 
-// The shard of each tensor, by the tensors' names.
+// The shard file of each tensor, by tensor name.
 std::map<std::string, std::string> read_weight_map(const JsonFile& index) {
   const auto found = index.value().find(kWeightMap);
   if (found == index.value().end() || !found->is_object()) {
@@ -84,7 +84,7 @@ WeightsFile::WeightsFile(const fs::path& folder, const Rename& rename)
 
 void WeightsFile::open_shards(const fs::path& folder) {
   const auto weight_map = read_weight_map(JsonFile(path_));
-  std::map<std::string, size_t> shard_of;  // each file's place in shards_
+  std::map<std::string, size_t> shard_of;  // index in shards_ by file name
   for (const auto& [name, file] : weight_map) shard_of.try_emplace(file, 0);
   Problems missing;
   for (const auto& [file, place] : shard_of) {

@@ -19,23 +19,23 @@ namespace attend::detail {
 /// `model.safetensors.index.json` lists. Opening them reads their headers and no data.
 class WeightsFile {
  public:
-  /// The name under which a tensor is known here, by its name in the file; none to leave it out.
+  /// Maps a tensor's name in the file to the name used here; nullopt skips the tensor.
   using Rename = std::function<std::optional<std::string>(const std::string&)>;
 
-  /// Throws: FileError if the folder has no such file, and says what to do where it has a pickle;
-  ///         if a shard is missing or lies elsewhere; if index and shards disagree; if two tensors
-  ///         get one name.
+  /// Throws: FileError if the folder has no weights file (with advice if it has a pickle), if a
+  ///         shard is missing or outside the folder, if index and shards disagree, or if two
+  ///         tensors map to the same name.
   explicit WeightsFile(const std::filesystem::path& folder, const Rename& rename = {});
 
-  /// The file, or the index: what a message about its tensors starts with.
+  /// The path of the file or the index, used as the start of error messages about its tensors.
   const std::filesystem::path& path() const { return path_; }
 
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
 
-  /// The tensor of this name, which must be one of `tensors()`.
+  /// The tensor of this name, which must be in `tensors()`.
   torch::Tensor read(const std::string& name) const;
 
-  /// The number of elements of all its tensors.
+  /// The total number of elements of all tensors.
   int64_t numel() const;
 
  private:
@@ -45,7 +45,7 @@ class WeightsFile {
   std::filesystem::path path_;
   std::vector<SafetensorsReader> shards_;
   std::map<std::string, TensorInfo> tensors_;
-  std::map<std::string, std::pair<size_t, std::string>> places_;  // shard, and name there
+  std::map<std::string, std::pair<size_t, std::string>> places_;  // shard index, name there
 };
 
 }  // namespace attend::detail

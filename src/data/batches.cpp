@@ -13,7 +13,7 @@
 namespace attend {
 namespace {
 
-// Of the longer side.
+// The length of a pair is that of its longer side.
 size_t length_of(const TokenPair& pair) { return std::max(pair.source.size(), pair.target.size()); }
 
 // Cuts an order of pairs into batches of at most max_tokens on the longer side.

@@ -18,14 +18,14 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-// Changes where a file at a path was replaced or written to.
+// Path, size and modification time, which change if a file is replaced or written to.
 json identity_of(const fs::path& path) {
-  std::error_code ignored;  // reading the file says it better
+  std::error_code ignored;  // reading the file later gives a better error
   return {fs::absolute(path, ignored).string(), fs::file_size(path, ignored),
           fs::last_write_time(path, ignored).time_since_epoch().count()};
 }
 
-// What a corpus was made of: the same for the same result.
+// The inputs that determine the encoded corpus.
 json recipe(const fs::path& source_path, const fs::path& target_path,
             const SubwordTokenizer& tokenizer, const PairFilter& filter) {
   std::vector<TokenPair> sample;
@@ -40,7 +40,7 @@ json recipe(const fs::path& source_path, const fs::path& target_path,
           {"max_ratio", filter.max_ratio}};
 }
 
-// The corpus that an earlier run made, where it is the same.
+// The existing corpus at `path`, if it was made with the same recipe.
 std::optional<EncodedCorpus> made_before(const fs::path& path, const json& recipe) {
   if (!fs::exists(path)) return std::nullopt;
   try {
@@ -50,7 +50,7 @@ std::optional<EncodedCorpus> made_before(const fs::path& path, const json& recip
     const auto& counts = note.at("counts");
     return EncodedCorpus{std::move(file), {counts.at(0), counts.at(1), counts.at(2), counts.at(3)}};
   } catch (const FileError&) {
-    return std::nullopt;  // made again
+    return std::nullopt;  // encode again
   } catch (const json::exception&) {
     return std::nullopt;
   }
@@ -79,7 +79,7 @@ std::string FilterCounts::left_out_text(const PairFilter& filter) const {
 }
 
 bool keep_pair(const TokenPair& pair, const PairFilter& filter, FilterCounts& counts) {
-  // Each side ends with </s>, which every text has.
+  // Without </s>, which every encoded text ends with.
   const auto length = [](const std::vector<int64_t>& ids) {
     return static_cast<int64_t>(ids.size()) - 1;
   };
@@ -116,7 +116,7 @@ EncodedCorpus encode_corpus(const fs::path& source_path, const fs::path& target_
   constexpr size_t kPairsAtATime = 8192;
   filter.validate();
   const auto made_of = recipe(source_path, target_path, tokenizer, filter);
-  // What a pipe gives is known once it is read.
+  // Only regular files can be compared with the recipe without reading them; pipes cannot.
   const bool are_files = fs::is_regular_file(source_path) && fs::is_regular_file(target_path);
   if (are_files) {
     if (auto before = made_before(path, made_of)) return std::move(*before);

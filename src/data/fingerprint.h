@@ -6,7 +6,7 @@
 
 namespace attend::detail {
 
-/// 64-bit FNV-1a over the ids of pairs and where their sides end.
+/// 64-bit FNV-1a hash of the ids of pairs and of where each side ends.
 class Fingerprint {
  public:
   void add(const TokenPair& pair) {

@@ -49,7 +49,7 @@ ParallelText ParallelReader::next(size_t count) {
     auto target = s.target.next();
     if (!source && !target) break;
     if (source.has_value() != target.has_value()) {
-      // Read on, so that the error tells both numbers.
+      // Read the rest, so that the error gives both numbers of lines.
       while (s.source.next()) continue;
       while (s.target.next()) continue;
       throw FileError(s.target_path, fmt::format("expected {} lines, as many as in {}, got {}",

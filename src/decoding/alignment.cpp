@@ -15,7 +15,7 @@ int64_t word_count(const std::vector<int64_t>& word_of) {
   return count;
 }
 
-// [words, subwords]: 1 where the subword is part of the word.
+// A matrix [words, subwords] with 1 where the subword is part of the word.
 torch::Tensor membership(const std::vector<int64_t>& word_of) {
   auto result =
       torch::zeros({word_count(word_of), static_cast<int64_t>(word_of.size())}, torch::kCPU);

@@ -15,11 +15,11 @@ constexpr auto kBeamSearch = "beam_search";
 constexpr double kImpossible = -std::numeric_limits<double>::infinity();
 constexpr int kNoParent = -1;
 
-// A token of an unfinished hypothesis, whose tokens are the path to the root.
+// A token of an unfinished hypothesis. Following `parent` to the root gives all its tokens.
 struct Node {
   int64_t token;
-  int parent;   // index of the token before it, or kNoParent
-  size_t step;  // that chose it, and the batch row it was chosen from: where its attention is
+  int parent;   // index in nodes_ of the previous token, or kNoParent
+  size_t step;  // the step and batch row that chose it, where its attention is stored
   int64_t row;
 };
 
@@ -29,8 +29,8 @@ struct Live {
 };
 
 struct Sentence {
-  size_t index;   // in the caller's batch
-  int64_t limit;  // tokens, the end token included
+  size_t index;   // of the sentence in the caller's batch
+  int64_t limit;  // in tokens, end token included
   std::vector<Live> beam;
 };
 
@@ -42,10 +42,10 @@ struct Candidate {
 
 // A finished hypothesis.
 struct Finished {
-  int node;  // its last token, but for the end token
+  int node;  // its last token before the end token
   double log_probability, score;
   bool ended;
-  size_t step;  // that chose the end token, and the row it was chosen from
+  size_t step;  // the step and batch row that chose the end token
   int64_t row;
 };
 
@@ -81,7 +81,7 @@ class Search {
   torch::Tensor forbidden_;  // ids, on the device
   std::vector<Node> nodes_;
   std::vector<torch::Tensor> attention_;  // of each step: [N, S]
-  std::vector<int64_t> first_rows_;       // of each step: the rows of all steps before it
+  std::vector<int64_t> first_rows_;       // of each step: the number of rows in all earlier steps
   size_t step_ = 0;
   std::vector<std::vector<Finished>> finished_;  // of each sentence, best first
 };
@@ -94,7 +94,7 @@ Search::Search(IncrementalModel& model, const torch::Tensor& source,
       source_(source),
       beam_(static_cast<size_t>(options.beam_size)) {}
 
-// The number of tokens of each source, without padding, where the limit depends on it.
+// The number of tokens of each source without padding; not counted if no limit depends on it.
 std::vector<double> Search::source_lengths() const {
   const auto batch = source_.size(0);
   std::vector<double> lengths(static_cast<size_t>(batch), static_cast<double>(source_.size(1)));
@@ -105,7 +105,7 @@ std::vector<double> Search::source_lengths() const {
   return lengths;
 }
 
-// All of them, with one hypothesis each at first: K equal ones would stay equal.
+// The initial sentences, each with one hypothesis: K equal ones would stay equal.
 std::vector<Sentence> Search::sentences(const DecoderState& state) const {
   auto room = model_.max_target_length() - state.position();
   TORCH_CHECK_VALUE(room >= 1, kBeamSearch, ": expected a source that leaves room for tokens, got ",
@@ -120,7 +120,8 @@ std::vector<Sentence> Search::sentences(const DecoderState& state) const {
   room = std::min(room, options_.max_new_tokens.value_or(room));
   std::vector<Sentence> all;
   for (const auto length : source_lengths()) {
-    // Compared as doubles, since the product may exceed int64. Infinity times 0 tokens is NaN.
+    // Compared as doubles, since the product may exceed int64. The factor may be infinite, and
+    // infinity times 0 tokens would be NaN.
     const auto allowed = (length > 0 ? options_.max_length_factor * length : 0.0) +
                          static_cast<double>(options_.max_length_extra);
     const auto limit = allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room;
@@ -129,7 +130,8 @@ std::vector<Sentence> Search::sentences(const DecoderState& state) const {
   return all;
 }
 
-// The best continuations of every row: at least the 2K best of each sentence are among them.
+// Runs one model step and returns the best 2K continuations of every row. The best 2K of each
+// sentence are among them.
 detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& state) {
   auto output = model_.step(tokens, state, options_.attention);
   if (options_.attention) {
@@ -157,7 +159,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
     const auto row = first_row + static_cast<int64_t>(k);
     const double so_far = sentence.beam[k].log_probability;
     if (so_far == kImpossible) continue;
-    // topk orders NaN above all numbers, so the first column shows it.
+    // topk orders NaN above all numbers, so checking the first column is enough.
     TORCH_CHECK(!std::isnan(step.number(row, 0)), kBeamSearch,
                 ": expected logits without NaN, got NaN in step ", step_, " of sentence ",
                 sentence.index);
@@ -167,7 +169,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
     }
     for (int64_t c = 0; c < step.columns(); ++c) {
       const auto log_probability = so_far + step.number(row, c);
-      if (log_probability == kImpossible) break;  // and so are those after it
+      if (log_probability == kImpossible) break;  // sorted, so the rest is impossible too
       all.push_back({k, step.token(row, c), log_probability});
     }
   }
@@ -175,7 +177,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
   return all;
 }
 
-// Adds a finished hypothesis; returns whether it is among the best finished ones.
+// Adds a finished hypothesis. Returns whether it is among the K best finished ones.
 bool Search::finish(const Sentence& sentence, const Candidate& candidate, int64_t row) {
   Finished one{.node = sentence.beam[candidate.parent].node,
                .log_probability = candidate.log_probability,
@@ -196,7 +198,7 @@ bool Search::finish(const Sentence& sentence, const Candidate& candidate, int64_
   return true;
 }
 
-// Advances a sentence by one token.
+// Extends the hypotheses of a sentence by one token.
 Sentence Search::grow(const Sentence& sentence, int64_t first_row, const detail::StepTokens& step) {
   const bool at_limit = static_cast<int64_t>(step_) + 1 == sentence.limit;
   Sentence grown{sentence.index, sentence.limit, {}};
@@ -206,7 +208,7 @@ Sentence Search::grow(const Sentence& sentence, int64_t first_row, const detail:
     const auto row = first_row + static_cast<int64_t>(candidate.parent);
     auto fate = BeamCandidate::kDropped;
     if (at_limit || candidate.token == special_.eos_id) {
-      // An end token below the K best would displace a better unfinished hypothesis.
+      // An end token below the K best candidates would displace a better unfinished hypothesis.
       if (rank < beam_ && finish(sentence, candidate, row)) fate = BeamCandidate::kFinished;
     } else if (grown.beam.size() < beam_) {
       fate = BeamCandidate::kKept;
@@ -238,11 +240,11 @@ bool Search::is_done(const Sentence& grown) const {
   return score(grown.beam.front().log_probability, length) <= finished.back().score;
 }
 
-// Brings the state to the rows of the next step and returns what to feed them. `kept`: the places
-// that its sentences had before.
+// Selects the rows of the next step in `state` and returns the tokens to feed. `kept`: the previous
+// indices of the sentences in `next`.
 torch::Tensor Search::go_on(std::vector<Sentence>& next, const std::vector<int64_t>& kept,
                             bool all_remain, DecoderState& state) const {
-  // All sentences must have the same number of rows: fill up with impossible ones.
+  // All sentences must have the same number of rows: pad with impossible hypotheses.
   size_t width = 0;
   for (const auto& sentence : next) width = std::max(width, sentence.beam.size());
   std::vector<int64_t> tokens, rows;
@@ -298,7 +300,8 @@ std::vector<std::vector<Hypothesis>> Search::run(const AttentionMask& source_mas
   return results();
 }
 
-// Appends the rows of the attention of all steps that are its own, in order.
+// Builds the result, and appends the indices of its attention rows to `attention_rows`, in the
+// order of its tokens.
 Hypothesis Search::hypothesis(const Finished& finished,
                               std::vector<int64_t>& attention_rows) const {
   Hypothesis result;
@@ -335,10 +338,10 @@ std::vector<std::vector<Hypothesis>> Search::results() const {
   return all;
 }
 
-// rows: those of all hypotheses, one after the other, among the rows of all steps.
+// rows: attention rows of all hypotheses in order, as indices into the concatenated steps.
 void Search::add_attention(std::vector<std::vector<Hypothesis>>& results,
                            const std::vector<int64_t>& rows) const {
-  // A model that attends to its own tokens has more of them in every step.
+  // The attention of a causal model grows by a key at every step, so earlier steps are padded.
   const auto width = attention_.back().size(1);
   std::vector<torch::Tensor> steps;
   for (const auto& step : attention_) {

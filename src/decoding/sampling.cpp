@@ -12,8 +12,8 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// One token of each row of probabilities [N, V] -> [N, 1]. What torch::multinomial draws with the same
-// generator, without its checks, which wait for the device.
+// Draws one token from each row of probabilities [N, V] -> [N, 1]. Draws the same tokens as
+// torch::multinomial with the same generator, but without its checks, which synchronise.
 torch::Tensor drawn_from(const torch::Tensor& probabilities,
                          const std::optional<torch::Generator>& generator) {
   const auto noise = torch::empty_like(probabilities).exponential_(1.0, generator);
@@ -35,7 +35,7 @@ void SamplingOptions::validate() const {
 torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions& options) {
   options.validate();
   detail::check_rank("filtered_logits", "logits", logits, 1, 8);
-  // Other values would be 0 or infinite in float32.
+  // Smaller or larger temperatures would be 0 or infinite in float32.
   using Float = std::numeric_limits<float>;
   auto result = logits / std::clamp<double>(options.temperature, Float::min(), Float::max());
   const auto size = result.size(-1);
@@ -46,7 +46,7 @@ torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions
   if (options.top_p < 1.0) {
     const auto [sorted, order] = result.sort(/*dim=*/-1, /*descending=*/true);
     const auto probabilities = torch::softmax(sorted, -1);
-    // A token is removed where those before it hold top_p already, so the first one stays.
+    // Removes the tokens before which the sum has reached top_p; the likeliest token always stays.
     const auto before = probabilities.cumsum(-1) - probabilities;
     const auto excluded = before.ge(options.top_p);
     result = result.masked_fill(torch::zeros_like(excluded).scatter(-1, order, excluded),
@@ -75,7 +75,7 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
 
   auto tokens = state->first_tokens();
   if (!tokens.defined()) tokens = torch::full({batch}, special.start_id, prompt.options());
-  std::vector<size_t> live(results.size());  // the result that each row belongs to
+  std::vector<size_t> live(results.size());  // index in results of each batch row
   for (size_t i = 0; i < live.size(); ++i) live[i] = i;
   torch::Tensor forbidden;
   for (int64_t step = 0; step < steps && !live.empty(); ++step) {
@@ -85,7 +85,8 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
           detail::never_chosen(special, options.bad_words_ids, logits.size(1), prompt.device());
     }
     detail::forbid(logits, forbidden);
-    // The largest logit becomes 0, so that no temperature makes it infinite.
+    // Subtracting the maximum makes the largest logit 0, so dividing by a small temperature does
+    // not overflow.
     const auto filtered = filtered_logits(logits - logits.amax(-1, /*keepdim=*/true), options);
     const auto drawn = drawn_from(torch::softmax(filtered, -1), generator);
     const detail::StepTokens chosen(torch::log_softmax(logits, -1).gather(-1, drawn), drawn);

@@ -11,17 +11,17 @@ namespace attend::detail {
 /// Throws c10::ValueError for a negative id.
 void check_bad_words(const char* who, const std::vector<int64_t>& ids);
 
-/// The ids that a method of decoding never chooses, as a tensor on `device`: pad, start unless it also ends a
-/// sequence, and `others`, but not the end token. Ids beyond the logits [N, vocab] are left out: a model may
-/// read tokens that it never predicts.
+/// The ids that decoding never chooses, as a tensor on `device`: pad_id, `others`, and start_id
+/// unless the start token also ends a sequence; never eos_id. Ids >= vocab are left out: a model
+/// may have input tokens that it never predicts.
 torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int64_t>& others,
                            int64_t vocab, torch::Device device);
 
-/// Sets the logits [N, V] of some ids to -infinity.
+/// Sets the logits [N, V] of `ids` to -infinity.
 void forbid(torch::Tensor& logits, const torch::Tensor& ids);
 
-/// The result of a step for N rows: C tokens each, with a number for each token. Read from a device
-/// in one copy.
+/// The C chosen tokens of each of N rows, with one number per token. Copied from the device at
+/// once.
 class StepTokens {
  public:
   /// numbers: [N, C] float32; tokens: [N, C] ids below 2^31.
@@ -34,7 +34,7 @@ class StepTokens {
  private:
   int64_t columns_;
   torch::Tensor packed_;  // [N, 2 C] int32 on the CPU: the bits of the numbers, then the tokens
-  const int32_t* data_;   // of packed_
+  const int32_t* data_;   // the data of packed_
 };
 
 }  // namespace attend::detail

@@ -30,9 +30,9 @@ class CausalLMState : public DecoderState {
     if (padding_.defined()) padding_ = padding_.index_select(0, rows);
   }
 
-  std::vector<KeyValueCache> caches_;  // one a layer
+  std::vector<KeyValueCache> caches_;  // one per layer
   torch::Tensor first_;                // [N]
-  torch::Tensor padding_;  // [N], the padded tokens before each row's prompt; or undefined
+  torch::Tensor padding_;              // [N], padding tokens before each prompt, or undefined
   int64_t position_ = 0;
 };
 
@@ -43,7 +43,7 @@ AttentionMask behind_padding(const torch::Tensor& padding, int64_t length) {
   return AttentionMask(keys.ge(padding.unsqueeze(1)).unsqueeze(1).unsqueeze(1));
 }
 
-// How many tokens of padding stand before each prompt: [B], or undefined for no mask.
+// The number of padding tokens before each prompt: [B], or undefined without a mask.
 torch::Tensor left_padding(const AttentionMask& mask, const torch::Tensor& prompt) {
   if (mask.is_none()) return {};
   const auto batch = prompt.size(0), length = prompt.size(1);
@@ -170,7 +170,7 @@ torch::Tensor CausalLMImpl::embed(const torch::Tensor& ids, int64_t offset,
   auto x = embed_tokens(ids);  // [B, T, E]
   if (padding.defined()) {
     const auto columns = torch::arange(offset, offset + ids.size(1), padding.options());
-    // What stands at a padded token is never seen.
+    // Padding tokens get position 0; no query attends to them.
     x = embed_positions->at_positions(x, (columns - padding.unsqueeze(1)).clamp_min(0));
   } else {
     x = embed_positions(x, offset);
@@ -223,7 +223,8 @@ std::unique_ptr<DecoderState> CausalLMImpl::start(const torch::Tensor& prompt,
   detail::check_shape(kCausalLM, "prompt", prompt, {-1, -1});
   TORCH_CHECK_VALUE(prompt.size(1) >= 1, kCausalLM,
                     ": expected a prompt of at least 1 token, got 0");
-  // Its last token is fed by the first step, which would not know that it is the prompt's.
+  // The last token is only embedded by the first step, whose error would name `tokens` instead of
+  // `prompt`.
   if (prompt.is_cpu()) {
     detail::check_vocabulary(kCausalLM, "prompt", prompt, options.vocab_size());
   }
@@ -258,7 +259,7 @@ StepOutput CausalLMImpl::step(const torch::Tensor& tokens, DecoderState& state,
                     request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
-  if (want_alignment) {  // [N, S], without the keys that the attention adds itself
+  if (want_alignment) {  // [N, S], without bias_kv and zero_attn
     result.alignment = decoded.weights.back().squeeze(1).narrow(1, 0, own->position_);
   }
   return result;

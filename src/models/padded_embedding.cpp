@@ -3,8 +3,8 @@
 namespace attend::detail {
 namespace {
 
-// The gradient [V, E] with zeros in the row where `table` is zero. Decided on the device, without
-// waiting for it.
+// The gradient [V, E], with row `row` zeroed if that row of `table` is zero. Computed on the
+// device, without a synchronisation.
 torch::Tensor without_zero_row(const torch::Tensor& gradient, const torch::Tensor& table,
                                int64_t row) {
   const auto learns = table.select(0, row).ne(0).any();  // []
@@ -24,10 +24,10 @@ PaddedEmbeddingImpl::PaddedEmbeddingImpl(int64_t vocab, int64_t embed_dim, int64
   keep_zero();
 }
 
-// On the parameter itself, so that it applies to every operation that contributes to its gradient.
+// A hook on the parameter covers every operation that contributes to its gradient.
 void PaddedEmbeddingImpl::keep_zero() {
-  if (weight.is_inference()) return;  // it will never have a gradient
-  // Weak: a hook that owned its own tensor would be a reference cycle.
+  if (weight.is_inference()) return;  // inference tensors have no gradient
+  // Weak, since a hook that owned its own tensor would be a reference cycle.
   c10::weak_intrusive_ptr<c10::TensorImpl> table(weight.getIntrusivePtr());
   weight.register_hook([table, row = pad_id_](const torch::Tensor& gradient) {
     auto alive = table.lock();

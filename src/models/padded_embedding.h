@@ -7,13 +7,12 @@
 
 namespace attend::detail {
 
-/// Embeddings [V, E] in which the padding token's row is zero and stays zero: a row of zeros gets
-/// no gradient, neither as an embedding nor as a part of a tied output layer. transformers' Marian
-/// models have that rule too, and CTranslate2 relies on it: its decoder starts from a zero
-/// embedding.
+/// Embeddings [V, E] whose padding row is zero and stays zero: a zero row gets no gradient, neither
+/// as an embedding nor as part of a tied output layer. transformers' Marian models do the same, and
+/// CTranslate2 relies on it: its decoder starts from a zero embedding.
 ///
-/// Note: a row that is not zero learns like any other. Folders of attend 0.1 have one and can still
-///       be trained on.
+/// Note:   a padding row that is not zero is trained like any other, so that folders of attend 0.1,
+///         which have one, can still be fine-tuned.
 class PaddedEmbeddingImpl : public torch::nn::EmbeddingImpl {
  public:
   /// The other rows are normal with standard deviation `std`.
@@ -28,7 +27,7 @@ class PaddedEmbeddingImpl : public torch::nn::EmbeddingImpl {
   int64_t pad_id_;
 };
 
-/// A padded embedding as the torch::nn::Embedding that it is to its users.
+/// A PaddedEmbedding, returned as the torch::nn::Embedding that modules hold.
 torch::nn::Embedding padded_embedding(int64_t vocab, int64_t embed_dim, int64_t pad_id, double std);
 
 }  // namespace attend::detail

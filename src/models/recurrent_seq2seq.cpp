@@ -20,7 +20,7 @@ namespace attend {
 
 /// The source after encoding.
 struct RecurrentSeq2SeqImpl::Memory {
-  torch::Tensor keys;    // [B, S, A], projected once
+  torch::Tensor keys;    // [B, S, A], projected once per sentence
   torch::Tensor values;  // [B, S, 2 E]
   torch::Tensor first;   // [1, B, E], the decoder's first state
   torch::Tensor mask;    // [B, 1, 1, S], or undefined where there is no padding
@@ -37,15 +37,15 @@ namespace {
 
 constexpr auto kRecurrent = "RecurrentSeq2Seq";
 
-// How many of the S keys of each row may be attended to: [B].
+// The number of keys that each row may attend to: [B].
 torch::Tensor real_lengths(const torch::Tensor& mask_row) {
   TORCH_CHECK(mask_row.scalar_type() == torch::kBool, kRecurrent,
               ": expected a source mask that describes padding, got a bias");
   return mask_row.squeeze(2).squeeze(1).sum(1);
 }
 
-// Reverses the first lengths[b] positions of each row and leaves the padding in place, which is its
-// own inverse. x: [B, S, E].
+// Reverses the first lengths[b] positions of each row and leaves padding in place. Applied twice,
+// it gives x again. x: [B, S, E].
 torch::Tensor reverse_sentences(const torch::Tensor& x, const torch::Tensor& lengths) {
   if (!lengths.defined()) return x.flip({1});
   const auto positions = torch::arange(x.size(1), lengths.options()).unsqueeze(0);  // [1, S]
@@ -54,8 +54,9 @@ torch::Tensor reverse_sentences(const torch::Tensor& x, const torch::Tensor& len
   return x.gather(1, index.unsqueeze(2).expand_as(x));
 }
 
-// States [N, T, E] and the last of them [1, N, E]. Where the processor lacks the products that autocast asks for, the
-// recurrence stays in the dtype of its weights: its products are too many and too small to be rounded one by one.
+// The states [N, T, E] and the last state [1, N, E]. If the CPU has no fast products of the
+// autocast dtype, autocast is off here: a GRU does many small products, and rounding each result to
+// 16 bits would take too long.
 std::tuple<torch::Tensor, torch::Tensor> run(torch::nn::GRU& gru, const torch::Tensor& x,
                                              const torch::Tensor& hidden = {}) {
   if (!functional::lacks_products_of(x)) return gru(x, hidden);
@@ -183,7 +184,7 @@ RecurrentSeq2SeqImpl::Memory RecurrentSeq2SeqImpl::encode(const torch::Tensor& s
   memory.values = torch::cat({forward_states, backward_states}, 2);  // [B, S, 2 E]
   memory.keys = attention->project_key(memory.values);
 
-  // The last forward and the first backward state have each read the whole sentence.
+  // The last forward state and the first backward state have read the whole sentence.
   const auto last = lengths.defined() ? forward_states
                                             .gather(1, (lengths - 1)
                                                            .clamp_min(0)
@@ -206,7 +207,7 @@ RecurrentSeq2SeqImpl::Decoded RecurrentSeq2SeqImpl::decode(const torch::Tensor& 
   });
   const auto y = detail::apply_dropout(embedded, options.dropout(), is_training());
   auto [states, last] = run(decoder, y, hidden);  // [N, T, E]
-  // The rows of one sentence, the hypotheses of a beam, become queries of one row: [B, K * T, E].
+  // The hypotheses of a sentence become queries of one batch row: [B, K * T, E].
   const auto sentences = memory.values.size(0);
   const auto queries = states.reshape({sentences, -1, options.embed_dim()});
   const auto attended =

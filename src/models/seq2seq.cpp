@@ -21,7 +21,7 @@ namespace {
 
 constexpr auto kSeq2Seq = "Seq2Seq";
 
-// What the two sides differ in.
+// Overloads by stack type, for what differs between encoder and decoder.
 TransformerEncoderOptions stack_options(const Seq2SeqOptions& options, TransformerEncoder*) {
   return {options.encoder_layer(), options.encoder_layers()};
 }
@@ -42,7 +42,7 @@ int64_t vocabulary(const Seq2SeqOptions& options, TransformerDecoder*) {
   return options.tgt_vocab();
 }
 
-// The two sides must fit each other: an encoder's output is the decoder's memory.
+// The encoder's output size must fit the decoder's cross-attention.
 void check_sides(const Seq2SeqOptions& options) {
   const auto dim = options.embed_dim();
   TORCH_CHECK_VALUE(options.decoder_layer().embed_dim() == dim, kSeq2Seq,
@@ -56,7 +56,7 @@ void check_sides(const Seq2SeqOptions& options) {
 }
 
 torch::nn::Embedding make_embedding(const Seq2SeqOptions& options, int64_t vocab) {
-  // So that, once scaled by sqrt(E), a vector's entries have variance 1.
+  // Multiplied by sqrt(E), the entries have variance 1.
   return detail::padded_embedding(vocab, options.embed_dim(), options.pad_id(),
                                   1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
 }
@@ -82,7 +82,7 @@ class Seq2SeqState final : public DecoderState {
     }
   }
 
-  DecoderCache cache_;         // one a decoder layer
+  DecoderCache cache_;         // one per decoder layer
   torch::Tensor source_mask_;  // [B, 1, 1, S], or undefined where there is no padding
   int64_t position_ = 0;
 };
@@ -301,8 +301,8 @@ Seq2SeqOutput Seq2SeqImpl::hidden(const torch::Tensor& source, const torch::Tens
 
   const auto memory_mask = detail::mask_or_padding(source_mask, source, options.pad_id());
   auto memory = model->encoder->stack(embed_source(source), memory_mask, weights);
-  // The target's padding is at its end, where causality already keeps the real tokens from seeing
-  // it, and the rows of padding count for nothing: it needs no mask of its own.
+  // The target needs no padding mask: padding is at the end, so causality hides it from real
+  // tokens, and the outputs at padding positions are ignored.
   detail::check_target_ids(kSeq2Seq, options, target);
   const auto embedded = detail::look_up_ids(kSeq2Seq, "target", target, options.tgt_vocab(),
                                             [&] { return embed_target(target, 0); });
@@ -345,7 +345,7 @@ StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment && !decoded.cross_weights.empty()) {
-    // Without the keys that the attention adds itself.
+    // Without the keys that bias_kv and zero_attn append.
     result.alignment =
         decoded.cross_weights.back().squeeze(1).narrow(1, 0, own->source_length());  // [N, S]
   }

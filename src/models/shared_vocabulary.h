@@ -8,7 +8,7 @@
 
 namespace attend::detail {
 
-/// One table of embeddings serves both sides where the target's tokens are the first of the source's.
+/// Checks the sizes for a shared embedding table, in which the target's tokens come first.
 inline void check_shared_vocabulary(const char* name, bool share_embeddings, int64_t src_vocab,
                                     int64_t tgt_vocab) {
   TORCH_CHECK_VALUE(!share_embeddings || tgt_vocab <= src_vocab, name,
@@ -16,8 +16,8 @@ inline void check_shared_vocabulary(const char* name, bool share_embeddings, int
                     tgt_vocab, " and src_vocab ", src_vocab);
 }
 
-/// Checks `options.eos_id()`, `pad_id()` and `start_id()`. A predicted token must be one of the
-/// target; one that is only read may be any row of a shared table.
+/// Checks `options.eos_id()`, `pad_id()` and `start_id()`. eos_id is predicted, so it must be a
+/// target token; pad_id and start_id are only read, so they may be any row of a shared table.
 template <typename Options>
 void check_special_ids(const char* name, const Options& options) {
   const auto check_id = [&](const char* what, int64_t id, int64_t vocab) {
@@ -33,8 +33,9 @@ void check_special_ids(const char* name, const Options& options) {
                     ": expected eos_id and pad_id to differ, got ", options.eos_id(), " for both");
 }
 
-/// With a shared table, a decoder may read the target's rows, the start token and padding only. Not
-/// checked on a GPU, since the check would wait for it. Throws c10::IndexError.
+/// Checks that decoder inputs are target tokens, start_id or pad_id. A shared table has more rows,
+/// so the lookup alone would not fail. Skipped on a GPU, where the check would synchronise. Throws
+/// c10::IndexError.
 template <typename Options>
 void check_target_ids(const char* name, const Options& options, const torch::Tensor& target) {
   if (!target.is_cpu() || !options.share_embeddings() ||
@@ -51,7 +52,7 @@ void check_target_ids(const char* name, const Options& options, const torch::Ten
   }
 }
 
-/// table [V, E] -> [rows, E], a view; the table itself where it has no more.
+/// The first rows of a table: [V, E] -> [rows, E], a view, or the table itself if rows = V.
 inline torch::Tensor first_rows(const torch::Tensor& table, int64_t rows) {
   return rows == table.size(0) ? table : table.narrow(0, 0, rows);
 }

@@ -12,7 +12,7 @@ namespace attend {
 namespace {
 
 constexpr auto kVitModel = "VisionTransformer";
-constexpr double kDeviation = 0.02;  // of the class token and the positions at first, as published
+constexpr double kDeviation = 0.02;  // of the initial class token and positions, as published
 
 }  // namespace
 

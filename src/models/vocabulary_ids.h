@@ -6,7 +6,7 @@
 
 namespace attend::detail {
 
-/// Throws c10::IndexError unless all ids are those of a vocabulary. Waits for their device.
+/// Throws c10::IndexError unless all ids are in [0, vocab_size). Synchronises with their device.
 inline void check_vocabulary(std::string_view who, std::string_view what, const torch::Tensor& ids,
                              int64_t vocab_size) {
   if (ids.numel() == 0) return;
@@ -16,11 +16,11 @@ inline void check_vocabulary(std::string_view who, std::string_view what, const 
                     vocab_size, "), the vocabulary, got ids from ", least, " to ", most);
 }
 
-/// Returns look_up(), which reads the rows `ids` of a table. Where it fails because of an id
-/// outside the table, the error names the input.
+/// Returns look_up(), which reads the rows `ids` of a table. If it fails because of an id outside
+/// the table, the error names the input.
 ///
-/// Note: not on CUDA, where such an id makes the device unusable for the process; checking the ids
-///       first would wait for the device at every call.
+/// Note:   on CUDA such an id fails a device-side assertion instead, after which the process cannot
+///         use the device. A check in advance would synchronise at every call.
 template <typename LookUp>
 auto look_up_ids(std::string_view who, std::string_view what, const torch::Tensor& ids,
                  int64_t vocab_size, const LookUp& look_up) {

@@ -27,7 +27,7 @@ void BasicAttentionImpl::reset() {
   q_proj = register_module("q_proj", projection(options.query_dim(), options.bias()));
   k_proj = register_module("k_proj", projection(options.key_dim(), false));
   v = register_parameter("v", torch::empty({options.hidden_dim()}));
-  // As a Linear(hidden_dim, 1) would start.
+  // Initialised like the weight of a Linear(hidden_dim, 1).
   const double bound = 1.0 / std::sqrt(static_cast<double>(options.hidden_dim()));
   torch::nn::init::uniform_(v, -bound, bound);
 }

@@ -19,12 +19,12 @@ namespace attend::detail {
 template <typename Enum>
 using EnumName = std::pair<std::string_view, Enum>;
 
-/// The names of an enumeration, in configurations and prints alike. Where a value has several, the
-/// first is written and all are read.
+/// The names of an enumeration's values, used in configurations and prints. If a value has several
+/// names, the first one is written and all are accepted.
 template <typename Enum>
 inline constexpr std::array<EnumName<Enum>, 0> kEnumNames{};
 
-template <>  // Hugging Face's
+template <>  // the names of Hugging Face's hidden_act
 inline constexpr std::array<EnumName<Activation>, 6> kEnumNames<Activation>{
     {{"relu", Activation::kRelu},
      {"gelu", Activation::kGelu},
@@ -52,7 +52,7 @@ template <>
 inline constexpr std::array<EnumName<RotaryPairing>, 2> kEnumNames<RotaryPairing>{
     {{"halves", RotaryPairing::kHalves}, {"interleaved", RotaryPairing::kInterleaved}}};
 
-template <>  // Hugging Face's rope_type
+template <>  // the names of Hugging Face's rope_type
 inline constexpr std::array<EnumName<RotaryScalingKind>, 5> kEnumNames<RotaryScalingKind>{
     {{"default", RotaryScalingKind::kNone},
      {"linear", RotaryScalingKind::kLinear},

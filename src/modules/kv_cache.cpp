@@ -34,7 +34,7 @@ KeyValueCache::KeyValueCache(const KeyValueCache& other)
       is_ring_(other.is_ring_),
       owns_buffers_(other.owns_buffers_) {
   if (!other.key_.defined()) return;
-  // Buffers that the other cache does not own are never written to, so they can be shared.
+  // Buffers that the other cache does not own are never written to, so sharing them is safe.
   key_ = owns_buffers_ ? other.key_.clone() : other.key_;
   value_ = owns_buffers_ ? other.value_.clone() : other.value_;
   if (capacity_ == 0) return;
@@ -111,7 +111,7 @@ KeyValue KeyValueCache::append_to_slots(const KeyValue& next) {
                     ": expected at most the capacity of ", capacity_, " positions, got ", length_,
                     " held and ", added, " new ones");
   if (!slots_.defined()) {
-    // Zeros: a weight of zero times unwritten memory may be NaN.
+    // Zeros, since empty slots get weight 0 and 0 times uninitialised memory may be NaN.
     const auto empty = [&](const torch::Tensor& like) {
       return torch::zeros({like.size(0), like.size(1), capacity_, like.size(3)}, like.options());
     };
@@ -122,7 +122,8 @@ KeyValue KeyValueCache::append_to_slots(const KeyValue& next) {
     owns_buffers_ = true;
   }
   const auto positions = next_positions(added, key_.device());
-  // The first of several new positions attends to some that the last of them overwrites.
+  // The last of several new positions overwrites keys that the first one still attends to, so all
+  // are concatenated.
   const bool overwrites = is_ring_ && added > 1;
   KeyValue seen{key_, value_, 0, slots_};
   if (overwrites) {

@@ -30,7 +30,7 @@ constexpr const char* kModuleName<MultiHeadCrossAttentionImpl> = "MultiHeadCross
 template <>
 constexpr const char* kModuleName<CausalSelfAttentionImpl> = "CausalSelfAttention";
 
-// What a module's callers know its inputs as.
+// The names of each module's inputs, for error messages.
 struct InputNames {
   const char *query, *key, *value;
 };
@@ -41,7 +41,7 @@ constexpr InputNames kInputNames<MultiHeadAttentionImpl>{"query", "key", "value"
 template <>
 constexpr InputNames kInputNames<MultiHeadCrossAttentionImpl>{"x", "memory", "memory"};
 
-// A self-attention has one input, so its three sizes are one.
+// Self-attention has one input, so query_dim, key_dim and value_dim must be equal.
 const MultiHeadAttentionOptions& one_size(const char* who, const MultiHeadAttentionOptions& o) {
   TORCH_CHECK_VALUE(o.query_dim() == o.embed_dim() && o.key_dim() == o.embed_dim() &&
                         o.value_dim() == o.embed_dim(),
@@ -104,12 +104,12 @@ void MultiHeadAttentionBase<Derived>::reset() {
   const auto projection = [&](const char* name, int64_t from, int64_t to, double gain) {
     return this->register_module(name, detail::make_linear(from, to, options.bias(), gain));
   };
-  // As if the three were one matrix, which is how the paper's code and torch::nn draw them. With a
-  // gain of 1, deep post-norm encoders learn to attend to everything alike, and stay there.
+  // Xavier bounds of one packed [3 E, E] matrix, as in the paper's code and torch::nn. With a gain
+  // of 1, deep post-norm encoders learned uniform attention weights and did not recover.
   const double packed = 1.0 / std::sqrt(2.0);
   const auto head_dim = options.embed_dim() / options.num_heads();
   const auto kv_dim = options.num_kv_heads() * head_dim;
-  // In the order of Hugging Face's BartAttention.
+  // Registered in the order of Hugging Face's BartAttention.
   k_proj = projection("k_proj", options.key_dim(), kv_dim, packed);
   v_proj = projection("v_proj", options.value_dim(), kv_dim, packed);
   q_proj = projection("q_proj", options.query_dim(), options.embed_dim(), packed);
@@ -200,7 +200,7 @@ torch::Tensor MultiHeadAttentionBase<Derived>::project_query(const torch::Tensor
   return options.rotary() ? functional::rotary(heads, *options.rotary(), positions) : heads;
 }
 
-// The caller's mask joined with what the options say.
+// Joins the caller's mask with those of the cache's positions and of the options.
 template <typename Derived>
 AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(
     const AttentionMask& mask, const torch::Tensor& query, const KeyValue& memory,
@@ -231,7 +231,7 @@ AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(
   return result;
 }
 
-// The keys and values that the module brings itself, behind those of the caller.
+// Appends the module's own keys and values (add_bias_kv, add_zero_attn) to the caller's.
 template <typename Derived>
 KeyValue MultiHeadAttentionBase<Derived>::with_own_keys(const KeyValue& memory) const {
   if (!options.add_bias_kv() && !options.add_zero_attn()) return memory;
@@ -269,7 +269,7 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& que
       kName, "projected keys", memory.key,
       {query.size(0), options.num_kv_heads(), -1, options.embed_dim() / options.num_heads()});
   const auto target = query.size(1), source = memory.key.size(2);
-  // The last query stands at the last key.
+  // Bottom-right aligned: the last query has the position of the last key.
   torch::Tensor positions;
   if (memory.positions.defined()) {
     positions = memory.positions.max() + torch::arange(1 - target, 1, long_on(query));
@@ -321,10 +321,11 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend_to_cached(
     TORCH_CHECK(!mask.has_tensors(), kModuleName<Derived>,
                 ": expected a mask of causal, window and ALiBi alone with a ring cache, got one of "
                 "tensors");
-    // Several new positions see those that fall out of the ring among themselves.
+    // Several new positions are computed together with keys that the ring drops during this call.
+    // The window hides those keys from the queries that come after they are dropped.
     own_mask = mask & AttentionMask::window(cache.capacity() - 1, AttentionMask::Band::kAll);
   }
-  // An error leaves the cache as it was. What several positions overwrite in a ring is kept aside.
+  // An error restores the cache. A ring is copied first: truncate cannot restore overwritten keys.
   const auto before = cache.length();
   const auto held = cache.is_ring() && x.size(1) > 1 ? std::optional(cache) : std::nullopt;
   const auto positions =

@@ -28,7 +28,7 @@ void PositionalEncodingImpl::reset() {
       break;
     case PositionKind::kSinusoidal:
     case PositionKind::kSinusoidalHalves:
-      // A clone starts as a copy and is then reset: it keeps its dtype and device.
+      // reset() also runs in a clone, whose table must keep its dtype and device.
       weight = derived_table(weight.defined() ? weight.options() : torch::TensorOptions());
       break;
     case PositionKind::kNone:
@@ -63,8 +63,8 @@ void PositionalEncodingImpl::pretty_print(std::ostream& stream) const {
       .end();
 }
 
-// A derived table is made anew in the new dtype: float64 sinusoids rounded from float32 ones would
-// not be the formula's.
+// Recomputes a sinusoidal table in the new dtype: converting float32 values to float64 would not
+// give the formula's precision.
 void PositionalEncodingImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   Cloneable::to(device, dtype, non_blocking);
   to(dtype, non_blocking);

@@ -1,4 +1,4 @@
-// Attention modules to and from torch::nn.
+// Conversion of attention modules from and to torch::nn.
 #include <string>
 
 #include "attend/modules/torch_interop.h"

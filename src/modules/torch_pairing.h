@@ -10,15 +10,15 @@
 
 namespace attend::detail {
 
-/// What belongs together in a module of attend and one of torch::nn. It is collected and checked
-/// first, in either direction alike, and copied only when all of it fits.
+/// The corresponding tensors of a module of attend and one of torch::nn. Both directions first
+/// collect and check all pairs, and copy only if every pair fits.
 class Pairing {
  public:
   explicit Pairing(const char* who) : who_(who) {}
 
   const char* who() const { return who_; }
 
-  /// An option on which the computed values depend.
+  /// Requires equal values of an option that affects the result.
   template <typename T>
   void require_same(const std::string& name, const T& ours, const T& theirs) const {
     TORCH_CHECK_VALUE(ours == theirs, who_, ": expected ", name, " ", theirs,
@@ -28,7 +28,7 @@ class Pairing {
     require_same<std::string>(name, ours ? "true" : "false", theirs ? "true" : "false");
   }
 
-  /// Both undefined is fine: a bias that neither side has.
+  /// Adds a pair of tensors. Both may be undefined: a bias that neither module has.
   void add(const std::string& name, const torch::Tensor& ours, const torch::Tensor& theirs) {
     if (!ours.defined() && !theirs.defined()) return;
     TORCH_CHECK(theirs.defined(), who_, ": expected ", name, " in the torch::nn module, got none");
@@ -53,7 +53,7 @@ class Pairing {
   std::vector<Pair> pairs_;
 };
 
-/// Adds the tensors of two modules that are one. prefix: of their names in messages.
+/// Adds the tensors of two corresponding modules. prefix: of their names in error messages.
 void pair(Pairing& pairing, const std::string& name, const torch::nn::Linear& ours,
           const torch::nn::Linear& theirs);
 template <typename Derived>
@@ -69,11 +69,12 @@ void pair(Pairing& pairing, const std::string& prefix, const TransformerEncoderI
 void pair(Pairing& pairing, const std::string& prefix, const TransformerDecoderImpl& ours,
           const torch::nn::TransformerDecoderImpl& theirs);
 
-/// Gives a module that was just made the dtype, device and mode of the one it was made from. This
-/// replaces its tensors, so it comes before they are paired.
+/// Moves a newly made module to the dtype, device and training mode of `from`. This replaces its
+/// tensors, so it must run before they are paired.
 void take_kind(torch::nn::Module& made, const torch::nn::Module& from);
 
-/// Throws: c10::ValueError and c10::Error as torch_interop.h says. who: of the function's name.
+/// Throws c10::ValueError and c10::Error as documented in torch_interop.h. who: the function's
+/// name.
 template <typename Ours, typename Theirs>
 Pairing paired(const char* who, const Ours& ours, const Theirs& theirs) {
   Pairing pairing(who);
@@ -81,7 +82,7 @@ Pairing paired(const char* who, const Ours& ours, const Theirs& theirs) {
   return pairing;
 }
 
-/// `ours`, just made, with the weights of `theirs`; and the other way round.
+/// Copies the weights of `theirs` into the newly made `ours`; `filled_to_torch` is the opposite.
 template <typename Ours, typename Theirs>
 Ours filled_from_torch(Ours ours, const Theirs& theirs) {
   take_kind(*ours, *theirs);

@@ -1,4 +1,4 @@
-// Weights under the names of torch::nn.
+// State dicts with the parameter names of torch::nn.
 #include <map>
 #include <string>
 
@@ -9,7 +9,7 @@ namespace attend {
 
 template <typename Module>
 std::map<std::string, torch::Tensor> torch_state(const Module& from) {
-  // C++ and Python have the same names.
+  // torch::nn has the same parameter names in C++ and Python.
   return detail::named_parameters(*to_torch(from));
 }
 
@@ -23,7 +23,8 @@ void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module&
   copy_weights(theirs, to);
 }
 
-// A type cannot be put in parentheses. NOLINTBEGIN(bugprone-macro-parentheses)
+// The macro's argument is a type, which cannot be put in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define ATTEND_TORCH_STATE(Module)                                                     \
   template ATTEND_API std::map<std::string, torch::Tensor> torch_state(const Module&); \
   template ATTEND_API void load_torch_state(const std::map<std::string, torch::Tensor>&, Module&)

@@ -1,4 +1,4 @@
-// Layers and stacks to and from torch::nn.
+// Conversion of Transformer layers and stacks from and to torch::nn.
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,14 +26,14 @@ torch::nn::activation_t activation_to_torch(const char* who, Activation activati
   return torch::kGELU;
 }
 
-// The name that a user of torch::nn knows: "torch::nn::Linear" of a torch::nn::LinearImpl.
+// The class name that users write: "torch::nn::Linear" for a torch::nn::LinearImpl.
 std::string class_name(const torch::nn::Module& module) {
   constexpr std::string_view kSuffix = "Impl";
   const auto& name = module.name();
   return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
 }
 
-// The modules of a stack, which torch::nn keeps untyped.
+// Casts a module of a torch::nn stack, which stores its modules untyped.
 template <typename Contained>
 std::shared_ptr<Contained> typed(const char* who, const char* expected,
                                  const std::shared_ptr<torch::nn::Module>& module) {
@@ -146,7 +146,7 @@ detail::Pairing paired_stacks(const char* who, const TransformerStacks& ours,
   return pairing;
 }
 
-// torch::nn has one dropout option, but each of its submodules keeps a rate of its own.
+// torch::nn has one dropout option for a layer, but each submodule stores its own rate.
 template <typename TorchLayer>
 TransformerLayerOptions layer_options_from_torch(const TorchLayer& layer) {
   return TransformerLayerOptions(layer.options.d_model(), layer.options.nhead())
@@ -197,8 +197,7 @@ torch::nn::AnyModule empty_torch_norm(const TransformerLayerOptions& options) {
       torch::nn::LayerNormOptions({options.embed_dim()}).eps(options.norm_eps())));
 }
 
-// The options of a stack's layers: those of the first one, or where there is none, of the one that
-// they would be copied from.
+// The layer options of a stack: those of its first layer, or of the exemplar layer if it is empty.
 template <typename TorchLayerImpl, typename TorchStack, typename TorchLayer>
 TransformerLayerOptions stack_options_from_torch(const TorchStack& stack,
                                                  const TorchLayer& exemplar) {

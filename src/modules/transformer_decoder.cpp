@@ -97,8 +97,8 @@ DecoderLayerOutput TransformerDecoderLayerImpl::step(const torch::Tensor& target
   };
   const auto attend_to_memory = [&](const torch::Tensor& x) {
     if (!shared) return encoder_attn->attend(x, cache.memory, memory_mask, weights);
-    // The K hypotheses of a sentence become K queries of one row: the memory is read once.
-    // Whichever of its one new position is requested is that position.
+    // The K hypotheses of a sentence become K queries of one batch row, so the memory is read once.
+    // A request for chosen queries can only mean the single new position, so it is dropped.
     auto of_hypotheses = weights;
     of_hypotheses.queries({});
     auto result = encoder_attn->attend(x.view({sentences, rows / sentences, -1}), cache.memory,
@@ -115,7 +115,7 @@ DecoderLayerOutput TransformerDecoderLayerImpl::step(const torch::Tensor& target
   try {
     return run(target, attend_to_self, attend_to_memory);
   } catch (...) {
-    cache.self.truncate(before);  // an error leaves the cache as it was
+    cache.self.truncate(before);  // an error leaves the cache unchanged
     throw;
   }
 }
@@ -145,7 +145,7 @@ void TransformerDecoderImpl::pretty_print(std::ostream& stream) const {
   detail::Printer(stream, "TransformerDecoder").value("num_layers", options.num_layers()).end();
 }
 
-// Runs the layers one after the other: run_layer(layer, x, request) -> DecoderLayerOutput.
+// Runs the layers in order: run_layer(layer, x, request) -> DecoderLayerOutput.
 template <typename RunLayer>
 DecoderOutput TransformerDecoderImpl::run(const torch::Tensor& target,
                                           const WeightsRequest& weights,
@@ -199,7 +199,7 @@ DecoderOutput TransformerDecoderImpl::step(const torch::Tensor& target, DecoderC
           return layers->at<TransformerDecoderLayerImpl>(i).step(x, cache[i], of_memory, of_layer);
         });
   } catch (...) {
-    // An error leaves the caches of all layers as they were.
+    // An error leaves the caches of all layers unchanged.
     for (size_t i = 0; i < cache.size(); ++i) cache[i].self.truncate(before[i]);
     throw;
   }

@@ -97,7 +97,7 @@ void TransformerEncoderImpl::pretty_print(std::ostream& stream) const {
   detail::Printer(stream, "TransformerEncoder").value("num_layers", options.num_layers()).end();
 }
 
-// Runs the layers one after the other: run_layer(layer, x, request) -> AttentionOutput.
+// Runs the layers in order: run_layer(layer, x, request) -> AttentionOutput.
 template <typename RunLayer>
 EncoderOutput TransformerEncoderImpl::run(const torch::Tensor& x, const WeightsRequest& weights,
                                           const RunLayer& run_layer) {

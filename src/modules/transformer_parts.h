@@ -7,29 +7,29 @@
 
 namespace attend::detail {
 
-/// A Linear that starts as the Transformer's do: Xavier-uniform weights, zero bias.
+/// A Linear with the Transformer's initialisation: Xavier-uniform weights, zero bias.
 torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias, double gain = 1.0);
 
 /// A feed-forward block whose weights are registered in `layer` itself, so that their names have no
-/// extra level. Its training mode is the layer's at this moment.
+/// extra prefix. It takes the layer's current training mode.
 FeedForward make_feed_forward(torch::nn::Module& layer, const FeedForwardOptions& options);
 
-/// Throws c10::ValueError for what the parts do not check themselves, naming the layer.
+/// Checks what the parts' own constructors do not. Throws c10::ValueError that names the layer.
 void check_layer_options(const char* who, const TransformerLayerOptions& options);
 
-/// Throws c10::ValueError for options that attention to a memory cannot have: what goes by the
-/// distance between a query and a key, since a target and its memory share no positions.
+/// Throws c10::ValueError for options that depend on the distance between query and key (rotary,
+/// ALiBi, ...): target and memory have no common positions.
 void check_cross_attention(const char* who, const MultiHeadAttentionOptions& options,
                            int64_t embed_dim);
 
-/// What a feed-forward block has beside its sizes and biases, where it is not the default.
+/// Prints the options of a feed-forward block that are not the default, except sizes and biases.
 void print_feed_forward(Printer& printer, const FeedForwardOptions& options);
 
-/// "attend::<who>(embed_dim=8, num_heads=2, feed_forward_dim=32, ...)": sizes, and what is not the
-/// default.
+/// Prints "attend::<who>(embed_dim=8, num_heads=2, feed_forward_dim=32, ...)": the sizes, and
+/// options that are not the default.
 void print_layer(std::ostream& stream, const char* who, const TransformerLayerOptions& options);
 
-/// Dropout in training; elsewhere the tensor itself, without a dispatch.
+/// Dropout if `training`; otherwise returns the tensor itself without a dispatch.
 torch::Tensor apply_dropout(const torch::Tensor& x, double p, bool training);
 
 /// A residual connection around a sublayer, with its normalisation and dropout:

@@ -28,7 +28,7 @@ bool is_left_out(std::mt19937_64& random, double probability) {
   return draw < probability;
 }
 
-// The merges of one language's model.
+// The BPE merges of one side's model.
 class Merges {
  public:
   Merges(const std::string& model, const Vocabulary& vocabulary) : vocabulary_(vocabulary) {
@@ -36,7 +36,7 @@ class Merges {
     const auto status = processor.LoadFromSerializedProto(model);
     TORCH_CHECK(status.ok(), kBpeDropout, ": expected the tokenizer's model, got ",
                 status.ToString());
-    // Of SentencePiece's models, unigram has a list of best cuts, and BPE can draw but has no list.
+    // Tells the model type: only unigram has NBestEncode; unigram and BPE have SampleEncode.
     std::vector<std::vector<std::string>> best;
     std::vector<std::string> drawn;
     const bool is_unigram = processor.NBestEncode("a", 1, &best).ok();
@@ -46,13 +46,13 @@ class Merges {
     for (int i = 0; i < processor.GetPieceSize(); ++i) {
       const bool is_text =
           !processor.IsControl(i) && !processor.IsUnknown(i) && !processor.IsByte(i);
-      // An unused piece merges with others, and is taken apart where it does not.
+      // An unused piece takes part in merges; if it remains at the end, it is split again.
       const auto& piece = processor.IdToPiece(i);
       const bool is_used = !processor.IsUnused(i) && vocabulary.contains(piece);
       const auto id = is_used ? vocabulary.id(piece) : kUnused;
       if (is_text) pieces_.emplace(piece, Piece{processor.GetScore(i), id});
     }
-    // What users defined is one piece from the start, whatever its length.
+    // A user-defined symbol is always one piece, not the result of merges.
     std::vector<std::string> defined;
     for (const auto& [piece, ignored] : pieces_) {
       if (!can_be_made(piece)) defined.push_back(piece);
@@ -86,32 +86,33 @@ class Merges {
   static constexpr int64_t kUnused = -1;
 
   struct Piece {
-    float score = 0;  // the higher, the earlier it was learned
+    float score = 0;  // higher for merges that were learned earlier
     int64_t id = 0;
   };
-  // Lets pieces_ be searched by std::string_view.
+  // Allows lookups in pieces_ by std::string_view.
   struct Hash {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
-  // A part of a text. What is merged with the one before it is empty.
+  // A symbol of the text, in a linked list. Its text is empty once it was merged into the one
+  // before.
   struct Symbol {
     std::string_view text;
     size_t previous = 0, next = 0;
   };
-  // Two neighbours that make a piece.
+  // Two adjacent symbols whose concatenation is a piece.
   struct Candidate {
     float score = 0;
     size_t left = 0;
-    size_t size = 0;  // bytes of both
+    size_t size = 0;  // of both, in bytes
 
-    // The best is the highest score, of equal ones the leftmost.
+    // The highest score first; of equal scores the leftmost.
     bool operator<(const Candidate& other) const {
       return score < other.score || (score == other.score && left > other.left);
     }
   };
 
-  // A character, or two pieces side by side.
+  // Whether a piece is a single character or the concatenation of two pieces.
   bool can_be_made(std::string_view piece) const {
     auto left = detail::first_code_point(piece).length;
     if (left == piece.size()) return true;
@@ -128,8 +129,8 @@ class Merges {
     if (text.empty()) return;
     auto symbols = characters(text);
     const auto end = symbols.size();
-    // Where an unused piece is taken apart: between the last pair that was offered for it, as
-    // SentencePiece does.
+    // Where unused pieces are split: at the last pair that was a candidate for them, as in
+    // SentencePiece.
     std::unordered_map<std::string_view, size_t> parts;
     std::priority_queue<Candidate> candidates;
     const auto offer = [&](size_t left, size_t right) {
@@ -147,7 +148,7 @@ class Merges {
       candidates.pop();
       auto& left = symbols[best.left];
       const auto right = left.next;
-      // One of the two was merged with another meanwhile.
+      // Skip the candidate if one of its symbols has been merged with another since.
       if (left.text.empty() || right == end ||
           left.text.size() + symbols[right].text.size() != best.size) {
         continue;
@@ -174,7 +175,7 @@ class Merges {
     return symbols;
   }
 
-  // The id of a piece, or those of its parts where the vocabulary does not hold it.
+  // Appends the id of a piece, or the ids of its parts if the vocabulary does not have it.
   void add(std::string_view text, const std::unordered_map<std::string_view, size_t>& parts,
            std::vector<int64_t>& ids) const {
     const auto piece = pieces_.find(text);
@@ -195,7 +196,7 @@ class Merges {
 }  // namespace
 
 struct BpeDropout::Impl {
-  SubwordTokenizer tokenizer;  // the vocabularies are its
+  SubwordTokenizer tokenizer;  // owns the vocabularies that the merges refer to
   double probability;
   Merges source, target;
 };

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-// What the first bytes say about input that is not text; none where they look like text.
+// The name of a non-text format that the first bytes indicate, if any.
 std::optional<std::string_view> foreign_format(std::string_view start) {
   if (start.starts_with("\x1F\x8B")) return "a gzip file; decompress it first";
   if (start.starts_with("\xFF\xFE") || start.starts_with("\xFE\xFF")) {
@@ -42,7 +42,7 @@ std::optional<std::string> LineReader::next() {
     }
     if (line.starts_with(kByteOrderMark)) {
       line.erase(0, kByteOrderMark.size());
-      if (line.empty() && !ended_by_newline) {  // nothing but the mark is an empty file
+      if (line.empty() && !ended_by_newline) {  // only a byte order mark: an empty file
         line_number_ = 0;
         return std::nullopt;
       }

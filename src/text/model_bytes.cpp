@@ -9,7 +9,7 @@ namespace {
 
 // ---- Protocol buffers ---------------------------------------------------------------------------
 
-// Takes a number of 7 bits a byte off the front; none where there is none.
+// Removes a varint (7 bits per byte) from the front; nullopt if there is none.
 std::optional<uint64_t> take_varint(std::string_view& bytes) {
   constexpr unsigned kMostBits = 64, kBits = 7, kMore = 0x80;
   uint64_t value = 0;
@@ -22,8 +22,8 @@ std::optional<uint64_t> take_varint(std::string_view& bytes) {
   return std::nullopt;
 }
 
-// Calls use(number, bytes) for each field of a message that holds bytes, until one has a problem.
-// What is no message is left to the parser.
+// Calls use(number, bytes) for each length-delimited field of a message until one returns a
+// problem. Malformed messages are left to SentencePiece's parser, which rejects them.
 template <typename Use>
 std::optional<std::string> first_problem(std::string_view message, const Use& use) {
   enum WireType : unsigned { kNumber, kEightBytes, kBytes, kGroup, kEndOfGroup, kFourBytes };
@@ -63,7 +63,7 @@ std::optional<std::string> first_problem(std::string_view message, const Use& us
 // ---- The parts of a model -----------------------------------------------------------------------
 
 std::optional<std::string> problem_of_piece(std::string_view piece) {
-  constexpr size_t kMostBytes = 7999;  // it looks for the pieces of a piece on the stack
+  constexpr size_t kMostBytes = 7999;  // SentencePiece needs stack space in proportion to a piece
   if (piece.size() > kMostBytes) return fmt::format("a piece of {} bytes", piece.size());
   if (piece.size() > 1 && piece.find('\0') != std::string_view::npos) return "a piece with a NUL";
   return std::nullopt;
@@ -77,13 +77,13 @@ uint32_t little_endian(std::string_view bytes, size_t at) {
   return value;
 }
 
-// A double array: unit i leads to unit i ^ offset ^ c with the byte c, or to a value.
+// A double-array trie: from unit i, the byte c leads to unit i ^ offset ^ c, or to a value.
 // Source: Darts-clone, https://github.com/s-yata/darts-clone.
 class Trie {
  public:
   explicit Trie(std::string_view bytes) : bytes_(bytes) {}
 
-  // Whether no path leads out of it, and no value is `values` or more.
+  // Whether all transitions stay inside the array, and all values are below `values`.
   bool is_sound(size_t values) const {
     const auto size = bytes_.size() / sizeof(uint32_t);
     if (is_value(0) || has_value(0) || next(0) == 0) return false;
@@ -110,10 +110,10 @@ class Trie {
   std::string_view bytes_;
 };
 
-// The size of a trie, the trie, and the texts that its values point into.
+// The table is the size of the trie, the trie, and the strings that its values are offsets into.
 std::optional<std::string> problem_of_normaliser(std::string_view table) {
   constexpr auto kProblem = "a normaliser whose tables do not fit together";
-  constexpr size_t kBlock = 1024;  // bytes: the units of all values of a byte
+  constexpr size_t kBlock = 1024;  // in bytes: 256 units, one for each value of a byte
   if (table.empty()) return std::nullopt;
   if (table.size() < sizeof(uint32_t)) return kProblem;
   const size_t trie = little_endian(table, 0);
@@ -129,8 +129,8 @@ std::optional<std::string> problem_of_normaliser(std::string_view table) {
 
 std::optional<std::string> unsafe_part(std::string_view model) {
   using Problem = std::optional<std::string>;
-  constexpr uint64_t kPieces = 1, kNormaliser = 3, kDenormaliser = 5;  // of ModelProto
-  constexpr uint64_t kPiece = 1, kTable = 2;                           // of their messages
+  constexpr uint64_t kPieces = 1, kNormaliser = 3, kDenormaliser = 5;  // fields of ModelProto
+  constexpr uint64_t kPiece = 1, kTable = 2;                           // of its submessages
   return first_problem(model, [](uint64_t number, std::string_view part) -> Problem {
     if (number == kPieces) {
       return first_problem(part, [](uint64_t field, std::string_view bytes) -> Problem {

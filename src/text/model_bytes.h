@@ -6,13 +6,13 @@
 
 namespace attend::detail {
 
-/// What in the bytes of a SentencePiece model would lead SentencePiece out of its memory, such as "a
-/// piece of 200000 bytes": tables of a normaliser that point outside of themselves, very long
-/// pieces, pieces with a NUL. None where there is no such thing; whether the bytes are a model at
-/// all, SentencePiece itself tells.
+/// The first defect in the bytes of a SentencePiece model that would make SentencePiece access
+/// memory out of bounds, such as "a piece of 200000 bytes": normaliser tables with offsets outside
+/// the table, very long pieces, pieces with a NUL. nullopt if there is none. Whether the bytes are
+/// a model at all is left to SentencePiece.
 ///
-/// Source: sentencepiece_model.proto (field numbers); SentencePiece 0.2.3, which refuses the same
-///         (`DoubleArrayImpl::validate`, `ModelInterface::InitializePieces`).
+/// Source: sentencepiece_model.proto (field numbers); SentencePiece 0.2.3, which rejects the same
+///         defects (`DoubleArrayImpl::validate`, `ModelInterface::InitializePieces`).
 std::optional<std::string> unsafe_part(std::string_view model);
 
 }  // namespace attend::detail

@@ -37,7 +37,7 @@ struct SubwordTokenizer::Impl {
   TextSide source, target;
   SpecialTokens special;
   bool clean_up_spaces = false;
-  std::map<std::string, std::string> files;  // name -> bytes, as they are saved
+  std::map<std::string, std::string> files;  // file name -> bytes, written by save
 };
 
 SubwordTokenizer::SubwordTokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -239,7 +239,8 @@ int64_t SubwordTokenizer::target_vocab_size() const {
     if (vocabulary.contains(id) && detail::language_code_length(vocabulary.piece(id)) > 0)
       last = id;
   }
-  // No text holds the padding: behind pieces of the source it is none of the target's.
+  // No text contains the padding. Count it only if it directly follows the target's ids, not if
+  // pieces of the source are between.
   if (vocabulary.pad_id() == last + 1) ++last;
   return last + 1;
 }

@@ -18,26 +18,26 @@ namespace {
 using sentencepiece::SentencePieceTrainer;
 using Arguments = std::unordered_map<std::string, std::string>;
 
-// The trainer's sums depend on how it divides its work: a fixed number of threads, not that of the
-// machine's cores, makes its result the same everywhere.
+// The trainer's floating-point sums depend on the number of threads. A fixed number makes the
+// result the same on every machine.
 constexpr int kThreads = 16;
 
-// </s> and <unk>, which the model has besides its pieces; <pad> comes on top.
+// </s> and <unk>, which are pieces of the model; <pad> is added to the vocabulary.
 constexpr int64_t kMetaPieces = 2;
 
 constexpr int64_t kLargestVocabulary = 10'000'000;
 
-// The BPE trainer ends the process for a longer word, in characters: it keeps places in 16 bits, the
-// first of them a sign.
+// The BPE trainer aborts the process for a word with more characters: it stores positions in 16
+// bits, one of them a sign bit.
 constexpr size_t kLongestWord = 1 << 15;
 
-// U+2581, which SentencePiece writes for a space.
+// U+2581, SentencePiece's replacement for a space.
 constexpr std::string_view kEscapedSpace = "\xE2\x96\x81";
 
-// U+2585, which SentencePiece keeps to itself: it leaves out the sentences that hold it.
+// U+2585, reserved by SentencePiece, which skips sentences that contain it.
 constexpr std::string_view kReserved = "\xE2\x96\x85";
 
-// Walks over sentences that stay where they are, those left out that SentencePiece would skip.
+// Iterates over sentences without copying them. Leaves out those that SentencePiece would skip.
 class SentenceList : public sentencepiece::SentenceIterator {
  public:
   SentenceList(const std::vector<std::string>& sentences, int64_t max_length)
@@ -114,7 +114,7 @@ std::string train(const std::vector<std::string>& sentences, const SubwordTraini
   const Arguments arguments{
       {"model_type", model},
       {"vocab_size", std::to_string(pieces)},
-      // Ends with what the text supports; the caller judges the size.
+      // Train fewer pieces if the text does not support more; the caller checks the size.
       {"hard_vocab_limit", "false"},
       {"character_coverage", fmt::format("{}", options.character_coverage)},
       {"split_by_unicode_script", options.split_by_unicode_script ? "true" : "false"},
@@ -127,7 +127,7 @@ std::string train(const std::vector<std::string>& sentences, const SubwordTraini
       {"byte_fallback", "false"},
       {"shuffle_input_sentence", "false"},
       {"num_threads", std::to_string(kThreads)},
-      {"minloglevel", "2"},  // errors alone: the trainer is talkative
+      {"minloglevel", "2"},  // log errors only
   };
   SentenceList list(sentences, options.max_sentence_length);
   std::string bytes;
@@ -145,9 +145,9 @@ std::unique_ptr<sentencepiece::SentencePieceProcessor> load_trained(const std::s
   return processor;
 }
 
-// SentencePiece's model of single characters, whose pieces are the characters that must become
-// pieces; none where the sentences hold no text. SentencePiece's unigram trainer ends the whole
-// process for those, so this one is asked first.
+// A model of single characters, whose pieces are those that every other model must contain; nullptr
+// if the sentences have no text. The unigram trainer aborts the process in such cases, so they are
+// checked with this model first.
 std::unique_ptr<sentencepiece::SentencePieceProcessor> character_model(
     const std::vector<std::string>& sentences, const SubwordTrainingOptions& options) {
   constexpr int64_t kEveryCharacter = 0x110000 + kMetaPieces;
@@ -155,7 +155,7 @@ std::unique_ptr<sentencepiece::SentencePieceProcessor> character_model(
   return load_trained(train(sentences, options, "char", kEveryCharacter));
 }
 
-// The characters of the longest word of a sentence as the trainer sees it, normalised.
+// The length in characters of the longest word of a sentence after normalisation.
 size_t longest_word(const std::string& sentence,
                     const sentencepiece::SentencePieceProcessor& characters) {
   std::vector<std::string> pieces;
@@ -163,7 +163,7 @@ size_t longest_word(const std::string& sentence,
   TORCH_CHECK(status.ok(), "train_subwords: expected a text that SentencePiece encodes, got: ",
               status.ToString());
   size_t longest = 0, length = 0;
-  for (const auto& piece : pieces) {  // unknown characters side by side are one piece
+  for (const auto& piece : pieces) {  // adjacent unknown characters are one piece
     for (std::string_view rest = piece; !rest.empty();) {
       const auto character = rest.substr(0, detail::first_code_point(rest).length);
       length = character == kEscapedSpace ? 0 : length + 1;
@@ -174,10 +174,11 @@ size_t longest_word(const std::string& sentence,
   return longest;
 }
 
-// Refuses the words for which the BPE trainer would end the process.
+// Rejects words for which the BPE trainer would abort the process.
 void check_words(const std::vector<std::string>& sentences, const SubwordTrainingOptions& options,
                  const sentencepiece::SentencePieceProcessor& characters) {
-  // A byte becomes at most six characters of a word: NFKC makes six of U+3316's three bytes.
+  // Normalisation gives at most 6 characters per byte (NFKC: U+3316, 3 bytes, becomes 6), so
+  // shorter sentences need no check.
   constexpr size_t kMostOfAByte = 6;
   SentenceList list(sentences, options.max_sentence_length);
   for (; !list.done(); list.Next()) {

@@ -25,13 +25,13 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
   }
 }
 
-// The bytes of a text that a subword stands for.
+// The range of bytes of a text that a subword covers.
 struct Span {
   size_t begin = 0, end = 0;
 };
 
-// Sets `word` of subwords from the bytes of the text that each stands for; both are in order. A
-// subword that touches no word (a lone "▁") joins the next one's, or the last one's at the end.
+// Sets `word` of each subword from the range that it covers; both lists are in order. A subword
+// that overlaps no word (a lone "▁") belongs to the next word, or at the end to the last one.
 void assign_words(std::vector<Subword>& subwords, const std::vector<Span>& spans,
                   std::string_view text) {
   const auto words = word_views(text);
@@ -54,7 +54,7 @@ void assign_words(std::vector<Subword>& subwords, const std::vector<Span>& spans
 }  // namespace
 
 std::optional<std::string> load_model(Processor& processor, const std::string& bytes) {
-  // SentencePiece takes an empty file for an empty model.
+  // SentencePiece would load an empty file as an empty model.
   if (bytes.empty()) return "expected a SentencePiece model, got an empty file";
   if (const auto unsafe = unsafe_part(bytes)) {
     return "expected a SentencePiece model, got " + *unsafe;
@@ -73,7 +73,7 @@ size_t language_code_length(std::string_view text) {
 }
 
 void clean_up_spaces(std::string& text) {
-  // In the order of transformers.
+  // In the same order as transformers.
   constexpr auto kReplacements = std::to_array<std::pair<std::string_view, std::string_view>>({
       {" .", "."},
       {" ?", "?"},
@@ -120,8 +120,8 @@ std::vector<int64_t> TextSide::encode(std::string_view text) const {
   return ids;
 }
 
-// Without the pieces, most of whose time goes into strings; none where a text holds what only the
-// vocabulary may know.
+// Encodes to the model's ids without creating strings for the pieces, which takes most of the time.
+// nullopt if the text has a language code or unknown pieces, whose ids only the vocabulary has.
 std::optional<std::vector<int>> TextSide::model_ids(std::string_view text) const {
   std::vector<int> ids;
   if (language_code_length(text) > 0 || !processor_->Encode(text, &ids).ok() ||
@@ -155,7 +155,7 @@ std::string TextSide::join(const std::vector<std::string>& pieces_to_join) const
   const auto status = processor_->Decode(pieces_to_join, &text);
   TORCH_CHECK(status.ok(), "SubwordTokenizer: expected pieces that SentencePiece decodes, got: ",
               status.ToString());
-  replace_all(text, kSpaceMark, " ");  // left in pieces that the model does not know
+  replace_all(text, kSpaceMark, " ");  // still in pieces that the model does not have
   return std::string(trimmed(text));
 }
 

@@ -16,17 +16,17 @@ namespace attend::detail {
 
 using Processor = sentencepiece::SentencePieceProcessor;
 
-/// The reason why `bytes` are no SentencePiece model; none where they are one, which is then loaded.
+/// Loads a SentencePiece model. Returns the problem if `bytes` are not one.
 std::optional<std::string> load_model(Processor& processor, const std::string& bytes);
 
-/// Length of the language code at the start of a text, such as ">>fra<<"; 0 where there is none.
+/// Length of the language code at the start of a text, such as ">>fra<<"; 0 if there is none.
 size_t language_code_length(std::string_view text);
 
-/// Takes the spaces before punctuation away, as transformers'
-/// PreTrainedTokenizerBase.clean_up_tokenization does.
+/// Removes spaces before punctuation, like transformers'
+/// PreTrainedTokenizerBase.clean_up_tokenization.
 void clean_up_spaces(std::string& text);
 
-/// One language of a tokenizer: the model that cuts its texts and the ids of the pieces.
+/// One side (source or target) of a tokenizer: its model and its vocabulary.
 class TextSide {
  public:
   TextSide() = default;
@@ -42,13 +42,13 @@ class TextSide {
   std::string join(const std::vector<std::string>& pieces) const;
   std::vector<std::string> pieces_of(const std::vector<int64_t>& ids) const;
 
-  /// The pieces that the model may cut a text into, special ones left out.
+  /// The pieces that encoding can produce, without special tokens.
   std::vector<std::string> usable_pieces(const SpecialTokens& special) const;
 
-  /// The same side, with a copy of its model, whose bytes are `model`, that cuts texts only into
-  /// single characters and the pieces of `texts`.
+  /// A copy of this side whose model only produces single characters and the pieces of `texts`.
+  /// `model`: the bytes of the model's file.
   TextSide restricted(const std::string& model, std::span<const std::string> texts) const;
-  /// The same side with another vocabulary.
+  /// A copy of this side with another vocabulary.
   TextSide with_vocabulary(std::shared_ptr<const Vocabulary> vocabulary) const {
     return {processor_, std::move(vocabulary)};
   }
@@ -58,7 +58,7 @@ class TextSide {
 
   std::shared_ptr<const Processor> processor_;
   std::shared_ptr<const Vocabulary> vocabulary_;
-  std::vector<int64_t> ids_of_model_;  // the vocabulary's id of each of the model's
+  std::vector<int64_t> ids_of_model_;  // vocabulary id by model id
 };
 
 }  // namespace attend::detail

@@ -27,7 +27,7 @@ Json parse_json_object(const std::filesystem::path& path, const std::string& byt
 
 std::vector<std::string> parse_pieces(const std::filesystem::path& path, const std::string& bytes) {
   const auto json = parse_json_object(path, bytes);
-  // Ids far beyond the number of pieces are no vocabulary, and would only eat memory.
+  // The list of pieces is as long as the largest id, so a very large id would only waste memory.
   const auto limit = static_cast<int64_t>(2 * json.size() + 1024);
   std::vector<std::string> pieces;
   for (const auto& [piece, id_json] : json.items()) {
@@ -47,7 +47,7 @@ std::vector<std::string> parse_pieces(const std::filesystem::path& path, const s
   return pieces;
 }
 
-// A special token is written as its spelling or as an object that holds it.
+// A special token is a string, or an object with the string as "content".
 void read_token(const std::filesystem::path& path, const Json& json, const char* key,
                 std::string& token) {
   if (!json.contains(key) || json[key].is_null()) return;
@@ -74,7 +74,7 @@ void read_tokens(const std::filesystem::path& path, const Json& json, SpecialTok
   read_token(path, json, "unk_token", special.unk);
 }
 
-// transformers lists the special tokens here, and whatever was added to the vocabulary later.
+// transformers lists special tokens and tokens added after training in added_tokens_decoder.
 void read_added_tokens(const std::filesystem::path& path, const Json& json,
                        TokenizerConfig& config) {
   if (!json.contains("added_tokens_decoder")) return;

@@ -10,7 +10,7 @@
 
 namespace attend::detail {
 
-/// What tokenizer_config.json and special_tokens_map.json say.
+/// The settings in tokenizer_config.json and special_tokens_map.json.
 struct TokenizerConfig {
   SpecialTokens special;
   bool separate_vocabs = false;
@@ -18,7 +18,7 @@ struct TokenizerConfig {
   std::map<std::string, int64_t> added_tokens;
 };
 
-/// Each of these reads the bytes of a file of a tokenizer's folder; errors are FileError with `path`.
+/// These functions parse the bytes of a tokenizer file. Errors are FileError with `path`.
 void read_special_tokens(const std::filesystem::path& path, const std::string& bytes,
                          SpecialTokens& special);
 void read_tokenizer_config(const std::filesystem::path& path, const std::string& bytes,
@@ -26,15 +26,15 @@ void read_tokenizer_config(const std::filesystem::path& path, const std::string&
 Vocabulary parse_vocabulary(const std::filesystem::path& path, const std::string& bytes,
                             const SpecialTokens& special);
 
-/// A vocabulary's file, as Python's json.dump(..., indent=2) writes it: in the order of the ids,
-/// ASCII only.
+/// The content of a vocabulary file, formatted like Python's json.dump(..., indent=2): sorted by
+/// id, ASCII only.
 std::string dump_vocabulary(const std::vector<std::string>& pieces);
 
 /// The tokenizer_config.json of a new tokenizer.
 std::string new_tokenizer_config(const SpecialTokens& special,
                                  const SubwordTokenizerOptions& options);
 
-/// The same configuration, or a new one where it is empty, with `separate_vocabs` set.
+/// `config`, or a new configuration if it is empty, with `separate_vocabs` set.
 std::string with_separate_vocabs(const std::string& config);
 
 }  // namespace attend::detail

@@ -25,7 +25,7 @@ std::vector<std::string> split_words(std::string_view text) {
 std::vector<int64_t> word_indices(const std::vector<std::string>& pieces,
                                   const SpecialTokens& special) {
   std::vector<int64_t> words(pieces.size(), -1);
-  std::vector<size_t> waiting;  // pieces of spaces alone, for the next word
+  std::vector<size_t> waiting;  // pieces of spaces only, which belong to the next word
   int64_t word = -1;
   bool begins_word = true;
   for (size_t i = 0; i < pieces.size(); ++i) {

@@ -46,7 +46,7 @@ std::string_view name_of(BleuSmoothing smoothing) {
                     static_cast<int>(smoothing));
 }
 
-// The value that the smoothing works with, if it takes one.
+// The parameter of the smoothing, with its default; nullopt if the smoothing has none.
 std::optional<double> checked_smoothing_value(const BleuOptions& options) {
   const auto name = name_of(options.smoothing);
   const bool floor = options.smoothing == BleuSmoothing::kFloor;
@@ -63,17 +63,18 @@ std::optional<double> checked_smoothing_value(const BleuOptions& options) {
   return value;
 }
 
-// Sums over the corpus, by order.
+// Corpus sums for each order of n-grams.
 struct Counts {
   std::array<int64_t, kMaxOrder> matched{};
   std::array<int64_t, kMaxOrder> total{};
 };
 
-// The smoothed precision of each order, in percent; zero from the first order without n-grams on.
+// The smoothed precision of each order in percent. Zero from the first order on that has no
+// n-grams.
 std::array<double, kMaxOrder> smoothed_precisions(const Counts& counts, BleuSmoothing smoothing,
                                                   double value) {
   std::array<double, kMaxOrder> precisions{};
-  double share = 1.0;  // of a match, halved for each order without one
+  double share = 1.0;  // kExp's count of matches, halved for each order without one
   for (size_t n = 0; n < kMaxOrder; ++n) {
     auto matched = static_cast<double>(counts.matched[n]);
     auto total = static_cast<double>(counts.total[n]);
@@ -129,7 +130,7 @@ BleuScore corpus_bleu(const std::vector<std::string>& hypotheses,
   }
   const bool any = std::any_of(counts.matched.begin(), counts.matched.end(),
                                [](int64_t matched) { return matched > 0; });
-  if (!any) return result;  // smoothing makes no score out of nothing
+  if (!any) return result;  // without any match the score is 0, whatever the smoothing
   result.precisions = smoothed_precisions(counts, options.smoothing, smoothing_value.value_or(0.0));
   double log_sum = 0.0;
   for (const auto precision : result.precisions) log_sum += std::log(precision);

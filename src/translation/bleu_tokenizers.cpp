@@ -11,8 +11,8 @@
 namespace attend::detail {
 namespace {
 
-// One rule of the tokenizers, s/(left)(right)/<before>\1 \2<after>/g: two neighbours that fit are
-// set apart, and the search goes on behind them, so that a character is part of one pair at most.
+// s/(left)(right)/<before>\1 \2<after>/g: inserts a space between two characters that match. The
+// search continues after them, so matches do not overlap.
 template <typename Left, typename Right>
 std::u32string set_apart(std::u32string_view before, const Left& is_left, const Right& is_right,
                          std::u32string_view after, const std::u32string& text) {
@@ -97,7 +97,7 @@ std::u32string tokenize_char(const std::u32string& line) {
   return result;
 }
 
-// Line breaks and spaces at the end of a line are removed.
+// Removes line breaks and spaces at the end of a line.
 std::u32string strip_end(std::u32string line) {
   while (!line.empty() && is_space(line.back())) line.pop_back();
   return line;

@@ -6,7 +6,7 @@
 
 namespace attend::detail {
 
-/// Puts spaces around the tokens of a line, as sacreBLEU's tokenizer of that name does.
+/// Separates the tokens of a line by spaces, like sacreBLEU's tokenizer of the same name.
 std::u32string tokenize_for_bleu(BleuTokenizer tokenizer, const std::u32string& line);
 
 }  // namespace attend::detail

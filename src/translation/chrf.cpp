@@ -24,8 +24,8 @@ bool is_ascii_punctuation(char32_t c) {
          (c >= U'{' && c <= U'~');
 }
 
-// Words, with one punctuation mark split off their end or, failing that, their start: `(hi)` gives
-// `(hi` and `)`, as in chrF++.py.
+// Words, with a trailing punctuation mark split off, or else a leading one: `(hi)` gives `(hi` and
+// `)`, as in chrF++.py.
 std::vector<std::u32string_view> split_words(std::u32string_view text) {
   std::vector<std::u32string_view> words;
   for (const auto word : detail::split_at_spaces(text)) {
@@ -47,12 +47,13 @@ std::u32string without_spaces(std::u32string_view text) {
   return characters;
 }
 
-// Adds the matches of the orders 1, 2, ... of a sentence to the sums from `sums` on.
+// Adds a sentence's matches of the orders 1, 2, ... to sums[0], sums[1], ...
 void add_matches(std::u32string_view hypothesis, std::u32string_view reference, int64_t orders,
                  detail::NgramMatches* sums) {
   for (int64_t n = 0; n < orders; ++n) {
     const auto matches = detail::count_matches(hypothesis, reference, static_cast<size_t>(n) + 1);
-    // N-grams without any in the reference to match do not count against the hypothesis.
+    // As in sacreBLEU: if the reference has no n-grams of an order, the hypothesis's are not
+    // counted.
     if (matches.reference > 0) sums[n].hypothesis += matches.hypothesis;
     sums[n].reference += matches.reference;
     sums[n].matched += matches.matched;
@@ -61,7 +62,7 @@ void add_matches(std::u32string_view hypothesis, std::u32string_view reference, 
 
 double f_score(const std::vector<detail::NgramMatches>& sums, int64_t beta) {
   double precision = 0.0, recall = 0.0;
-  int64_t effective = 0;  // orders with n-grams on both sides
+  int64_t effective = 0;  // number of orders with n-grams on both sides
   for (const auto& order : sums) {
     if (order.hypothesis == 0 || order.reference == 0) continue;
     const auto matched = static_cast<double>(order.matched);

@@ -32,7 +32,7 @@ std::u32string decode(std::string_view who, std::string_view what, size_t line,
   return characters;
 }
 
-// With the mappings of one character to several and the final sigma, as Python's str.lower.
+// Full case mapping (one character to several, final sigma), like Python's str.lower.
 std::u32string to_lower(const std::u32string& text) {
   const auto lower = icu::UnicodeString::fromUTF32(reinterpret_cast<const UChar32*>(text.data()),
                                                    static_cast<int32_t>(text.size()))
@@ -66,7 +66,7 @@ void check_line_counts(std::string_view who, size_t hypotheses, size_t reference
 }
 
 bool is_space(char32_t character) {
-  const bool separator = character >= 0x1c && character <= 0x1f;  // not white space for Unicode
+  const bool separator = character >= 0x1c && character <= 0x1f;  // white space in Python only
   return separator || u_isUWhiteSpace(static_cast<UChar32>(character));
 }
 

@@ -6,10 +6,10 @@
 
 namespace attend::detail {
 
-/// The version in the signature of a metric.
+/// The version in metric signatures.
 inline constexpr std::string_view kMetricVersion = "attend-0.1.0";
 
-/// Lines as code points, in lower case on request.
+/// Decodes lines to code points, in lower case if requested.
 ///
 /// Throws: c10::ValueError that names `who`, `what` and the line (from 1) for text that is not
 ///         UTF-8.
@@ -19,10 +19,10 @@ std::vector<std::u32string> decode_lines(std::string_view who, std::string_view 
 /// Throws c10::ValueError unless there are as many hypotheses as references, and at least one.
 void check_line_counts(std::string_view who, size_t hypotheses, size_t references);
 
-/// Whether Python's str.split, and so sacreBLEU, treats it as white space.
+/// Whether Python's str.split, and therefore sacreBLEU, treats a character as white space.
 bool is_space(char32_t character);
 
-/// The parts of a text between white space; views of the text.
+/// Splits a text at white space; the parts are views of the text.
 std::vector<std::u32string_view> split_at_spaces(std::u32string_view text);
 
 }  // namespace attend::detail

@@ -8,18 +8,18 @@
 
 namespace attend::detail {
 
-/// N-grams of one order on both sides, and how many they share.
+/// The numbers of n-grams of one order on both sides, and of those that match.
 struct NgramMatches {
   int64_t hypothesis = 0;
   int64_t reference = 0;
-  int64_t matched = 0;  // each n-gram as often as the side with fewer of it has it
+  int64_t matched = 0;  // clipped: min of both counts for each n-gram
 };
 
-/// Counts the n-grams of two sequences of characters, or of tokens by number.
+/// Counts n-grams of characters, or of tokens encoded by TokenNumbers.
 NgramMatches count_matches(std::u32string_view hypothesis, std::u32string_view reference,
                            size_t order);
 
-/// Numbers tokens, so that a sentence is a string and an n-gram of tokens a substring.
+/// Maps each distinct token to a number, so that a sentence becomes a string of numbers.
 class TokenNumbers {
  public:
   std::u32string number(const std::vector<std::u32string_view>& tokens);

@@ -29,7 +29,7 @@ std::optional<std::string> id_mismatch(const char* what, const char* side, const
                      token_text(vocabulary, of_model));
 }
 
-// The text of a start token must be empty, or a language code such as ">>fra<<".
+// The start token must decode to an empty text or a language code such as ">>fra<<".
 std::optional<std::string> start_mismatch(const SubwordTokenizer& tokenizer, int64_t start_id) {
   const auto& vocabulary = tokenizer.target_vocabulary();
   if (!vocabulary.contains(start_id)) return std::nullopt;

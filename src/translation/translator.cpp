@@ -21,11 +21,11 @@
 namespace attend {
 namespace {
 
-// A part of a text that fits the model; most texts are one part.
+// A part of a text, short enough for the model. Most texts have one part.
 struct Part {
   size_t text;                   // index of the text
   std::vector<int64_t> ids;      // with the end token
-  std::vector<int64_t> word_of;  // of each id, in the whole text; -1 for the end token
+  std::vector<int64_t> word_of;  // word index in the whole text of each id; -1 for the end token
 };
 
 std::vector<int64_t> words_of(const std::vector<Subword>& subwords) {
@@ -35,7 +35,7 @@ std::vector<int64_t> words_of(const std::vector<Subword>& subwords) {
   return words;
 }
 
-// Cuts the subwords of a text, whose last is the end token, into parts of at most `limit` ids.
+// Splits the subwords of a text (end token last) into parts of at most `limit` ids.
 void add_parts(std::vector<Part>& parts, size_t text, const std::vector<Subword>& subwords,
                int64_t limit) {
   const auto& end = subwords.back();
@@ -53,17 +53,18 @@ void add_parts(std::vector<Part>& parts, size_t text, const std::vector<Subword>
   }
 }
 
-// Rows of zeros below, columns of zeros to the right.
+// Pads a matrix with zeros to [rows, columns].
 torch::Tensor grown_to(const torch::Tensor& matrix, int64_t rows, int64_t columns) {
   auto result = torch::zeros({rows, columns}, matrix.options());
   result.narrow(0, 0, matrix.size(0)).narrow(1, 0, matrix.size(1)).copy_(matrix);
   return result;
 }
 
-// A thread takes at least so many texts; several batches for each balance their loads.
+// Each thread gets at least kFewestTexts texts, and several batches, to balance the load.
 constexpr size_t kFewestTexts = 16, kBatchesOfThread = 4;
 
-// Appends the translation of a text's next part. One without text still counts in the scores.
+// Appends the translation of a text's next part. A part with an empty translation still counts in
+// the scores.
 void append(Translation& whole, const Translation& part) {
   whole.text += (whole.text.empty() || part.text.empty() ? "" : " ") + part.text;
   whole.log_probability += part.log_probability;
@@ -79,7 +80,7 @@ void append(Translation& whole, const Translation& part) {
   }
 }
 
-// What a search found for a part.
+// Converts a part's hypotheses to translations.
 std::vector<Translation> spelled(const Part& part, const std::vector<Hypothesis>& found,
                                  const SubwordTokenizer& tokenizer, bool with_attention) {
   std::vector<Translation> translations;
@@ -101,7 +102,7 @@ std::vector<Translation> spelled(const Part& part, const std::vector<Hypothesis>
   return translations;
 }
 
-// The translations of the texts from those of their parts; one without any is empty.
+// Joins the translations of each text's parts. A text without parts has an empty translation.
 std::vector<std::vector<Translation>> joined(const std::vector<Part>& parts,
                                              const std::vector<std::vector<Translation>>& of_part,
                                              size_t texts, int64_t n_best) {
@@ -116,14 +117,14 @@ std::vector<std::vector<Translation>> joined(const std::vector<Part>& parts,
   return results;
 }
 
-constexpr int64_t kBeamSize = 5;  // where neither the caller nor the model's folder says it
+constexpr int64_t kBeamSize = 5;  // default if neither the caller nor the folder sets it
 
-// The search that folders written by save_model ask for.
+// The search options that save_model writes into generation_config.json.
 BeamSearchOptions search_of_saved(const TranslationModel& model) {
   return {.beam_size = kBeamSize, .max_length = model.max_target_length(), .forced_eos = true};
 }
 
-// The caller's options override `otherwise`.
+// `otherwise`, with the options that the caller has set.
 BeamSearchOptions search_options(const TranslatorOptions& options,
                                  const BeamSearchOptions& otherwise) {
   auto search = otherwise;
@@ -166,7 +167,7 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
   TORCH_CHECK_VALUE(!mismatch, "Translator: ", mismatch.value_or(""));
   const auto spare = spare_tokens(*model_, tokenizer_);
   search_.bad_words_ids.insert(search_.bad_words_ids.end(), spare.begin(), spare.end());
-  // The softmax is over the ids that a text may have.
+  // Probabilities are then over the ids that a text may have.
   search_.renormalize_logits |= !spare.empty();
   model_->module().to(device_);
   model_->module().eval();
@@ -181,12 +182,12 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
   return {std::move(model), std::move(tokenizer), options, device, search};
 }
 
-// The threads of a translator, for one caller at a time: the one that holds `busy`.
+// A translator's threads. One call at a time uses them, the one that holds `busy`.
 struct Translator::Threads {
   std::mutex busy;
   std::optional<detail::ThreadTeam> team;
 
-  // `team`, made anew where the number of threads is another one.
+  // The team, recreated if the number of threads has changed.
   detail::ThreadTeam& of_size(int64_t size) {
     if (!team || team->size() != size) team.emplace(size, /*threads_each=*/1);
     return *team;
@@ -203,7 +204,7 @@ std::vector<std::vector<Translation>> Translator::translate(
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(order, {}, [&](size_t i) { return parts[i].ids.size(); });
 
-  // Batches of at most `texts_each` parts and batch_tokens tokens, padding counted.
+  // Splits into batches of at most `texts_each` parts and batch_tokens tokens, padding counted.
   const auto batches_of = [&](size_t texts_each) {
     return detail::cut_into_batches(
         order, [&](size_t i) { return parts[i].ids.size(); }, options_.batch_tokens, texts_each);
@@ -221,14 +222,14 @@ std::vector<std::vector<Translation>> Translator::translate(
     }
   };
 
-  // Autocast is a state of the calling thread.
+  // The autocast state is thread-local, so the threads of the team would not have it.
   const bool divides = device_.is_cpu() && !at::autocast::is_autocast_enabled(torch::kCPU);
   const auto threads = divides ? static_cast<size_t>(torch::get_num_threads()) : 1;
   std::unique_lock has_threads(threads_->busy, std::defer_lock);
   if (threads > 1 && parts.size() >= threads * kFewestTexts && has_threads.try_lock()) {
     const auto largest = std::max(kFewestTexts, parts.size() / (kBatchesOfThread * threads));
     const auto batches = batches_of(largest);
-    // Longest first, so that all threads end at about the same time.
+    // Longest batches first, so that all threads finish at about the same time.
     std::atomic<size_t> taken = 0;
     threads_->of_size(static_cast<int64_t>(threads)).run([&](int64_t) {
       for (size_t i = 0; (i = taken++) < batches.size();) {

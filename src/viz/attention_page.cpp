@@ -28,7 +28,7 @@ int64_t count_of(const AttentionPage& page, const AttentionView& view, const std
   return count;
 }
 
-// The weights of a view, checked: float32 on the CPU, contiguous.
+// Checks the weights of a view and returns them as contiguous float32 on the CPU.
 torch::Tensor checked_weights(const AttentionPage& page, const AttentionView& view) {
   const auto rows = count_of(page, view, view.rows);
   const auto columns = count_of(page, view, view.columns);
@@ -39,7 +39,7 @@ torch::Tensor checked_weights(const AttentionPage& page, const AttentionView& vi
               view.name, ", got ",
               weights.defined() ? c10::str(weights.sizes()) : "an undefined tensor");
   const auto numbers = weights.detach().to(torch::kCPU, torch::kFloat).contiguous();
-  constexpr double kRounding = 1e-3;  // 16-bit softmax sums
+  constexpr double kRounding = 1e-3;  // tolerance for weights computed in 16 bits
   const auto bad = numbers.ge(-kRounding).logical_and(numbers.le(1 + kRounding)).logical_not();
   if (bad.any().item<bool>()) {
     const auto at = bad.nonzero()[0];
@@ -52,7 +52,7 @@ torch::Tensor checked_weights(const AttentionPage& page, const AttentionView& vi
   return numbers;
 }
 
-// 16-bit numbers, the low byte first.
+// 16-bit little-endian integers.
 std::string packed(const torch::Tensor& weights) {
   constexpr float kLargest = 65535.0F;
   const auto count = static_cast<size_t>(weights.numel());
@@ -127,12 +127,12 @@ void replace_once(std::string& text, std::string_view what, const std::string& w
 
 std::string attention_html(const AttentionPage& page) {
   auto data = text_of(document(page, packed));
-  // No "<" is left that could end the script element or begin a comment in it.
+  // Escapes every "<", so that the data cannot close the script element or open a comment.
   for (auto at = data.find('<'); at != std::string::npos; at = data.find('<', at)) {
     data.replace(at, 1, "\\u003c");
   }
   std::string html(detail::kAttentionPageTemplate);
-  // The title last: it may hold the name of the other place.
+  // The title is inserted last, since it may contain the text "{{ATTENTION_DATA}}".
   replace_once(html, "{{ATTENTION_DATA}}", data);
   replace_once(html, "{{TITLE}}", detail::escape_markup(page.title));
   return html;

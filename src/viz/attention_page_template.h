@@ -4,7 +4,7 @@
 
 namespace attend::detail {
 
-/// The files of src/viz/page, joined when the library is built.
+/// The files of src/viz/page, joined by CMake.
 extern const std::string_view kAttentionPageTemplate;
 
 }  // namespace attend::detail

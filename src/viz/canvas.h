@@ -23,43 +23,43 @@ struct Rect {
 struct Stroke {
   Rgb color = {};
   double width = 1;                 // px
-  std::vector<double> dashes = {};  // px of line and of gap in turn; empty = without gaps
+  std::vector<double> dashes = {};  // px of line and gap, alternating; empty = solid
 };
 
-/// Where a text lies from its point on.
+/// Which part of a text is placed at its point.
 enum class Anchor { kStart, kMiddle, kEnd };
 
-/// What pictures are drawn on: a white page, coordinates in px from the top left corner.
+/// A white page to draw on; coordinates in px from the top left corner.
 class Canvas {
  public:
   virtual ~Canvas() = default;
 
-  /// A rectangle; `tooltip` is shown where the format can.
+  /// Fills a rectangle. `tooltip` is shown if the format supports tooltips.
   virtual void fill(const Rect& rect, Rgb color, std::string_view tooltip = {}) = 0;
 
-  /// A rectangle of grey stripes, for what has no value.
+  /// Fills a rectangle with grey stripes, which mark a missing value.
   virtual void hatch(const Rect& rect, std::string_view tooltip = {}) = 0;
 
-  /// A rectangle of `rows` times `columns` pixels, drawn as sharp cells.
+  /// Draws a rectangle of `rows` x `columns` pixels without interpolation.
   virtual void cells(const Rect& rect, int64_t rows, int64_t columns,
                      const std::vector<Rgb>& pixels) = 0;
 
-  /// The colours of a scale, the lowest at the bottom.
+  /// Draws the colour gradient of a colour bar, lowest value at the bottom.
   virtual void color_scale(const Rect& rect) = 0;
 
   virtual void line(Point from, Point to, Rgb color) = 0;
 
-  /// Straight lines from point to point, with round corners.
+  /// Straight lines from point to point, with round joins.
   virtual void polyline(const std::vector<Point>& points, const Stroke& stroke) = 0;
 
-  /// The area inside straight lines from point to point and back to the first.
+  /// A filled polygon.
   virtual void polygon(const std::vector<Point>& points, Rgb color) = 0;
 
-  /// One line of text; `at` is on its baseline, around which it is turned clockwise.
+  /// One line of text. `at` is on its baseline; the text is rotated clockwise around it.
   virtual void text(std::string_view text, Point at, Anchor anchor, const TextStyle& style,
                     double degrees = 0) = 0;
 
-  /// The bytes of the picture's file.
+  /// The encoded picture.
   virtual std::string finish() = 0;
 };
 
@@ -67,7 +67,7 @@ std::unique_ptr<Canvas> make_png_canvas(double width, double height, double scal
                                         const FontBook& fonts);
 std::unique_ptr<Canvas> make_svg_canvas(double width, double height, std::string_view title);
 
-/// The bytes of a PNG file with one pixel for each cell.
+/// A PNG file with one pixel for each cell.
 std::string encode_png(int64_t rows, int64_t columns, const std::vector<Rgb>& pixels);
 
 }  // namespace attend::detail

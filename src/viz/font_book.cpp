@@ -27,7 +27,7 @@ using FontFace = std::unique_ptr<cairo_font_face_t, Deleter<cairo_font_face_dest
 using FontOptions = std::unique_ptr<cairo_font_options_t, Deleter<cairo_font_options_destroy>>;
 using ScaledFont = std::unique_ptr<cairo_scaled_font_t, Deleter<cairo_scaled_font_destroy>>;
 
-// Characters that only tell a shaping engine what to do.
+// Format characters, such as joiners, that have no glyph of their own.
 bool is_invisible(char32_t c) {
   return (c >= 0x200B && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) ||
          (c >= 0x2060 && c <= 0x2064) || (c >= 0xFE00 && c <= 0xFE0F) || c == 0xFEFF ||
@@ -43,7 +43,7 @@ Pattern make_pattern(bool bold) {
   return pattern;
 }
 
-// One weight: the installed fonts by how well they match, opened when they are first needed.
+// The installed fonts for one weight, best match first, opened on first use.
 class FontStack {
  public:
   explicit FontStack(bool bold) : pattern_(make_pattern(bold)) {
@@ -54,10 +54,10 @@ class FontStack {
       FcPatternGetBool(sorted_->fonts[i], FC_COLOR, 0, &is_color);
       FcCharSet* characters = nullptr;
       FcPatternGetCharSet(sorted_->fonts[i], FC_CHARSET, 0, &characters);
-      // Colour fonts are bitmaps of one size, which Cairo does not scale well.
+      // Colour fonts are bitmaps of one size, which Cairo scales badly.
       if (characters != nullptr && !is_color) fonts_.push_back({sorted_->fonts[i], characters, {}});
     }
-    if (fonts_.empty()) {  // Cairo draws with strokes of its own
+    if (fonts_.empty()) {  // Cairo falls back to its built-in font
       fonts_.push_back({nullptr, nullptr,
                         FontFace(cairo_toy_font_face_create(
                             kFamily, CAIRO_FONT_SLANT_NORMAL,
@@ -65,7 +65,7 @@ class FontStack {
     }
   }
 
-  // The first font that has `c`; the first of all where none has it.
+  // The first font that has `c`, or the first of all if none has it.
   size_t font_for(char32_t c) const {
     for (size_t i = 0; i < fonts_.size(); ++i) {
       if (fonts_[i].characters != nullptr && FcCharSetHasChar(fonts_[i].characters, c)) return i;
@@ -105,7 +105,7 @@ std::vector<Run> split_runs(const FontStack& fonts, std::string_view text) {
   for (std::string_view rest = printable; !rest.empty();) {
     const auto c = first_code_point(rest);
     if (!is_invisible(c.value)) {
-      // A combining mark stays with what it is drawn over.
+      // A combining mark uses the font of its base character.
       const bool combines = !runs.empty() && display_width(rest.substr(0, c.length)) == 0;
       const size_t font = combines ? runs.back().font : fonts.font_for(c.value);
       if (runs.empty() || runs.back().font != font) runs.push_back({font, {}});
@@ -119,18 +119,18 @@ std::vector<Run> split_runs(const FontStack& fonts, std::string_view text) {
 }  // namespace
 
 struct FontBook::Impl {
-  // Opens fonts as they are needed.
+  // Mutable, since fonts are opened on first use.
   mutable std::array<FontStack, 2> stacks{FontStack(/*bold=*/false), FontStack(/*bold=*/true)};
   FontOptions options{cairo_font_options_create()};
 
   Impl() {
-    // Widths that do not depend on the size of the screen's pixels: a layout fits at every scale.
+    // Without hinting, text widths do not depend on the scale, so a layout fits at every scale.
     cairo_font_options_set_hint_metrics(options.get(), CAIRO_HINT_METRICS_OFF);
     cairo_font_options_set_hint_style(options.get(), CAIRO_HINT_STYLE_NONE);
     cairo_font_options_set_antialias(options.get(), CAIRO_ANTIALIAS_GRAY);
   }
 
-  // Calls use(face, text, width) for each run of characters of one font.
+  // Calls use(face, text, width) for each run of characters with the same font.
   void for_each_run(
       std::string_view text, const TextStyle& style,
       const std::function<void(cairo_font_face_t*, const std::string&, double)>& use) const {
@@ -174,7 +174,7 @@ void FontBook::show(cairo_t* cairo, std::string_view text, const TextStyle& styl
 std::string FontBook::fitted(std::string_view text, const TextStyle& style, double limit) const {
   if (width(text, style) <= limit) return std::string(text);
   constexpr std::string_view kEllipsis = "…";
-  // The longest prefix that fits, by bisection over the number of characters.
+  // Bisects over the number of characters for the longest prefix that fits.
   size_t fits = 0, too_long = text.size();
   while (fits + 1 < too_long) {
     const auto middle = fits + (too_long - fits) / 2;

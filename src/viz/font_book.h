@@ -11,12 +11,13 @@
 namespace attend::detail {
 
 struct TextStyle {
-  double size = 12;  // px of an em
+  double size = 12;  // px per em
   Rgb color;
   bool bold = false;
 };
 
-/// The installed fonts: measures and draws text, each character with the first font that has it.
+/// Measures and draws text with the installed fonts; each character uses the first font that has
+/// it.
 class FontBook {
  public:
   FontBook();
@@ -24,13 +25,13 @@ class FontBook {
   FontBook(const FontBook&) = delete;
   FontBook& operator=(const FontBook&) = delete;
 
-  /// The px that a line of text takes.
+  /// The width of a line of text in px.
   double width(std::string_view text, const TextStyle& style) const;
 
-  /// Draws a line of text from the origin of `cairo` on, which is on the baseline.
+  /// Draws a line of text, with its baseline starting at the origin of `cairo`.
   void show(cairo_t* cairo, std::string_view text, const TextStyle& style) const;
 
-  /// `text` if it is no wider than `limit`, else as much of its start as fits before "…".
+  /// `text` if it is at most `limit` px wide, else the longest prefix that fits, and "…".
   std::string fitted(std::string_view text, const TextStyle& style, double limit) const;
 
  private:

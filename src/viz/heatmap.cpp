@@ -20,15 +20,15 @@ using detail::Point;
 using detail::Rect;
 using detail::TextStyle;
 
-constexpr Rgb kNoValueColor{0xD0, 0xD3, 0xD7};  // where cells are too small for stripes
+constexpr Rgb kNoValueColor{0xD0, 0xD3, 0xD7};  // NaN in cells too small for stripes
 constexpr Rgb kTickColor{0x8C, 0x95, 0x9F};
-constexpr double kMostPixels = 32'767;  // of a side of a PNG picture, Cairo's limit
-constexpr double kMostArea = 1 << 28;   // of a PNG picture, pixels
+constexpr double kMostPixels = 32'767;  // largest width or height of a PNG picture (Cairo)
+constexpr double kMostArea = 1 << 28;   // largest number of pixels of a PNG picture
 
-// The white line between cells: thinner between small cells, where it would outweigh them.
+// The width of the white line between cells; thinner or none between small cells.
 double cell_gap(double cell) { return cell >= 20 ? 1 : cell >= 10 ? 0.5 : 0; }
 
-// The baseline of text whose small letters are centred on `y`.
+// The baseline for text whose lower-case letters are vertically centred on `y`.
 double baseline(double y, const TextStyle& style) { return y + 0.36 * style.size; }
 
 bool is_image(const PanelPlan& panel) {
@@ -82,15 +82,15 @@ void draw_row_labels(Canvas& canvas, const PanelPlan& panel) {
 
 void draw_column_labels(Canvas& canvas, const PanelPlan& panel) {
   const auto& labels = panel.columns;
-  const double middle = baseline(0, labels.style);  // from the middle of a line to its baseline
+  const double middle = baseline(0, labels.style);  // offset from a line's middle to its baseline
   for (size_t i = 0; i < labels.texts.size(); i += static_cast<size_t>(labels.step)) {
     const double x = panel.origin.x + (static_cast<double>(i) + 0.5) * panel.cell;
     const double y = panel.origin.y - detail::kLabelGap;
     if (labels.degrees == 0) {
       canvas.text(labels.texts[i], {x, y}, Anchor::kMiddle, labels.style);
     } else {
-      // Turned around the middle of the line's start, which stays above the cell's middle.
-      const double turn = -labels.degrees / 45;  // 1 = diagonal, 2 = upright
+      // Shifted so that the rotated line starts above the middle of its cell.
+      const double turn = -labels.degrees / 45;  // 1 = diagonal, 2 = vertical
       const double shift = turn == 2 ? middle : middle * 0.7071;
       canvas.text(labels.texts[i], {x + shift, turn == 2 ? y : y + shift - 3}, Anchor::kStart,
                   labels.style, labels.degrees);

@@ -82,7 +82,7 @@ ColorScale color_scale(const std::vector<HeatmapData>& data, const HeatmapOption
   }
   scale.maximum = options.maximum.value_or(largest);
   if (scale.maximum <= scale.minimum) scale.maximum = scale.minimum + 1;
-  // Adding 1 changes nothing where numbers are further apart.
+  // Adding 1 has no effect on numbers above 2^53.
   if (scale.maximum <= scale.minimum) {
     scale.maximum = std::nextafter(scale.minimum, std::numeric_limits<double>::infinity());
   }
@@ -95,8 +95,8 @@ ColorScale color_scale(const std::vector<HeatmapData>& data, const HeatmapOption
 ValueFormat::ValueFormat(const ColorScale& scale) {
   const double range = scale.maximum - scale.minimum;
   const double largest = std::max(std::abs(scale.minimum), std::abs(scale.maximum));
-  // A little less, so that the range 1 has the two decimals of weights; up to 5 has them too, since
-  // scores such as 1.25 are what a reader works out by hand.
+  // 0.999, so that the range 1 gets two decimals. Ranges up to 5 get two as well, for scores such
+  // as 1.25 in worked examples.
   constexpr double kTwoDecimals = 5.0;
   const double digits =
       1 - std::floor(std::log10((range > 1 ? range / kTwoDecimals : range) * 0.999));
@@ -108,7 +108,7 @@ std::string ValueFormat::operator()(double value) const {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "∞" : "−∞";
   auto text = is_general_ ? fmt::format("{:.3g}", value) : fmt::format("{:.{}f}", value, decimals_);
-  // No minus in front of a rounded zero.
+  // Avoid "-0" for negative values that round to zero.
   if (text.starts_with('-') && text.find_first_of("123456789") == std::string::npos)
     text.erase(0, 1);
   return text;

@@ -8,7 +8,7 @@
 
 namespace attend::detail {
 
-/// A heatmap's values and labels, checked and complete.
+/// A heatmap's values and labels, checked, with default labels filled in.
 struct HeatmapData {
   int64_t rows = 0, columns = 0;
   std::vector<double> values;              // [rows * columns]
@@ -22,20 +22,20 @@ struct HeatmapData {
   }
 };
 
-/// Throws: c10::Error and c10::ValueError as heatmap.h says.
+/// Throws: c10::Error and c10::ValueError as documented in heatmap.h.
 HeatmapData read_heatmap(const Heatmap& heatmap);
 
-/// The values of the darkest and the lightest colour.
+/// The values of the darkest and the lightest colour, which bound the colour scale.
 struct ColorScale {
   double minimum = 0, maximum = 1;
 
   Rgb color(double value) const { return viridis((value - minimum) / (maximum - minimum)); }
 };
 
-/// The scale for all of `data`: the bounds of `options` where they are set.
+/// The common scale of `data`, with the bounds that `options` set.
 ColorScale color_scale(const std::vector<HeatmapData>& data, const HeatmapOptions& options);
 
-/// Writes the values of a scale with as many decimals as tell a hundredth of it apart.
+/// Formats values with enough decimals to show a hundredth of the scale's range.
 class ValueFormat {
  public:
   explicit ValueFormat(const ColorScale& scale);

@@ -9,10 +9,10 @@
 namespace attend::detail {
 namespace {
 
-constexpr double kLineHeight = 1.2;      // of the letters' size
+constexpr double kLineHeight = 1.2;      // relative to the font size
 constexpr double kLongestLabel = 240;    // px
 constexpr double kPanelGap = 28;         // between the panels of a grid
-constexpr double kNarrowestTitle = 320;  // px that a title may take however small the cells are
+constexpr double kNarrowestTitle = 320;  // px; a title may be this wide above a narrower picture
 constexpr double kTitleGap = 8;          // below the title
 constexpr double kColorBarGap = 24;
 constexpr double kColorBarWidth = 14;
@@ -30,7 +30,7 @@ double widest(const FontBook& fonts, const std::vector<std::string>& texts,
 
 // ---- Cells --------------------------------------------------------------------------------------
 
-// Small matrices get large cells; large ones still fit on a screen.
+// Small matrices get large cells; large matrices get cells small enough for a screen.
 double automatic_cell_size(int64_t cells, int64_t panels_in_a_row) {
   const bool is_alone = panels_in_a_row == 1;
   const auto count = static_cast<double>(cells);
@@ -39,7 +39,7 @@ double automatic_cell_size(int64_t cells, int64_t panels_in_a_row) {
   const double room = is_alone ? 600 : std::max(200.0, 1000 / share);
   const double wanted = std::floor(room / count);
   if (wanted >= 14) return std::min(wanted, largest);
-  // Letters need 14 px; beyond that they are left out, and only the picture's size counts.
+  // Labels need cells of 14 px. Smaller cells drop labels, so only the total size matters.
   return cells <= 64 && is_alone ? 14 : std::max(1.0, std::floor(1.4 * room / count));
 }
 
@@ -47,7 +47,7 @@ void plan_values(PanelPlan& panel, const ColorScale& scale, const FontBook& font
   constexpr double kSmallest = 8, kPadding = 6;
   panel.value_style.size = std::clamp(panel.cell * 0.26, kSmallest, 12.0);
   const double room = panel.cell - kPadding;
-  // Measuring a hundred thousand texts that cannot fit would only take time.
+  // Measuring more texts would take long, and they would not fit.
   if (room < kSmallest || panel.data.rows * panel.data.columns > kMostRectangles) return;
   const ValueFormat format(scale);
   double width = 0;
@@ -72,7 +72,7 @@ std::vector<std::string> fitted_labels(const std::vector<std::string>& labels,
   return texts;
 }
 
-// How many cells there are from one label to the next, if each label takes `room` px.
+// Every how many cells a label is shown, if each label takes `room` px.
 int64_t label_step(double room, double cell, bool are_positions) {
   const auto step = std::max<int64_t>(static_cast<int64_t>(std::ceil(room / cell)), 1);
   return are_positions ? round_step(step) : step;
@@ -96,7 +96,7 @@ LabelPlan plan_column_labels(const PanelPlan& panel, const FontBook& fonts) {
   const double line = line_height(plan.style);
   constexpr double kDiagonal = std::numbers::sqrt2 / 2;
 
-  // Flat if they fit side by side, else diagonal if their lines do, else upright.
+  // Horizontal if the labels fit side by side, else diagonal if their lines do, else vertical.
   if (are_positions || width + 6 <= panel.cell) {
     plan.step = label_step(width + 6, panel.cell, are_positions);
     plan.depth = line + kLabelGap - 3;
@@ -120,7 +120,8 @@ LabelPlan plan_column_labels(const PanelPlan& panel, const FontBook& fonts) {
 
 // ---- Panels -------------------------------------------------------------------------------------
 
-// Whether two panels look the same along their rows (or columns), so that one set of labels serves.
+// Whether two panels have the same row (or column) labels and sizes, so that one set of labels
+// serves both.
 bool share_rows(const Heatmap& a, const Heatmap& b) {
   return a.row_labels == b.row_labels && a.options.y_label == b.options.y_label &&
          a.values.size(0) == b.values.size(0) && a.options.cell_size == b.options.cell_size;
@@ -130,13 +131,13 @@ bool share_columns(const Heatmap& a, const Heatmap& b) {
          a.values.size(1) == b.values.size(1) && a.options.cell_size == b.options.cell_size;
 }
 
-// The room around the cells, from what is shown there.
+// Computes the margins around the cells.
 void measure_margins(PanelPlan& panel, const FontBook& fonts) {
   panel.left = panel.rows.depth;
   panel.top = panel.columns.depth;
   panel.right = panel.columns.overhang;
   panel.bottom = 0;
-  // Labels may be taller than the cell that they stand beside.
+  // Labels may be taller than their cell.
   if (panel.rows.depth > 0) {
     const double beyond = std::max(0.0, (line_height(panel.rows.style) - panel.cell) / 2);
     panel.top = std::max(panel.top, beyond);
@@ -169,7 +170,7 @@ struct Track {
   double size() const { return before + cells + after; }
 };
 
-// Panels stand in rows and columns whose cells start on one line. Returns the size of them all.
+// Places the panels in a grid with their cells aligned. Returns the grid's size.
 Point place_panels(std::vector<PanelPlan>& panels, int64_t columns, Point origin) {
   const auto count = static_cast<int64_t>(panels.size());
   std::vector<Track> across(static_cast<size_t>(columns));
@@ -225,8 +226,8 @@ std::vector<std::string> wrapped(std::string_view text, const TextStyle& style, 
 
 // ---- Colour bar ---------------------------------------------------------------------------------
 
-// Places the scale of the colours and the legend of NaN right of the cells; returns the right and
-// the bottom end of both. Column labels may hang over them: they are above the cells.
+// Places the colour bar and the legend of NaN to the right of the cells, and returns their right
+// and bottom ends. Column labels may reach over them, since they are above the cells.
 Point place_legend(HeatmapPlan& plan, const FontBook& fonts) {
   double x = 0, top = plan.panels.front().origin.y, bottom = top;
   for (const auto& panel : plan.panels) {
@@ -264,8 +265,8 @@ Point place_legend(HeatmapPlan& plan, const FontBook& fonts) {
   return end;
 }
 
-// The panel at a position of the grid, but for its place. Labels that it shares with its neighbour on
-// the left or above are left out.
+// Plans the panel at a grid position, except its origin. Labels that the panel on the left or above
+// already shows are left out.
 PanelPlan plan_panel(const HeatmapGrid& grid, int64_t position, int64_t columns, bool is_single,
                      HeatmapData data, const ColorScale& scale, const FontBook& fonts) {
   const auto panel_at = [&](int64_t i) { return &grid.panels[static_cast<size_t>(i)]; };
@@ -318,7 +319,7 @@ HeatmapPlan plan_grid(const HeatmapGrid& grid, bool is_single, const FontBook& f
         plan_panel(grid, i, columns, is_single, std::move(values), plan.scale, fonts));
   }
 
-  // The title is wrapped to the width of what is below it, which does not depend on the title.
+  // The title wraps to the picture's width, which therefore must not depend on the title.
   const Point panels_size = place_panels(plan.panels, columns, {kMargin, kMargin});
   Point end{kMargin + panels_size.x, kMargin + panels_size.y};
   if (plan.shows_color_bar || plan.shows_no_value) {
@@ -344,7 +345,7 @@ HeatmapPlan plan_grid(const HeatmapGrid& grid, bool is_single, const FontBook& f
 
 }  // namespace
 
-// A heatmap alone is a grid of one panel whose title is the picture's.
+// A single heatmap is a grid of one panel, with its title above the picture.
 HeatmapPlan plan_heatmap(const Heatmap& heatmap, const FontBook& fonts) {
   return plan_grid({.panels = {heatmap}, .columns = 1, .title = {}}, /*is_single=*/true, fonts);
 }

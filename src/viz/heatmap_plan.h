@@ -13,23 +13,23 @@
 
 namespace attend::detail {
 
-/// The labels of one side of the cells.
+/// The row labels or the column labels of a panel.
 struct LabelPlan {
-  std::vector<std::string> texts;  // shortened to fit; empty where nothing is shown
+  std::vector<std::string> texts;  // shortened to fit; empty if no labels are shown
   int64_t step = 1;                // every step-th label is shown
-  double degrees = 0;              // the text is turned clockwise by this
+  double degrees = 0;              // clockwise rotation of the text
   TextStyle style;
-  double depth = 0;     // px from the cells outwards, gap included; 0 where nothing is shown
-  double overhang = 0;  // px beyond the last cell along the side
+  double depth = 0;     // px away from the cells, gap included; 0 if no labels are shown
+  double overhang = 0;  // px beyond the last cell
 };
 
-/// One panel: what is drawn around its cells, and how much room that takes.
+/// One panel of the grid and its margins.
 struct PanelPlan {
   HeatmapData data;
   double cell = 0;
   LabelPlan rows, columns;
-  std::string x_label, y_label;  // empty where not shown
-  std::string title;             // of a panel in a grid, shortened to fit
+  std::string x_label, y_label;  // empty if not shown
+  std::string title;             // only in a grid, shortened to fit
   TextStyle value_style;
   bool shows_values = false;
   double left = 0, top = 0, right = 0, bottom = 0;  // px around the cells
@@ -40,7 +40,7 @@ struct PanelPlan {
   Rect cells() const { return {origin.x, origin.y, width(), height()}; }
 };
 
-/// A whole picture.
+/// The layout of a picture.
 struct HeatmapPlan {
   std::vector<std::string> title_lines;
   std::vector<PanelPlan> panels;
@@ -55,12 +55,12 @@ struct HeatmapPlan {
   double width = 0, height = 0;
 };
 
-// Sizes in px that both the plan and the drawing use.
+// Sizes in px that both planning and drawing use.
 inline constexpr double kLabelGap = 8;     // between cells and their labels
 inline constexpr double kPanelTitle = 24;  // a panel's title with the space after it
 inline constexpr double kNoValueSquare = 12;
 inline constexpr double kNoValueGap = 6;
-inline constexpr int64_t kMostRectangles = 10'000;  // more cells than these are one image
+inline constexpr int64_t kMostRectangles = 10'000;  // more cells are drawn as one image
 
 inline constexpr auto kNoValueText = "no value (NaN)";
 

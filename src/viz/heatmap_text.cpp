@@ -19,7 +19,8 @@ using detail::display_width;
 constexpr int64_t kLongestLabel = 12;  // columns of the terminal
 constexpr std::string_view kReset = "\x1B[0m";
 
-// A label that cannot move the cursor or send the terminal commands, and that is not too wide.
+// A label without control characters, which could send commands to the terminal, shortened to
+// kLongestLabel.
 std::string label_text(std::string_view label) {
   const auto text = detail::printable_utf8(label);
   if (display_width(text) <= kLongestLabel) return text;
@@ -53,23 +54,23 @@ std::string right_aligned(std::string_view text, int64_t width) {
   return spaces(width - display_width(text)).append(text);
 }
 
-// Text on a colour.
+// Text with a background colour.
 std::string colored(std::string_view text, Rgb background) {
   const auto ink = readable_on(background);
   return fmt::format("\x1B[48;2;{};{};{}m\x1B[38;2;{};{};{}m{}{}", background.red, background.green,
                      background.blue, ink.red, ink.green, ink.blue, text, kReset);
 }
 
-// What is drawn, as both forms of it need it.
+// What both the numbers and the blocks are drawn from.
 struct TextParts {
   const detail::HeatmapData& data;
   const detail::ColorScale& scale;
   TerminalColor color;
   std::vector<std::string> row_labels, column_labels;
-  int64_t left = widest(row_labels);  // columns of the terminal that the row labels take
+  int64_t left = widest(row_labels);  // width of the row labels, in terminal columns
 };
 
-// Every value as a number.
+// Appends every value as a number.
 void append_numbers(std::string& out, const TextParts& parts,
                     const std::vector<std::string>& values, int64_t cell) {
   std::string header = spaces(parts.left + 1);
@@ -93,7 +94,7 @@ void append_numbers(std::string& out, const TextParts& parts,
 constexpr int64_t kBlock =
     2;  // columns of the terminal: nearly a square, and room for a wide letter
 
-// A value as a block of its colour, or of a shade where there are none.
+// A value as a block of its colour, or without colours as one of five shades.
 std::string block(double value, const TextParts& parts) {
   constexpr std::array<std::string_view, 5> kShades{"  ", "░░", "▒▒", "▓▓", "██"};
   if (std::isnan(value)) return "? ";
@@ -107,7 +108,7 @@ std::string block(double value, const TextParts& parts) {
       static_cast<size_t>(std::lround(share * static_cast<double>(kShades.size() - 1)))));
 }
 
-// The letters of a label with the marks that stand on them.
+// The characters of a label, each with its combining marks.
 std::vector<std::string> letters(std::string_view label) {
   std::vector<std::string> result;
   while (!label.empty()) {
@@ -122,7 +123,7 @@ std::vector<std::string> letters(std::string_view label) {
   return result;
 }
 
-// The labels of some columns, written downwards and ending together.
+// Appends column labels vertically, aligned at the bottom.
 void append_downwards(std::string& out, std::span<const std::string> labels, int64_t left) {
   std::vector<std::vector<std::string>> all;
   size_t height = 0;
@@ -142,7 +143,7 @@ void append_downwards(std::string& out, std::span<const std::string> labels, int
   }
 }
 
-// Every value as a block; in bands of columns, one below the other, as wide as the terminal.
+// Appends every value as a block. If the columns exceed the terminal's width, they continue below.
 void append_blocks(std::string& out, const TextParts& parts, int64_t width) {
   const auto& data = parts.data;
   const int64_t in_band = std::max<int64_t>(1, (width - parts.left - 1) / kBlock);
@@ -163,7 +164,7 @@ void append_blocks(std::string& out, const TextParts& parts, int64_t width) {
   }
 }
 
-// What the blocks mean: values from the darkest to the lightest.
+// The legend of the blocks, from the minimum to the maximum.
 std::string legend(const TextParts& parts, const detail::ValueFormat& format) {
   constexpr int kSteps = 4;
   const auto [minimum, maximum] = parts.scale;

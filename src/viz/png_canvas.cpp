@@ -34,7 +34,7 @@ Surface make_surface(int width, int height) {
   return surface;
 }
 
-// No exception passes through Cairo's C frames.
+// noexcept, since an exception must not propagate through Cairo's C code.
 cairo_status_t append(void* bytes, const unsigned char* data, unsigned int length) noexcept {
   try {
     static_cast<std::string*>(bytes)->append(reinterpret_cast<const char*>(data), length);
@@ -80,7 +80,7 @@ class PngCanvas : public Canvas {
 
   void fill(const Rect& rect, Rgb color, std::string_view /*tooltip*/) override {
     set_color(color);
-    // The edges are on whole pixels, where blending would only blur them.
+    // The edges are on whole pixels, where antialiasing would only blur them.
     cairo_set_antialias(context_.get(), CAIRO_ANTIALIAS_NONE);
     cairo_rectangle(context_.get(), rect.x, rect.y, rect.width, rect.height);
     cairo_fill(context_.get());
@@ -95,7 +95,7 @@ class PngCanvas : public Canvas {
     cairo_clip(context_.get());
     set_color(kStripe);
     cairo_set_line_width(context_.get(), 1.25);
-    // Stripes that go on from one cell to the next.
+    // Computed from absolute coordinates, so that stripes continue across cells.
     const double first = std::ceil((rect.x + rect.y) / kDistance) * kDistance;
     for (double sum = first; sum <= rect.x + rect.y + rect.width + rect.height; sum += kDistance) {
       cairo_move_to(context_.get(), sum - rect.y, rect.y);

@@ -3,12 +3,12 @@
 #include "attend/viz/colormap.h"
 #include "viz/font_book.h"
 
-// Sizes (px), colours and letters that all pictures share.
+// Sizes (px), colours and text styles that all pictures share.
 namespace attend::detail {
 
 inline constexpr double kMargin = 24;
 inline constexpr double kTitleLine = 22;
-inline constexpr double kAxisLine = 22;  // an axis label with the space before it
+inline constexpr double kAxisLine = 22;  // an axis label and the space before it
 inline constexpr double kTickLength = 4;
 inline constexpr double kTickGap = 5;
 

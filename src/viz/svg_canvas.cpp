@@ -14,7 +14,7 @@ std::string hex(Rgb color) {
   return fmt::format("#{:02x}{:02x}{:02x}", color.red, color.green, color.blue);
 }
 
-// Hundredths of a px, without trailing zeros.
+// Rounded to hundredths of a px. + 0.0 removes a negative zero.
 std::string number(double value) { return fmt::format("{}", std::round(value * 100) / 100 + 0.0); }
 
 class SvgCanvas : public Canvas {

@@ -22,7 +22,7 @@ std::vector<Tick> make_ticks(double minimum, double maximum, int64_t count) {
       static_cast<int>(std::clamp(-std::floor(std::log10(step) + 1e-9), 0.0, 12.0));
   const bool is_general = largest >= 1e6 || decimals > 5;
   std::vector<Tick> ticks;
-  const double slack = 1e-6;  // of a step: for bounds that are multiples of it
+  const double slack = 1e-6;  // in steps; keeps bounds that are multiples of the step
   const double first = std::ceil(minimum / step - slack);
   const double last = std::floor(maximum / step + slack);
   for (double i = first; i <= last && static_cast<int64_t>(ticks.size()) <= count; ++i) {

@@ -6,13 +6,13 @@
 
 namespace attend::detail {
 
-/// A round value of a scale, with its text.
+/// A tick of an axis or a colour bar, and its text.
 struct Tick {
   double value = 0;
   std::string text;
 };
 
-/// Round values from `minimum` to `maximum`, at most `count` (at least 2).
+/// Ticks at round values in [minimum, maximum], at most `count` (at least 2).
 std::vector<Tick> make_ticks(double minimum, double maximum, int64_t count);
 
 }  // namespace attend::detail

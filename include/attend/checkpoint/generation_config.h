@@ -11,14 +11,14 @@
 
 namespace attend {
 
-/// The search options of a model folder's `generation_config.json`. What it does not set, or where
-/// there is no such file: those of `otherwise`.
+/// The search options of a model folder's `generation_config.json`. Options that are not set there,
+/// or all if there is no such file, are those of `otherwise`.
 ///
-/// Read are num_beams, length_penalty, early_stopping (true, false or "never"), max_length,
-/// max_new_tokens (which replaces max_length), forced_eos_token_id, bad_words_ids of one token each
-/// and renormalize_logits. Other keys are not: sampling and penalties of repetition are not part of
-/// beam search here. `num_beams: 1` without early_stopping and transformers_version is ignored:
-/// attend used to write it whatever the search was.
+/// The keys that are read: num_beams, length_penalty, early_stopping (true, false or "never"),
+/// max_length, max_new_tokens (which overrides max_length), forced_eos_token_id, bad_words_ids of
+/// one token each and renormalize_logits. Other keys are ignored: this beam search has no sampling
+/// and no repetition penalties. `num_beams: 1` without early_stopping and transformers_version is
+/// ignored, since older versions of attend wrote it for every search.
 ///
 /// Throws: FileError with the path if the file is broken, a value is out of its range, or
 ///         eos_token_id or forced_eos_token_id is anything but the model's end token.

@@ -13,7 +13,7 @@
 
 namespace attend {
 
-/// What a safetensors file holds: tensors and text, both by name.
+/// The content of a safetensors file: tensors and metadata, both by name.
 struct ATTEND_API TensorFile {
   std::map<std::string, torch::Tensor> tensors;
   std::map<std::string, std::string> metadata;  // `__metadata__`; Hugging Face wants format = pt
@@ -32,16 +32,16 @@ struct ATTEND_API TensorFile {
 ///          file itself is allocated for tensors.
 ATTEND_API TensorFile read_safetensors(const std::filesystem::path& path);
 
-/// Writes a safetensors file, whole or not at all: what was under `path` stays until the new file
-/// is on disk.
+/// Writes a safetensors file atomically: an existing file at `path` is replaced only when the new
+/// one is complete on disk.
 ///
 /// Tensors may be on any device, non-contiguous, views of one storage (each is written in full) or
 /// part of an autograd graph. The bytes equal those of the safetensors library for the same input:
 /// tensors ordered by dtype, widest first, then by name, so that each one is aligned.
 ///
-/// Throws: FileError if the system refuses, and then leaves no temporary file; c10::Error for a
-///         tensor that is undefined, not dense or of a dtype that the format lacks; c10::ValueError
-///         for a tensor named `__metadata__` or text that is not UTF-8.
+/// Throws: FileError if writing fails, without leaving a temporary file; c10::Error for a tensor
+///         that is undefined, not dense or of a dtype that the format lacks; c10::ValueError for a
+///         tensor named `__metadata__` or text that is not UTF-8.
 ATTEND_API void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
 }  // namespace attend

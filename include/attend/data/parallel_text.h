@@ -20,7 +20,7 @@ struct ParallelText {
   size_t size() const { return source.size(); }
 };
 
-/// Reads two text files that are aligned line by line, some pairs at a time.
+/// Reads two text files that are aligned line by line, a number of pairs at a time.
 ///
 /// Throws: FileError as LineReader does, and where a file ends before the other.
 class ATTEND_TOOLKIT_API ParallelReader {
@@ -53,8 +53,8 @@ struct SentenceSample {
   int64_t pairs = 0;                   // of the files
 };
 
-/// Reads every line and keeps every pair if there are at most max_pairs; otherwise every second,
-/// fourth, ... one, which are at least half of max_pairs.
+/// Reads both files. Keeps every pair if there are at most max_pairs, otherwise every second,
+/// fourth, ... pair, at least half of max_pairs.
 ///
 /// Throws: FileError as ParallelReader does; c10::ValueError unless max_pairs > 0.
 ATTEND_TOOLKIT_API SentenceSample sample_parallel(const std::filesystem::path& source_path,

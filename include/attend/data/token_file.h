@@ -16,23 +16,23 @@ namespace attend {
 /// A corpus of sentence pairs as token ids on disk, which may be larger than memory.
 ///
 /// Pairs are stored in blocks of `kBlockPairs`, and only the requested blocks are read. The format:
-/// 16 bytes that name it; for each pair the two lengths and the ids, 32 bits each; the offset of
+/// a 16-byte magic string; for each pair its two lengths and its ids, 32 bits each; the offset of
 /// each block; the writer's note; the numbers of pairs and blocks and the fingerprint. All numbers
 /// are little-endian.
 ///
-/// A value: copies read the same file, each block when it is asked for.
+/// Copies refer to the same file, from which each block is read on request.
 class ATTEND_TOOLKIT_API TokenFile {
  public:
   static constexpr size_t kBlockPairs = 1024;
 
   /// Reads the index at the end of the file.
   ///
-  /// Throws: FileError where it is missing, cut off, or another file.
+  /// Throws: FileError if the file is missing, truncated or not a token file.
   explicit TokenFile(std::filesystem::path path);
 
   size_t size() const { return pairs_; }  // pairs
   size_t blocks() const { return starts_.size() - 1; }
-  /// The text that the writer gave to `commit`.
+  /// The text that was passed to `commit`.
   const std::string& note() const { return note_; }
   /// Equal to `fingerprint` of the same pairs in memory.
   uint64_t fingerprint() const { return fingerprint_; }
@@ -40,7 +40,7 @@ class ATTEND_TOOLKIT_API TokenFile {
 
   /// The pairs of some blocks, in the order of `blocks`.
   ///
-  /// Throws: FileError where the file no longer holds them; c10::IndexError for another block.
+  /// Throws: FileError if the file has changed; c10::IndexError for a block out of range.
   std::vector<TokenPair> read(const std::vector<size_t>& blocks) const;
 
  private:
@@ -51,7 +51,7 @@ class ATTEND_TOOLKIT_API TokenFile {
   uint64_t fingerprint_ = 0;
 };
 
-/// Writes a TokenFile, which appears whole under its name or not at all.
+/// Writes a TokenFile atomically: the file appears at its path only when it is complete.
 class ATTEND_TOOLKIT_API TokenFileWriter {
  public:
   /// Throws: FileError, as the others here do.

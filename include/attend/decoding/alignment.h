@@ -18,18 +18,18 @@ struct WordLink {
   auto operator<=>(const WordLink&) const = default;
 };
 
-/// Merges attention between subwords to attention between words: summed over a word's source
-/// subwords (its share of the attention), averaged over its target subwords.
+/// Converts attention between subwords to attention between words: summed over the source subwords
+/// of a word, averaged over its target subwords.
 ///
-/// Shapes: attention [T, S], word_of_target of size T, word_of_source of size S, each naming the
-///         word of a subword, or -1 for one that belongs to none (the end token), which is left
-///         out. -> [target words, source words] on the CPU.
-/// Throws: c10::Error for sizes that do not fit.
+/// Shapes: attention [T, S], word_of_target of size T, word_of_source of size S: the word index of
+///         each subword, or -1 for one without a word (the end token), which is left out. ->
+///         [target words, source words] on the CPU.
+/// Throws: c10::Error for sizes that do not match.
 ATTEND_API torch::Tensor merge_subwords(const torch::Tensor& attention,
                                         const std::vector<int64_t>& word_of_target,
                                         const std::vector<int64_t>& word_of_source);
 
-/// Links every target word to the source word that it attends to most, sorted by source word.
+/// Links every target word to the source word with the largest weight, sorted by source word.
 /// attention: [target words, source words].
 ATTEND_API std::vector<WordLink> hard_alignment(const torch::Tensor& attention);
 

@@ -23,7 +23,7 @@ struct Hypothesis {
                             // a last row for the end token if it ended
 };
 
-/// A continuation that a step of the search looked at.
+/// A continuation that a step of the search considered.
 struct BeamCandidate {
   enum Fate {
     kKept,      // one of the hypotheses that the next step continues
@@ -37,7 +37,7 @@ struct BeamCandidate {
   Fate fate = kDropped;
 };
 
-/// What one step did with one sentence.
+/// The candidates of one sentence in one step.
 struct BeamStep {
   size_t sentence = 0;                         // index in the batch
   size_t step = 0;                             // from 0
@@ -48,32 +48,32 @@ struct BeamStep {
 enum class EarlyStopping {
   kFalse,  // when the best unfinished one, scored by its length so far, is no better than the worst
            // finished one
-  kTrue,   // at once
+  kTrue,   // immediately
   kNever,  // when no unfinished one could become better by the limit: with length_penalty > 0 the
            // best is scored as if it were that long already
 };
 
-/// How to search.
+/// Options for `beam_search`.
 struct ATTEND_API BeamSearchOptions {
   int64_t beam_size = 1;        // hypotheses kept; 1 is greedy search
   int64_t n_best = 1;           // returned for each sentence; at most beam_size
   double length_penalty = 1.0;  // 0: plain sum, 1: mean over tokens; Wu et al., 2016, section 7
   EarlyStopping early_stopping = EarlyStopping::kFalse;  // without effect on greedy search
 
-  // The limit of a sentence is the least that these and the model's positions allow.
+  // A sentence's limit is the smallest of these and the model's positions.
   double max_length_factor = 3.0;          // tokens allowed for each source token; may be infinite
-  int64_t max_length_extra = 10;           // and beyond that
-  std::optional<int64_t> max_length = {};  // including what is fed first: the start token, or the
+  int64_t max_length_extra = 10;           // tokens allowed in addition
+  std::optional<int64_t> max_length = {};  // including tokens fed first: the start token, or the
                                            // prompt
-  std::optional<int64_t> max_new_tokens = {};  // excluding it
+  std::optional<int64_t> max_new_tokens = {};  // excluding those
 
   bool forced_eos = false;  // the last token that the limit allows is the end token, counted as
                             // certain; otherwise a hypothesis may be unfinished there
   std::vector<int64_t> bad_words_ids = {};  // tokens never chosen, beside the pad and start tokens
-  bool renormalize_logits = false;  // probabilities over what may be chosen, not over all tokens
-  bool attention = false;           // record the attention to the source
+  bool renormalize_logits = false;          // softmax over allowed tokens only, not over all
+  bool attention = false;                   // record the attention to the source
   std::function<void(const BeamStep&)> on_step =
-      {};  // called after every step, to watch the search
+      {};  // called after every step, to observe the search
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;
@@ -81,21 +81,21 @@ struct ATTEND_API BeamSearchOptions {
 
 /// Beam search over a batch, the N best hypotheses of each sentence, best first.
 ///
-/// Every step looks at the continuations of a sentence's hypotheses, best first. The beam_size best
-/// that do not end go on; those that end are finished if they are among the beam_size best of all,
-/// and the beam_size finished ones of the best scores are kept. A sentence leaves the batch when
-/// early_stopping says so or at the limit, where what is unfinished counts as finished. The pad and
-/// start tokens are never chosen. With beam_size 1 this is greedy search, which stops at the end
-/// token.
+/// Each step considers the continuations of a sentence's hypotheses, best first. The beam_size best
+/// that do not end are continued. Those that end are finished if they are among the beam_size best
+/// candidates; the beam_size finished ones with the best scores are kept. A sentence is done when
+/// early_stopping says so, or at the limit, where unfinished hypotheses count as finished. The pad
+/// and start tokens are never chosen. With beam_size 1 this is greedy search, which stops at the
+/// end token.
 ///
-/// Source: Graves, 2012, arXiv:1211.3711; every rule and score is that of `generate` in Hugging Face
-///         transformers 5.23, whose names the options have. The length counts the end token, and not
-///         what was fed first.
+/// Source: Graves, 2012, arXiv:1211.3711; rules, scores and option names are those of `generate` in
+///         Hugging Face transformers 5.23. The length includes the end token, but not the tokens
+///         fed first.
 /// Shapes: source [B, S] ids, padded at the end; source_mask as for IncrementalModel::start.
 /// Throws: c10::ValueError for options, c10::Error for shapes and for logits that are NaN.
-/// Note:   `generate` has no limit by the source's length, and forbids the pad and start tokens only
-///         where its bad_words_ids say so. Between the host and a device, a step copies one small
-///         tensor each way.
+/// Note:   unlike this function, `generate` has no limit relative to the source's length, and
+///         excludes the pad and start tokens only if bad_words_ids contain them. With a GPU, each
+///         step copies one small tensor in each direction.
 ATTEND_API std::vector<std::vector<Hypothesis>> beam_search(IncrementalModel& model,
                                                             const torch::Tensor& source,
                                                             const BeamSearchOptions& options = {},

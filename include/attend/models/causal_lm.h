@@ -22,12 +22,13 @@ namespace attend {
 ///                                               .rotary(RotaryOptions{.base = 500000}))
 ///                       .feed_forward(FeedForwardOptions(4096, 14336).gated(true)
 ///                                         .activation(Activation::kSwish))
-///                       .norm(NormKind::kRms).norm_order(NormOrder::kPre).bias(false).dropout(0.0),
+///                       .norm(NormKind::kRms).norm_order(NormOrder::kPre)
+///                       .bias(false).dropout(0.0),
 ///                   /*num_layers=*/32)
 ///       .positions(PositionKind::kNone).tie_output(false)
 struct ATTEND_API CausalLMOptions {
   CausalLMOptions(int64_t vocab_size, int64_t embed_dim, int64_t num_heads, int64_t num_layers);
-  /// Layers of any kind; positions, max_length and dropout of the embeddings as in GPT-2.
+  /// Positions, max_length and dropout of the embeddings default to GPT-2's.
   CausalLMOptions(int64_t vocab_size, const TransformerLayerOptions& layer, int64_t num_layers);
 
   TORCH_ARG(int64_t, vocab_size);             // V
@@ -63,13 +64,13 @@ struct CausalLMOutput {
 /// A decoder-only language model, which predicts each token from those before it: embeddings and
 /// positions, causal layers, and an output layer. GPT-2 and Llama are two settings of it.
 ///
-/// Source: Radford et al., 2019, "Language models are unsupervised multitask learners", section 2.3;
-///         Touvron et al., 2023, arXiv:2302.13971, section 2.2.
+/// Source: Radford et al., 2019, "Language models are unsupervised multitask learners", section
+///         2.3; Touvron et al., 2023, arXiv:2302.13971, section 2.2.
 /// Shapes: ids [B, T] -> logits [B, T, V].
 /// Throws: c10::ValueError for options and for sequences longer than max_length, c10::Error for
 ///         shapes and for ids outside the vocabulary.
-/// Note:   `start` reads a prompt [B, P] of P >= 1 tokens; its last token is fed by the first step.
-///         Prompts of different lengths are padded on the left, with a mask that says so.
+/// Note:   `start` reads a prompt [B, P] of P >= 1 tokens; the first step feeds its last token.
+///         Prompts of different lengths are padded on the left, which the mask must describe.
 class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, public IncrementalModel {
  public:
   CausalLMImpl(int64_t vocab_size, int64_t embed_dim, int64_t num_heads, int64_t num_layers)
@@ -78,16 +79,17 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  /// `mask` is joined with causality: segments, for texts that share a row.
+  /// `mask` is combined with causality, such as segments for several texts in one row.
   torch::Tensor forward(const torch::Tensor& ids, const AttentionMask& mask = {});
 
   /// `forward` that also returns the attention weights of every layer, or of chosen ones.
   CausalLMOutput run(const torch::Tensor& ids, const AttentionMask& mask = {},
                      const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// The sum over all real labels of the label-smoothed cross-entropy of `forward`'s logits, in nats.
-  /// ids, labels: [B, T], labels[b][t] the token to predict after ids[b][t]; labels equal to
-  /// ignore_id count nothing. What training minimises: no tensor of all logits is made.
+  /// The sum over all real labels of the label-smoothed cross-entropy of `forward`'s logits, in
+  /// nats. ids, labels: [B, T]; labels[b][t] is the token to predict after ids[b][t]; labels equal
+  /// to ignore_id are left out. Training minimises this. It never holds the logits of all positions
+  /// at once.
   torch::Tensor loss_sum(const torch::Tensor& ids, const torch::Tensor& labels,
                          int64_t ignore_id = -100, double label_smoothing = 0.0,
                          const AttentionMask& mask = {});
@@ -99,11 +101,11 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
   }
   int64_t max_target_length() const override { return options.max_length(); }
 
-  /// `mask` may say which tokens are padding: AttentionMask::padding([B, P], true = token), padded
-  /// on the left alone. Positions count from each prompt's first token.
+  /// `mask` may describe padding on the left: AttentionMask::padding([B, P], true = token).
+  /// Positions count from each prompt's first token.
   std::unique_ptr<DecoderState> start(const torch::Tensor& prompt,
                                       const AttentionMask& mask = {}) override;
-  /// The alignment is the last layer's attention to the positions so far, mean over its heads.
+  /// The alignment is the last layer's attention to all positions so far, averaged over its heads.
   StepOutput step(const torch::Tensor& tokens, DecoderState& state,
                   bool want_alignment = false) override;
 

@@ -11,21 +11,21 @@
 
 namespace attend {
 
-/// The token ids that decoding needs to know.
+/// The special tokens of a model.
 struct SpecialTokenIds {
   int64_t start_id;  // fed first
   int64_t eos_id;    // ends a sequence
-  int64_t pad_id;    // fills up rows; never chosen; -1 where there is none
+  int64_t pad_id;    // padding; never chosen; -1 if there is none
 };
 
-/// How many ids a model knows.
+/// The vocabulary sizes of a model.
 struct VocabularySizes {
-  int64_t source = 0;  // of what it reads; 0: unknown
-  int64_t target = 0;  // V, of what it writes; 0: unknown
+  int64_t source = 0;  // of its input; 0: unknown
+  int64_t target = 0;  // V, of its output; 0: unknown
 };
 
-/// The state of a model between the steps of N sequences that grow by one token a step. The N rows
-/// belong to B sentences, N / B consecutive rows to each: the hypotheses of a beam.
+/// The decoding state of N sequences, which grow by one token per step. The N rows belong to B
+/// sentences, N / B consecutive rows to each, such as the hypotheses of a beam.
 class ATTEND_API DecoderState {
  public:
   virtual ~DecoderState() = default;
@@ -38,13 +38,13 @@ class ATTEND_API DecoderState {
   /// The number of tokens each row has been fed.
   virtual int64_t position() const = 0;
 
-  /// The first token to feed to each row, [N] ids; undefined where it is the model's start token.
-  /// For a model that continues a prompt it is the prompt's last token.
+  /// The first token to feed to each row, [N] ids; undefined if it is the model's start token. A
+  /// model that continues a prompt returns the prompt's last token.
   virtual torch::Tensor first_tokens() const { return {}; }
 
-  /// Row i becomes the old row rows[i]. rows: [N'], integers. `sentences` [B'] names the old
-  /// sentences that remain, in order, when some are finished; undefined keeps all of them. N' must
-  /// be a multiple of B', with the rows of one sentence side by side.
+  /// Makes row i the old row rows[i]. rows: [N'], integers. `sentences` [B'] are the old indices of
+  /// the remaining sentences, in ascending order; undefined keeps all. N' must be a multiple of B',
+  /// with the rows of a sentence next to each other.
   virtual void reorder(const torch::Tensor& rows, const torch::Tensor& sentences = {}) = 0;
 };
 
@@ -54,7 +54,7 @@ struct StepOutput {
   torch::Tensor alignment;  // [N, S] attention to the source, if requested; rows sum to 1
 };
 
-/// A model that continues sequences token by token: what every decoding method works on.
+/// A model that predicts one token at a time; the interface that all decoding methods use.
 class ATTEND_API IncrementalModel {
  public:
   virtual ~IncrementalModel() = default;
@@ -66,34 +66,33 @@ class ATTEND_API IncrementalModel {
 
   virtual SpecialTokenIds special_tokens() const = 0;
 
-  /// The sizes that a tokenizer must fit.
+  /// The sizes that a tokenizer's vocabularies must fit.
   virtual VocabularySizes vocabulary_sizes() const { return {}; }
 
   /// The largest number of tokens a row can be fed.
   virtual int64_t max_target_length() const = 0;
 
-  /// Reads the sources once. source: [B, S] ids; the mask is made from the pad id when left out.
+  /// Encodes the sources once. source: [B, S] ids; without a mask, one is made from pad_id.
   virtual std::unique_ptr<DecoderState> start(const torch::Tensor& source,
                                               const AttentionMask& source_mask = {}) = 0;
 
-  /// Feeds one token to every row of `state`, which advances. tokens: [N] ids.
+  /// Feeds one token to every row and advances `state`. tokens: [N] ids.
   virtual StepOutput step(const torch::Tensor& tokens, DecoderState& state,
                           bool want_alignment = false) = 0;
 };
 
-/// A model that translates: it can be trained with teacher forcing and decoded step by step.
+/// A translation model, trained with teacher forcing and decoded step by step.
 class ATTEND_API TranslationModel : public IncrementalModel {
  public:
-  /// Logits of every next token. source: [B, S] ids; target: [B, T] ids, starting with the start id
-  /// and shifted one to the right of what is to be predicted -> [B, T, V]. Masks are made from the
-  /// pad id when left out.
+  /// The logits of every next token. source: [B, S] ids; target: [B, T] ids, which begin with
+  /// start_id and are shifted right by one -> [B, T, V]. Without masks, they are made from pad_id.
   virtual torch::Tensor forward(const torch::Tensor& source, const torch::Tensor& target,
                                 const AttentionMask& source_mask = {},
                                 const AttentionMask& target_mask = {}) = 0;
 
   /// The sum over all real labels of the label-smoothed cross-entropy of `forward`'s logits, in
-  /// nats. labels: [B, T] ids, the tokens to predict; the pad id is left out. Training minimises
-  /// this: no tensor of all logits is made.
+  /// nats. labels: [B, T] ids, the tokens to predict; pad_id is left out. Training minimises this.
+  /// It never holds the logits of all positions at once.
   virtual torch::Tensor loss_sum(const torch::Tensor& source, const torch::Tensor& target,
                                  const torch::Tensor& labels, double label_smoothing = 0.0) = 0;
 

@@ -9,17 +9,17 @@
 
 namespace attend {
 
-/// A shared handle of a model, as TORCH_MODULE makes it, that functions take in the place of the
-/// model: `save_model("folder", Seq2Seq(...))`, `beam_search(model, source)`. Where they take an
-/// interface of the model (`IncrementalModel&`) it is that too, and where they keep the model
-/// (`std::shared_ptr<TranslationModel>`) they share it.
+/// A TORCH_MODULE holder for models. Functions take it in place of the model: `save_model("folder",
+/// Seq2Seq(...))`, `beam_search(model, source)`. It converts to a reference to the model's
+/// interface (`IncrementalModel&`), and to a shared pointer (`std::shared_ptr<TranslationModel>`)
+/// for functions that keep the model.
 template <typename Contained>
 class ModelHolder : public torch::nn::ModuleHolder<Contained> {
  public:
   using torch::nn::ModuleHolder<Contained>::ModuleHolder;
   using Impl = Contained;
 
-  // Implicit, which is what this class is for.
+  // Implicit conversions are the purpose of this class.
   operator Contained&() const { return *this->ptr(); }
 
   template <typename Interface>

@@ -33,8 +33,8 @@ struct ATTEND_API RecurrentSeq2SeqOptions {
   TORCH_ARG(int64_t, start_id);  // fed first to the decoder; default pad_id
 };
 
-/// A recurrent encoder-decoder with additive attention: a bidirectional GRU reads the source, a GRU
-/// writes the target, and each of its states attends to the source's.
+/// A recurrent encoder-decoder with additive attention: a bidirectional GRU encodes the source, and
+/// a GRU decodes the target, whose states attend to the encoder's.
 ///
 ///   h = [GRU->(x); GRU<-(x)],  s_t = GRU(y_(t-1), s_(t-1)),  c_t = attention(s_t, h),
 ///   logits_t = W_out tanh(W_c [s_t; c_t])
@@ -44,9 +44,8 @@ struct ATTEND_API RecurrentSeq2SeqOptions {
 ///         tanh(W_c [s_t; c_t])). GRU: Cho et al., 2014, arXiv:1406.1078.
 /// Shapes: source [B, S], target [B, T] ids -> logits [B, T, V].
 /// Throws: c10::ValueError for options, c10::Error for shapes.
-/// Note:   Bahdanau feeds c_t into the recurrence; with Luong's order all T queries attend at once,
-///         so only the GRUs themselves are sequential. A source mask must describe padding at the
-///         end of each sentence.
+/// Note:   Bahdanau feeds c_t into the recurrence. With Luong's order all T queries attend at once,
+///         so only the GRUs are sequential. A source mask must describe padding at the end.
 class ATTEND_API RecurrentSeq2SeqImpl : public torch::nn::Cloneable<RecurrentSeq2SeqImpl>,
                                         public TranslationModel {
  public:

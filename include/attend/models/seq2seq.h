@@ -29,7 +29,7 @@ namespace attend {
 struct ATTEND_API Seq2SeqOptions {
   Seq2SeqOptions(int64_t src_vocab, int64_t tgt_vocab, int64_t embed_dim, int64_t num_heads,
                  int64_t num_layers);
-  /// Layers of any kind, alike on both sides; cross_attention is the decoder's.
+  /// The same layer options on both sides; only the decoder uses cross_attention.
   Seq2SeqOptions(int64_t src_vocab, int64_t tgt_vocab, const TransformerLayerOptions& layer,
                  int64_t num_layers);
 
@@ -65,8 +65,8 @@ struct ATTEND_API Seq2SeqOptions {
   Seq2SeqOptions& activation_dropout(double value);  // on the hidden layer; [0, 1)
 };
 
-/// What `Seq2Seq::run` returns: logits, and the attention of every layer if requested; undefined
-/// for layers that were not.
+/// What `Seq2Seq::run` returns: logits, and the attention weights of every layer if requested
+/// (undefined for layers without a request).
 struct Seq2SeqOutput {
   torch::Tensor logits;                        // [B, T, V]
   std::vector<torch::Tensor> encoder_weights;  // a layer each: [B, H, S, S] or [B, S, S]
@@ -86,10 +86,10 @@ class ATTEND_API Seq2SeqSideImpl : public torch::nn::Cloneable<Seq2SeqSideImpl<S
   Seq2SeqOptions options;
   torch::nn::Embedding embed_tokens{nullptr};  // only with separate embeddings
   PositionalEncoding embed_positions{nullptr};
-  Stack stack{nullptr};  // its `layers` and `layer_norm` are registered here, itself is not
+  Stack stack{nullptr};  // its `layers` and `layer_norm` are registered directly in this module
 };
 
-/// What Hugging Face calls `model`: the embeddings and the two stacks.
+/// The submodule `model` of Hugging Face: the embeddings and the two stacks.
 class ATTEND_API Seq2SeqBodyImpl : public torch::nn::Cloneable<Seq2SeqBodyImpl> {
  public:
   explicit Seq2SeqBodyImpl(const Seq2SeqOptions& options_);
@@ -109,8 +109,9 @@ TORCH_MODULE(Seq2SeqBody);
 /// Shapes: source [B, S], target [B, T] ids -> logits [B, T, V].
 /// Throws: c10::ValueError for options and for sequences longer than max_length, c10::Error for
 ///         shapes and for ids outside the vocabulary.
-/// Note:   parameter names are those of transformers' MarianMTModel. The padding token's embedding is
-///         a row of zeros without a gradient, as there; one that was loaded and is not zero learns.
+/// Note:   parameter names are those of transformers' MarianMTModel. The padding token's embedding
+///         is zero and has no gradient, as there; if loaded weights have a padding row that is not
+///         zero, it is trained.
 class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public TranslationModel {
  public:
   Seq2SeqImpl(int64_t src_vocab, int64_t tgt_vocab, int64_t embed_dim, int64_t num_heads,
@@ -138,7 +139,7 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
   int64_t max_target_length() const override { return options.max_length(); }
   torch::nn::Module& module() override { return *this; }
 
-  /// The alignment of `step` is the last layer's cross-attention, mean over its heads.
+  /// The alignment is the last layer's cross-attention, averaged over its heads.
   std::unique_ptr<DecoderState> start(const torch::Tensor& source,
                                       const AttentionMask& source_mask = {}) override;
   StepOutput step(const torch::Tensor& tokens, DecoderState& state,
@@ -162,7 +163,7 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
   const torch::Tensor& target_table() const;
   torch::Tensor output_table() const;
   torch::Tensor project(const torch::Tensor& hidden) const;
-  // `run` with the decoder's output, [B, T, E], in the place of logits.
+  // Like `run`, but returns the decoder's output [B, T, E] instead of logits.
   Seq2SeqOutput hidden(const torch::Tensor& source, const torch::Tensor& target,
                        const AttentionMask& source_mask, const AttentionMask& target_mask,
                        const WeightsRequest& weights);

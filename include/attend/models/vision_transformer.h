@@ -13,7 +13,7 @@
 
 namespace attend {
 
-/// Options for `VisionTransformer`. The defaults are those of the paper; a layer may have any parts.
+/// Options for `VisionTransformer`. The defaults are the paper's; layers may have any parts.
 struct ATTEND_API VisionTransformerOptions {
   VisionTransformerOptions(int64_t image_size, int64_t patch_size, int64_t num_classes,
                            int64_t embed_dim, int64_t num_heads, int64_t num_layers);
@@ -50,7 +50,8 @@ struct VisionTransformerOutput {
                                        // mean [B, 1 + N, 1 + N]
 };
 
-/// A Transformer encoder, pre-norm as a rule, that classifies images, cut into patches, by a class token.
+/// A Transformer encoder (pre-norm by default) that classifies images by a class token. Images are
+/// split into patches.
 ///
 /// Source: Dosovitskiy et al., 2021, arXiv:2010.11929, equations 1 to 4.
 /// Shapes: images [B, C, image_size, image_size] -> logits [B, K].

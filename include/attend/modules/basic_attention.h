@@ -41,7 +41,7 @@ class ATTEND_API BasicAttentionImpl : public torch::nn::Cloneable<BasicAttention
                           const torch::Tensor& value, const AttentionMask& mask = {},
                           const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// W_k k, which a decoder computes once and passes to `attend` at every step. [B, S, hidden_dim].
+  /// W_k k: [B, S, hidden_dim]. A decoder computes it once and passes it to `attend` at every step.
   torch::Tensor project_key(const torch::Tensor& key) const;
 
   /// `forward` with keys from `project_key`.

@@ -16,16 +16,16 @@ struct ATTEND_API CausalSelfAttentionOptions {
   TORCH_ARG(int64_t, max_length);  // the longest sequence, cached positions counted
 };
 
-/// Multi-head self-attention in which no position sees a later one, as in GPT.
+/// Multi-head self-attention in which no position attends to a later one, as in GPT.
 ///
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.2.3; Radford et al., 2018,
 ///         section 3.1.
 /// Shapes: x [B, T, E] -> output [B, T, E], weights [B, H, T, T] or [B, T, T]; or without B.
 ///         With a cache of P positions the keys are S = P + T.
 /// Throws: c10::ValueError for options and if P + T > max_length, c10::Error for shapes.
-/// Note:   no mask is registered as a buffer: causality is a flag of the kernel, a single cached
-///         query needs no mask, and T > 1 new positions after cached ones build a [T, S] mask when
-///         it is needed. So nothing of size max_length^2 is kept or saved.
+/// Note:   no mask is stored: causality is a flag of the kernel, a single query with a cache needs
+///         no mask, and only T > 1 new positions with a cache need a [T, S] mask, which is made on
+///         demand.
 class ATTEND_API CausalSelfAttentionImpl : public MultiHeadAttentionBase<CausalSelfAttentionImpl> {
  public:
   CausalSelfAttentionImpl(int64_t embed_dim, int64_t num_heads, int64_t max_length)

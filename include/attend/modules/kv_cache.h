@@ -8,7 +8,7 @@
 
 namespace attend {
 
-/// Keys and values after their projections, split into heads.
+/// Projected keys and values, split into heads.
 struct KeyValue {
   torch::Tensor key = {};        // [B, H, S, D]
   torch::Tensor value = {};      // [B, H, S, D]
@@ -18,8 +18,8 @@ struct KeyValue {
 
 /// The keys and values of the positions that a decoder has already seen.
 ///
-/// A cache belongs to one sequence of `step` calls; it is an argument, never a member of a module.
-/// A copy has its own buffers. There are three kinds:
+/// A cache belongs to one sequence of `step` calls and is an argument of them, not a member of a
+/// module. A copy has its own buffers. There are three kinds:
 ///
 /// - Growing, the default: appending one position costs amortised constant time, since the buffers
 ///   double when they are full. Where gradients are recorded it concatenates instead, so that
@@ -62,16 +62,16 @@ class ATTEND_API KeyValueCache {
   /// The positions of the next `count` keys: [count], int64.
   torch::Tensor next_positions(int64_t count, torch::Device device) const;
 
-  /// Appends keys and values and returns all that their queries may attend to: a view, valid until
-  /// the next call.
+  /// Appends keys and values. Returns all keys and values that the new queries may attend to, as
+  /// views that are valid until the next call.
   KeyValue append(const KeyValue& next);
 
-  /// Removes all but the first `length` positions. What a ring has overwritten stays lost.
-  /// Throws c10::ValueError if there are fewer.
+  /// Removes all but the first `length` positions. Positions that a ring has overwritten are not
+  /// restored. Throws c10::ValueError if there are fewer.
   void truncate(int64_t length);
 
-  /// Row i becomes the old row rows[i], for beam search and to drop finished sentences. rows: [B'],
-  /// integers on the cache's device. If B' = B, the buffers of a fixed cache or a ring are kept.
+  /// Makes row i the old row rows[i], for beam search and to drop finished sentences. rows: [B'],
+  /// integers on the cache's device. If B' = B, the buffers of a fixed cache or a ring are reused.
   void reorder(const torch::Tensor& rows);
 
  private:

@@ -20,12 +20,12 @@ struct AttentionWindow {
   int64_t right = AttentionMask::Band::kAll;  // keys after it
 };
 
-/// T5's learned bias for each head and bucket of distances; see
+/// T5's learned bias for each head and distance bucket; see
 /// `functional::relative_position_buckets`.
 struct RelativeBiasOptions {
   int64_t num_buckets = 32;
   int64_t max_distance = 128;
-  bool bidirectional = true;  // keys after the query have buckets of their own
+  bool bidirectional = true;  // separate buckets for keys after the query
 };
 
 /// Options for `MultiHeadAttention`.
@@ -50,19 +50,18 @@ struct ATTEND_API MultiHeadAttentionOptions {
   TORCH_ARG(bool, qk_norm) = false;        // RMSNorm of each head's queries and keys, before rotary
                                            // (Dehghani et al., 2023, arXiv:2302.05442, section 2)
   TORCH_ARG(double, soft_cap) = 0.0;       // > 0: scores stay between -soft_cap and soft_cap
-  TORCH_ARG(bool, sinks) = false;          // a learned score for attending to nothing, one a head
+  TORCH_ARG(bool, sinks) = false;          // a learned score for attending to nothing, per head
   TORCH_ARG(bool, add_bias_kv) = false;    // a learned key and value, as in torch::nn
   TORCH_ARG(bool, add_zero_attn) = false;  // a key and value of zeros, as in torch::nn
 };
 
-/// The projections that every multi-head module shares, under the names of their weights in Hugging
-/// Face's Marian and BART. Not for direct use: `Derived` is the module's own class, as in
-/// torch::nn::NormImplBase.
+/// What all multi-head modules share. Parameters have the names of Hugging Face's Marian and BART.
+/// Not for direct use: `Derived` is the module's own class, as in torch::nn::NormImplBase.
 ///
 /// Shapes: B batch, T queries, S keys, E embed_dim, H heads, Hkv num_kv_heads, D = E / H.
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.2.2.
-/// Note:   positions are bottom-right aligned, as causal masks are: the last query stands at the
-///         last key. Rotary positions, ALiBi and the relative bias follow that in every module.
+/// Note:   positions are bottom-right aligned, as causal masks are: the last query has the position
+///         of the last key. Rotary positions, ALiBi and the relative bias use these positions.
 template <typename Derived>
 class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
  public:
@@ -70,14 +69,14 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  /// Projects keys and values, which a decoder does once and passes to `attend` at every step.
-  /// key [B, S, key_dim], value [B, S, value_dim] -> [B, Hkv, S, D] each. `first` is the position
-  /// of the first key, for rotary positions.
+  /// Projects keys and values; a decoder does this once and passes the result to `attend` at every
+  /// step. key [B, S, key_dim], value [B, S, value_dim] -> [B, Hkv, S, D] each. `first` is the
+  /// position of the first key, for rotary positions.
   KeyValue project_key_value(const torch::Tensor& key, const torch::Tensor& value,
                              int64_t first = 0) const;
 
-  /// Attention of query [B, T, query_dim] to projected keys and values -> output [B, T, E]. With
-  /// add_bias_kv and add_zero_attn, weights have a column more for each.
+  /// Attention of query [B, T, query_dim] to projected keys and values -> output [B, T, E].
+  /// add_bias_kv and add_zero_attn each add a column to the weights.
   AttentionOutput attend(const torch::Tensor& query, const KeyValue& memory,
                          const AttentionMask& mask = {},
                          const WeightsRequest& weights = WeightsRequest::kNone) const;
@@ -90,7 +89,7 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
   torch::Tensor bias_k, bias_v;                           // only with add_bias_kv: [1, 1, Hkv D]
 
  protected:
-  /// Attention of inputs with or without a batch axis.
+  /// Attention of inputs with or without a batch dimension.
   AttentionOutput attend_to(const torch::Tensor& query, const torch::Tensor& key,
                             const torch::Tensor& value, const AttentionMask& mask,
                             const WeightsRequest& weights) const;
@@ -100,7 +99,7 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
                                    const AttentionMask& mask, const WeightsRequest& weights) const;
 
  private:
-  // positions: [T] and [S], int64, read with rotary positions alone.
+  // positions: [T] and [S], int64, used only with rotary positions.
   torch::Tensor project_query(const torch::Tensor& query, const torch::Tensor& positions) const;
   KeyValue project_at(const torch::Tensor& key, const torch::Tensor& value,
                       const torch::Tensor& positions) const;

@@ -8,7 +8,7 @@
 
 namespace attend {
 
-/// How a layer normalises.
+/// The kind of normalisation.
 enum class NormKind {
   kLayer,  // (x - mean) / sqrt(variance + eps) * weight + bias: Ba et al., 2016, arXiv:1607.06450
   kRms,    // x / sqrt(mean(x^2) + eps) * weight: Zhang and Sennrich, 2019, arXiv:1910.07467

@@ -16,7 +16,7 @@ namespace attend {
 enum class PositionKind {
   kSinusoidal,        // interleaved, as in the paper
   kSinusoidalHalves,  // Marian's layout: all sines, then all cosines
-  kLearned,           // one learned vector a position, as in BERT and BART
+  kLearned,           // one learned vector per position, as in BERT and BART
   kNone,              // nothing is added: the attention has positions (rotary, ALiBi or a bias)
 };
 
@@ -39,8 +39,8 @@ struct ATTEND_API PositionalEncodingOptions {
 /// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.5.
 /// Shapes: x [B, T, E] or [T, E] -> the same; offset is the position of x's first row.
 /// Throws: c10::ValueError for options and if offset + T > max_length, c10::Error for shapes.
-/// Note:   a sinusoidal table is derived: it is neither a parameter nor a buffer and is not saved;
-///         `to` moves it with the module. A learned one is the parameter `weight`.
+/// Note:   a sinusoidal table is neither a parameter nor a buffer, and is not saved; `to` moves it
+///         with the module. A learned table is the parameter `weight`.
 class ATTEND_API PositionalEncodingImpl : public torch::nn::Cloneable<PositionalEncodingImpl> {
  public:
   PositionalEncodingImpl(int64_t embed_dim, int64_t max_length)
@@ -57,8 +57,8 @@ class ATTEND_API PositionalEncodingImpl : public torch::nn::Cloneable<Positional
 
   torch::Tensor forward(const torch::Tensor& x, int64_t offset = 0);
 
-  /// The same with positions for each row: x [B, T, E], positions [B, T], int64 below max_length,
-  /// which is not checked.
+  /// The same with a position for each element: x [B, T, E], positions [B, T], int64. The positions
+  /// are not checked against max_length.
   torch::Tensor at_positions(const torch::Tensor& x, const torch::Tensor& positions);
 
   PositionalEncodingOptions options;

@@ -18,18 +18,19 @@
 
 namespace attend {
 
-// Weights to and from the C++ classes of torch::nn.
+// Conversion from and to the C++ classes of torch::nn.
 //
 // copy_weights overwrites the weights of `to` with those of `from`, in the dtype and on the device
 // of `to`. from_torch and to_torch make a new module that computes the same as `from`, with its
 // options, dtype, device and training mode. The two share no memory.
 //
-// Throws: c10::ValueError where the two sides would not compute the same (sizes, heads, bias,
-//         activation, norm), or where one has what the other lacks: user-defined activations in
-//         torch::nn; pre-norm, swish, a query size of its own and most variants here.
-//         c10::Error where a weight has another shape than its module's options say.
-//         All of it is checked before anything is copied.
-// Note:   copy_weights does not compare dropout, which is no part of the weights. torch::nn is
+// Throws: c10::ValueError if the modules would not compute the same (sizes, heads, bias,
+//         activation, norm), or if one side does not support an option: user-defined activations of
+//         torch::nn; pre-norm, swish, query_dim != embed_dim and most variants of attend.
+//         c10::Error if a weight's shape contradicts its module's options. Everything is checked
+//         before anything is copied.
+// Note:   copy_weights does not compare dropout. torch::nn is sequence first and its bool masks
+//         mean true = ignore; functional/mask.h converts them.
 //         sequence first and its bool masks mean true = ignore; functional/mask.h converts those.
 
 ATTEND_API void copy_weights(const torch::nn::MultiheadAttention& from, MultiHeadAttention& to);
@@ -56,7 +57,7 @@ ATTEND_API void copy_weights(const TransformerDecoderLayer& from,
 ATTEND_API void copy_weights(const TransformerEncoder& from, torch::nn::TransformerEncoder& to);
 ATTEND_API void copy_weights(const TransformerDecoder& from, torch::nn::TransformerDecoder& to);
 
-/// The two stacks of a torch::nn::Transformer, which has no layers beside them.
+/// The two stacks of a torch::nn::Transformer, which has no other layers.
 struct TransformerStacks {
   TransformerEncoder encoder{nullptr};
   TransformerDecoder decoder{nullptr};
@@ -72,7 +73,7 @@ ATTEND_API TransformerEncoder from_torch(const torch::nn::TransformerEncoder& fr
 ATTEND_API TransformerDecoder from_torch(const torch::nn::TransformerDecoder& from);
 ATTEND_API TransformerStacks from_torch(const torch::nn::Transformer& from);
 
-/// As `from_torch`, for a module that is used on one sequence.
+/// `from_torch` for self-attention.
 ATTEND_API MultiHeadSelfAttention
 self_attention_from_torch(const torch::nn::MultiheadAttention& from);
 
@@ -84,19 +85,19 @@ ATTEND_API torch::nn::TransformerDecoderLayer to_torch(const TransformerDecoderL
 ATTEND_API torch::nn::TransformerEncoder to_torch(const TransformerEncoder& from);
 ATTEND_API torch::nn::TransformerDecoder to_torch(const TransformerDecoder& from);
 
-/// A torch::nn::Transformer has one set of options for both stacks, each with a final norm.
+/// Makes a torch::nn::Transformer. It has one set of options for both stacks, and final norms.
 ATTEND_API torch::nn::Transformer to_torch(const TransformerStacks& from);
 
-/// The weights under the names of a Python state dict of the torch.nn module that computes the same
-/// (`in_proj_weight`, or `q_proj_weight` and its like where sizes differ; `layers.0.linear1.weight`),
-/// as copies. With checkpoint/safetensors.h, they go to Python.
-/// Module: one that `to_torch` takes, TransformerStacks included.
+/// A copy of the weights as the state dict of the Python torch.nn module that computes the same,
+/// with its names (`in_proj_weight`, or `q_proj_weight` etc. if sizes differ;
+/// `layers.0.linear1.weight`). checkpoint/safetensors.h writes it to a file for Python. Module: any
+/// that `to_torch` accepts, or TransformerStacks.
 template <typename Module>
 ATTEND_API std::map<std::string, torch::Tensor> torch_state(const Module& from);
 
-/// Fills a module from such a state dict, in the module's own dtype and on its device.
-/// Throws: c10::Error that lists every tensor that is missing, not used, or of another shape; then
-///         nothing is changed.
+/// Loads such a state dict into a module, in the module's own dtype and on its device.
+/// Throws: c10::Error that lists every tensor that is missing, unused or of the wrong shape; the
+///         module is unchanged then.
 template <typename Module>
 ATTEND_API void load_torch_state(const std::map<std::string, torch::Tensor>& state, Module& to);
 

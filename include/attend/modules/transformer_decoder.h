@@ -21,7 +21,7 @@ struct DecoderLayerOutput {
   torch::Tensor cross_weights;  // [B, H, T, S] or [B, T, S], if requested
 };
 
-/// What a decoder layer keeps between steps.
+/// The state of a decoder layer between steps.
 struct DecoderLayerCache {
   KeyValueCache self;  // the target's keys and values so far
   KeyValue memory;     // the encoder output's keys and values, computed once
@@ -49,13 +49,14 @@ class ATTEND_API TransformerDecoderLayerImpl
                              const AttentionMask& memory_mask = {},
                              const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// A cache for `step`, with memory [B, S, E] projected once. `self`: an empty cache of the kind
-  /// that the self-attention shall use.
+  /// A cache for `step`, with the projections of memory [B, S, E]. `self`: an empty cache of the
+  /// kind to use for the self-attention.
   DecoderLayerCache start(const torch::Tensor& memory, const KeyValueCache& self = {}) const;
 
-  /// The new target positions, target [B, T, E], after the cached ones. The batch may be a multiple
-  /// of the memory's: rows b * K .. b * K + K - 1 of the target then share row b of the memory, as
-  /// the K hypotheses of a beam do, and the memory is not copied. This takes T = 1.
+  /// Computes the new target positions, target [B, T, E], which follow the cached ones. The batch
+  /// may be K times that of the memory: rows b * K .. b * K + K - 1 of the target then share row b
+  /// of the memory, such as the K hypotheses of a beam, without a copy of the memory. This requires
+  /// T = 1.
   DecoderLayerOutput step(const torch::Tensor& target, DecoderLayerCache& cache,
                           const AttentionMask& memory_mask = {},
                           const WeightsRequest& weights = WeightsRequest::kNone);
@@ -65,7 +66,7 @@ class ATTEND_API TransformerDecoderLayerImpl
   Norm self_attn_layer_norm{nullptr};
   MultiHeadCrossAttention encoder_attn{nullptr};
   Norm encoder_attn_layer_norm{nullptr};
-  FeedForward feed_forward{nullptr};  // its weights are registered here, itself is not
+  FeedForward feed_forward{nullptr};  // its weights are registered directly in this module
   Norm final_layer_norm{nullptr};
 
  protected:
@@ -83,12 +84,12 @@ TORCH_MODULE(TransformerDecoderLayer);
 /// What a decoder returns.
 struct DecoderOutput {
   torch::Tensor output;  // [B, T, E]
-  // One tensor a layer, if requested; undefined for the layers that were not.
+  // One tensor per layer, if requested; undefined for layers without a request.
   std::vector<torch::Tensor> self_weights;
   std::vector<torch::Tensor> cross_weights;
 };
 
-/// What a decoder keeps between steps: one cache a layer.
+/// The state of a decoder between steps: one cache per layer.
 using DecoderCache = std::vector<DecoderLayerCache>;
 
 /// Options for `TransformerDecoder`.
@@ -118,11 +119,11 @@ class ATTEND_API TransformerDecoderImpl : public torch::nn::Cloneable<Transforme
                         const AttentionMask& memory_mask = {},
                         const WeightsRequest& weights = WeightsRequest::kNone);
 
-  /// A cache for `step`, with memory [B, S, E] projected once by every layer. Each layer's
+  /// A cache for `step`, with the projections of memory [B, S, E] by every layer. Each layer's
   /// self-attention gets a copy of `self`, an empty cache of any kind.
   DecoderCache start(const torch::Tensor& memory, const KeyValueCache& self = {}) const;
 
-  /// The new target positions after the cached ones; see `TransformerDecoderLayer::step`.
+  /// Computes new target positions; see `TransformerDecoderLayer::step`.
   DecoderOutput step(const torch::Tensor& target, DecoderCache& cache,
                      const AttentionMask& memory_mask = {},
                      const WeightsRequest& weights = WeightsRequest::kNone);

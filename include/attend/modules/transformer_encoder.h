@@ -37,7 +37,7 @@ class ATTEND_API TransformerEncoderLayerImpl
   TransformerLayerOptions options;
   MultiHeadSelfAttention self_attn{nullptr};
   Norm self_attn_layer_norm{nullptr};
-  FeedForward feed_forward{nullptr};  // its weights are registered here, itself is not
+  FeedForward feed_forward{nullptr};  // its weights are registered directly in this module
   Norm final_layer_norm{nullptr};
 
  private:

@@ -13,22 +13,23 @@
 
 namespace attend {
 
-/// Where a layer normalises.
+/// The place of the norm in a sublayer.
 enum class NormOrder {
   kPost,  // norm(x + f(x)), as in the paper, Marian and BART
   kPre,   // x + f(norm(x)): Xiong et al., 2020, arXiv:2002.04745
 };
 
-/// Options for one layer of an encoder or a decoder: those of its parts, and how they are joined.
+/// Options for one encoder or decoder layer: the options of its parts, and norm and dropout.
 ///
-///   TransformerLayerOptions(MultiHeadAttentionOptions(512, 8).num_kv_heads(2).rotary(RotaryOptions()))
+///   TransformerLayerOptions(
+///       MultiHeadAttentionOptions(512, 8).num_kv_heads(2).rotary(RotaryOptions()))
 ///       .norm(NormKind::kRms)
 ///       .feed_forward(FeedForwardOptions(512, 1376).gated(true).activation(Activation::kSwish))
 struct ATTEND_API TransformerLayerOptions {
   TransformerLayerOptions(int64_t embed_dim, int64_t num_heads);
   explicit TransformerLayerOptions(const MultiHeadAttentionOptions& self_attention);
 
-  // The parts. All have one embed_dim.
+  // The parts. All must have the same embed_dim.
   TORCH_ARG(MultiHeadAttentionOptions, self_attention);
   TORCH_ARG(std::optional<MultiHeadAttentionOptions>,
             cross_attention);                    // of decoder layers; default:
@@ -41,7 +42,7 @@ struct ATTEND_API TransformerLayerOptions {
   TORCH_ARG(double, dropout) = 0.1;  // on each sublayer's output; [0, 1)
 
  public:
-  // Shortcuts to the parts' options. Those for attention set cross_attention too where it is given.
+  // Shortcuts to the parts' options. The attention ones also set cross_attention if it is given.
   int64_t embed_dim() const { return self_attention_.embed_dim(); }
   int64_t num_heads() const { return self_attention_.num_heads(); }
   int64_t feed_forward_dim() const { return feed_forward_.feed_forward_dim(); }

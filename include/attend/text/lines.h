@@ -13,25 +13,27 @@
 
 namespace attend {
 
-/// Reads text line by line: with or without a byte order mark, with LF or CRLF, with or without a
+/// Reads text line by line, with or without a byte order mark, with LF or CRLF, with or without a
 /// newline at the end.
 ///
-/// A byte order mark at the start and the CR of a CRLF are removed; everything else is kept,
-/// including empty lines, tabs and lone CRs. Only LF ends a line. A line is returned as soon as its
-/// LF was read, so a reader of a pipe never waits for the next line.
+/// A byte order mark at the start and the CR of a CRLF are removed. Everything else is kept,
+/// including empty lines, tabs and lone CRs; only LF ends a line. A line is returned as soon as its
+/// LF has been read, without waiting for more input from a pipe.
 ///
-/// Throws: FileError from next() with the name and the 1-based line number where a line is not
-///         UTF-8 or holds a NUL, where the input is a gzip file, and where reading fails. The next
+/// Throws: FileError from next() with the name and the 1-based line number if a line is not UTF-8
+///         or contains a NUL, if the input is a gzip file, or if reading fails. The next call
+///         continues with the next line.
 ///         call goes on with the line after.
 class ATTEND_TOOLKIT_API LineReader {
  public:
-  /// `name` is what errors call the input: its path, or "standard input". The stream is borrowed.
+  /// `name` identifies the input in errors: its path, or "standard input". `stream` must outlive
+  /// this.
   LineReader(std::istream& stream, std::string name);
 
-  /// The next line without its end; none at the end of the input.
+  /// The next line without its line end; nullopt at the end of the input.
   std::optional<std::string> next();
 
-  /// The 1-based number of the line that next() returned or refused last; 0 before the first.
+  /// The 1-based number of the last line that next() returned or rejected; 0 before the first.
   int64_t line_number() const { return line_number_; }
 
  private:
@@ -40,9 +42,9 @@ class ATTEND_TOOLKIT_API LineReader {
   int64_t line_number_ = 0;
 };
 
-/// All lines of a text file, as LineReader gives them.
+/// All lines of a text file, read by LineReader.
 ///
-/// Throws: FileError as LineReader does, and where the file is missing, a folder or unreadable.
+/// Throws: FileError as LineReader does, and if the file is missing, a folder or unreadable.
 ATTEND_TOOLKIT_API std::vector<std::string> read_lines(const std::filesystem::path& path);
 
 }  // namespace attend

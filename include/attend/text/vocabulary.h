@@ -13,7 +13,7 @@
 
 namespace attend {
 
-/// The spellings of the special tokens.
+/// The pieces of the special tokens.
 struct SpecialTokens {
   std::string pad = "<pad>";
   std::string eos = "</s>";
@@ -22,24 +22,24 @@ struct SpecialTokens {
 
 /// A list of subwords (pieces) and their ids.
 ///
-/// Throws: c10::ValueError from the constructor where a piece occurs twice or a special token is
-///         missing, and from piece() for an id that stands for no piece.
+/// Throws: c10::ValueError from the constructor if a piece occurs twice or a special token is
+///         missing, and from piece() for an id without a piece.
 class ATTEND_TOOLKIT_API Vocabulary {
  public:
-  /// pieces[id] is the piece of an id; an empty string is an id that stands for no piece.
+  /// pieces[id] is the piece of an id, or empty for an id without a piece.
   explicit Vocabulary(std::vector<std::string> pieces, const SpecialTokens& special = {});
 
-  /// The number of ids, and what an embedding needs as its number of rows.
+  /// The number of ids, which is the number of rows of an embedding.
   int64_t size() const { return static_cast<int64_t>(pieces_.size()); }
 
   bool contains(std::string_view piece) const { return ids_.contains(piece); }
 
-  /// Whether `id` stands for a piece.
+  /// Whether `id` has a piece.
   bool contains(int64_t id) const {
     return id >= 0 && id < size() && !pieces_[static_cast<size_t>(id)].empty();
   }
 
-  /// The id of a piece; unk_id() where the piece is not in the vocabulary.
+  /// The id of a piece, or unk_id() if the vocabulary does not have it.
   int64_t id(std::string_view piece) const;
 
   const std::string& piece(int64_t id) const;
@@ -52,7 +52,7 @@ class ATTEND_TOOLKIT_API Vocabulary {
   int64_t unk_id() const { return unk_id_; }
 
  private:
-  // Lets ids_ be searched by std::string_view.
+  // Allows lookups in ids_ by std::string_view.
   struct Hash {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }

@@ -12,17 +12,17 @@
 
 namespace attend {
 
-/// How BLEU splits a line into tokens; the names are sacreBLEU's.
+/// How BLEU splits a line into tokens, under sacreBLEU's names.
 enum class BleuTokenizer {
-  kNone,  // at white space alone, for text that is tokenized already
+  kNone,  // only at white space, for text that is already tokenized
   k13a,   // as mteval-v13a does, the choice of WMT
   kIntl,  // as mteval-v14 does: every punctuation mark and symbol of Unicode
   kChar,  // every character
 };
 
-/// What a precision without a match counts as (Chen and Cherry, 2014, W14-3346).
+/// How precisions without matches are smoothed (Chen and Cherry, 2014, W14-3346).
 enum class BleuSmoothing {
-  kNone,   // zero, and so is the score
+  kNone,   // not at all: the score is zero
   kFloor,  // a constant number of matches
   kAddK,   // a constant added to matches and n-grams from order 2 on
   kExp,    // 1/2, 1/4, ... of a match, for one such precision after another
@@ -50,14 +50,15 @@ struct ATTEND_TOOLKIT_API BleuScore {
 ///   BLEU = BP * exp(1/4 sum_n log p_n),   BP = min(1, exp(1 - ref_len / sys_len))
 ///
 /// Source: Papineni et al., 2002, P02-1040; Post, 2018, arXiv:1804.08771; sacreBLEU 2.6.0.
-/// Throws: c10::ValueError for no lines, unequal numbers of lines, text that is not UTF-8, or a
-///         smoothing value that the smoothing does not take.
-/// Note:   lines are sentences without their end of line. Never warns about tokenized text.
+/// Throws: c10::ValueError for no lines, different numbers of lines, text that is not UTF-8, or a
+///         smoothing_value without a smoothing that uses it.
+/// Note:   lines are sentences without line ends. Unlike sacreBLEU, never warns about tokenized
+///         text.
 ATTEND_TOOLKIT_API BleuScore corpus_bleu(const std::vector<std::string>& hypotheses,
                                          const std::vector<std::string>& references,
                                          const BleuOptions& options = {});
 
-/// The settings behind a score, as sacreBLEU prints them:
+/// The signature of a score, in sacreBLEU's format:
 /// `nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:attend-0.1.0`.
 ATTEND_TOOLKIT_API std::string bleu_signature(const BleuOptions& options = {});
 

@@ -26,8 +26,8 @@ struct ATTEND_TOOLKIT_API ChrfScore {
 ///
 ///   chrF = 100 (1 + beta^2) P R / (beta^2 P + R)
 ///
-/// P and R are the means, over the orders that occur on both sides, of the precision and the recall
-/// of the corpus's n-grams of characters, without white space, and of words.
+/// P and R are the means of the corpus's n-gram precisions and recalls, over the orders of
+/// character n-grams (without white space) and word n-grams that occur on both sides.
 ///
 /// Source: Popovic, 2015, W15-3049; Popovic, 2017, W17-4770; sacreBLEU 2.6.0.
 /// Throws: c10::ValueError for no lines, unequal numbers of lines, text that is not UTF-8 or an
@@ -36,7 +36,7 @@ ATTEND_TOOLKIT_API ChrfScore corpus_chrf(const std::vector<std::string>& hypothe
                                          const std::vector<std::string>& references,
                                          const ChrfOptions& options = {});
 
-/// The settings behind a score, as sacreBLEU prints them:
+/// The signature of a score, in sacreBLEU's format:
 /// `nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:attend-0.1.0`.
 ATTEND_TOOLKIT_API std::string chrf_signature(const ChrfOptions& options = {});
 

@@ -14,23 +14,23 @@
 
 namespace attend {
 
-/// Why a tokenizer does not fit a model; none where it does.
+/// Why a tokenizer does not fit a model; nullopt if it does.
 ///
-/// The model must know every id of the source vocabulary and every id of an encoded target, end with
-/// the target's end token, have the padding of both sides, where it has one, and start from a token
-/// that is no text: special, a language code, or unknown to the tokenizer. It may know more ids than
-/// the tokenizer. Sizes are not compared for a model whose vocabulary_sizes() are unknown.
+/// The model must have every id of the source vocabulary and of encoded targets, the target's end
+/// token, and the padding tokens of both sides if they have one. Its start token must not be text:
+/// a special token, a language code, or an id that the tokenizer lacks. It may have more ids than
+/// the tokenizer. Sizes are not compared if the model's vocabulary_sizes() are unknown.
 ATTEND_TOOLKIT_API std::optional<std::string> tokenizer_mismatch(const IncrementalModel& model,
                                                                  const SubwordTokenizer& tokenizer);
 
-/// The ids that a model knows beyond the target's pieces, in order. They stand for no text, so
-/// decoding must never choose them (`BeamSearchOptions::bad_words_ids`).
+/// The model's ids beyond the target's pieces, in order. They have no text, so decoding must never
+/// choose them (`BeamSearchOptions::bad_words_ids`).
 ATTEND_TOOLKIT_API std::vector<int64_t> spare_tokens(const IncrementalModel& model,
                                                      const SubwordTokenizer& tokenizer);
 
-/// The tokenizer of a model's folder.
+/// Loads the tokenizer of a model's folder.
 ///
-/// Throws: FileError as SubwordTokenizer::load does, and for one that is not the model's.
+/// Throws: FileError as SubwordTokenizer::load does, and if the tokenizer does not fit the model.
 ATTEND_TOOLKIT_API SubwordTokenizer load_tokenizer_of(const IncrementalModel& model,
                                                       const std::filesystem::path& folder);
 

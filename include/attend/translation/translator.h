@@ -19,8 +19,8 @@
 
 namespace attend {
 
-/// How `Translator` translates. What is left open is as the model's folder says in its
-/// generation_config.json, or else as said here.
+/// Options for `Translator`. Options without a value are read from generation_config.json in the
+/// model's folder; the comments give the defaults if that does not set them either.
 struct TranslatorOptions {
   std::optional<int64_t> beam_size =
       {};              // hypotheses kept; 1 is greedy search; or else 5, and n_best
@@ -30,40 +30,40 @@ struct TranslatorOptions {
       {};  // scores are divided by length^length_penalty; or else 1
   std::optional<EarlyStopping> early_stopping = {};  // when a search ends; or else kFalse
   double max_length_factor = 3.0;                    // target tokens allowed for each source token
-  int64_t batch_tokens = 4096;  // source tokens translated at a time, padding counted
-  bool attention = false;       // return alignments too
+  int64_t batch_tokens = 4096;                       // source tokens per batch, padding counted
+  bool attention = false;                            // return alignments too
 };
 
 /// One translation of a text.
 struct Translation {
   std::string text;
-  double log_probability = 0;  // in nats, over all target tokens and the end token, if there is one
+  double log_probability = 0;  // in nats, sum over all target tokens, including an end token
   double score = 0;            // log_probability / length^length_penalty; what is ranked
   torch::Tensor attention;     // [target words, source words], rows sum to about 1, if requested
   std::vector<WordLink> alignment;  // each target word with the source word it attends to most
 };
 
-/// Text in, text out.
+/// Translates texts.
 ///
-/// Every text gets an answer: an empty one an empty answer, and one that is longer than the model
-/// has positions is translated part by part.
+/// Every text gets a translation: an empty text an empty one, and a text that is longer than the
+/// model's positions is translated in parts.
 ///
 /// On a CPU, many texts are divided among LibTorch's threads, each of which translates some of them
-/// from the first layer to the last word. Any number of threads may call `translate` at a time; one
-/// of them has the use of the others.
+/// independently. Several threads may call `translate` at the same time; then only one call uses
+/// the other threads.
 ///
-/// A model that knows more ids than the tokenizer never chooses them.
+/// If the model has more ids than the tokenizer, they are never chosen.
 ///
-/// Throws: c10::ValueError for options, and for a tokenizer that is not the model's
+/// Throws: c10::ValueError for options, and for a tokenizer that does not fit the model
 ///         (`tokenizer_mismatch`).
 class ATTEND_TOOLKIT_API Translator {
  public:
-  /// Puts the model into evaluation mode.
+  /// Switches the model to evaluation mode.
   Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
              const TranslatorOptions& options = {}, torch::Device device = torch::kCPU);
 
-  /// Reads a model folder, attend's own or a MarianMT one, and how it says to search
-  /// (load_search_options). Throws FileError, also where the folder's tokenizer is not its model's.
+  /// Loads a model folder, attend's own or MarianMT's, and its search options
+  /// (load_search_options). Throws FileError, also if the tokenizer does not fit the model.
   static Translator load(const std::filesystem::path& folder, const TranslatorOptions& options = {},
                          torch::Device device = torch::kCPU);
 
@@ -73,10 +73,10 @@ class ATTEND_TOOLKIT_API Translator {
   /// The best translation of one text.
   Translation translate(const std::string& text) const;
 
-  /// The attention of given translations, one matrix [target words, source words] a pair: how the
-  /// model would have aligned them had it written them itself (teacher forcing).
-  /// Throws: c10::ValueError unless there are as many targets as sources, or for a text longer than
-  ///         the model has positions.
+  /// The attention of given translations (teacher forcing), one matrix [target words, source words]
+  /// per pair.
+  /// Throws: c10::ValueError if the numbers of sources and targets differ, or for a text longer
+  ///         than the model's positions.
   std::vector<torch::Tensor> align(const std::vector<std::string>& sources,
                                    const std::vector<std::string>& targets) const;
 

@@ -23,7 +23,7 @@ struct Rgb {
 /// readable for colour-blind readers.
 ///
 /// Source: viridis, by S. van der Walt and N. Smith for matplotlib (bids.github.io/colormap, CC0):
-///         every 15th of its 256 colours, straight lines between them.
+///         every 15th of its 256 colours, linearly interpolated.
 ATTEND_TOOLKIT_API Rgb viridis(double fraction);
 
 /// Black or white, whichever is easier to read on `background`.
