@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <new>
 
 namespace attend::app {
 
@@ -30,6 +31,9 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv) try {
 
 int run_program(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) try {
   return run(argc, argv);
+} catch (const std::bad_alloc&) {
+  std::cerr << name << ": can't allocate memory\n";  // the words of LibTorch's allocator
+  return EXIT_FAILURE;
 } catch (const std::exception& error) {
   // what() of LibTorch's errors includes a backtrace.
   const auto* of_libtorch = dynamic_cast<const c10::Error*>(&error);

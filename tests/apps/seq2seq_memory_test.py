@@ -6,7 +6,7 @@ import unittest
 
 from support import SMALL, ProgramTest, run
 
-# What the libraries map is 3 GB. None of this is ever used, so that it needs no such machine.
+# More than the libraries map. None of it is ever used, so that it needs no such machine.
 LIMIT = 6 << 30
 
 

@@ -116,8 +116,9 @@ class ConsumeToolkit(PackagingTest):
         self.assert_succeeds(self.configure(
             SOURCE, "-DBUILD_SHARED_LIBS=OFF", "-DATTEND_CUDA=OFF", "-DATTEND_BUILD_TESTS=OFF", self.ninja,
             f"-DTorch_DIR={self.torch}/share/cmake/Torch", name="static"))
-        for library, parts in (("attend", ["attend", "attend_detail", "attend_kernels"]),
-                               ("attend_toolkit", ["attend_toolkit", "attend_detail", "attend_drawing"])):
+        both = ["attend_detail", "attend_layer_json"]
+        for library, parts in (("attend", ["attend", *both, "attend_kernels"]),
+                               ("attend_toolkit", ["attend_toolkit", *both, "attend_drawing"])):
             objects = [path for part in parts for path in (BUILD / f"src/CMakeFiles/{part}.dir").rglob("*.o")]
             self.assert_succeeds(run("ar", "rcs", self.work / f"static/src/lib{library}.a", *objects))
         prefix = self.work / "static prefix"
@@ -224,7 +225,8 @@ class Package(PackagingTest):
         toolkit = {"text", "data", "translation", "training", "viz"}
         expected = {path.relative_to(SOURCE / "include").as_posix() for room in rooms
                     if HAS_TOOLKIT or room.name not in toolkit for path in room.rglob("*.h")}
-        expected |= {"attend/attend.h", "attend/export.h"} | (
+        expected |= {f"attend/{path.name}" for path in (SOURCE / "include/attend").glob("*.h")}
+        expected |= {"attend/export.h"} | (
             {"attend/toolkit_export.h"} if HAS_TOOLKIT else set())
         installed = {path.relative_to(PREFIX / "include").as_posix()
                      for path in (PREFIX / "include").rglob("*") if path.is_file()}
