@@ -32,9 +32,13 @@ torch::Tensor NormImpl::forward(const torch::Tensor& x) {
   TORCH_CHECK(x.defined() && x.dim() >= 1 && x.size(-1) == options.size(),
               norm_name(options.kind()), ": expected x with a last size of ", options.size(),
               ", got ", x.defined() ? detail::shape_string(x.sizes()) : "an undefined tensor");
-  return options.kind() == NormKind::kRms
-             ? at::rms_norm(x, {options.size()}, weight, options.eps())
-             : at::layer_norm(x, {options.size()}, weight, bias, options.eps());
+  if (options.kind() == NormKind::kLayer) {
+    return at::layer_norm(x, {options.size()}, weight, bias, options.eps());
+  }
+  // Under autocast x may have 16 bits. at::layer_norm takes that beside float32 weights, at::rms_norm
+  // does not.
+  return at::rms_norm(x.to(weight.scalar_type()), {options.size()}, weight, options.eps())
+      .to(x.scalar_type());
 }
 
 }  // namespace attend

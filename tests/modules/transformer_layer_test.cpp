@@ -355,5 +355,22 @@ TEST(Norm, ErrorsNameWhatWasExpectedAndGot) {
                        "RMSNorm: expected x with a last size of 2, got [2, 3]");
 }
 
+// What LibTorch warns of.
+class CountedWarnings : public c10::WarningHandler {
+ public:
+  void process(const c10::Warning& /*warning*/) override { ++count; }
+  int count = 0;
+};
+
+TEST(Norm, SixteenBitsBesideFloat32WeightsAreRoundedOnceWithoutAWarning) {
+  Norm norm(NormOptions(6).kind(NormKind::kRms));
+  randomise(*norm);
+  const auto x = torch::randn({2, 3, 6}).to(torch::kBFloat16);
+  CountedWarnings warnings;
+  const c10::WarningUtils::WarningHandlerGuard guard(&warnings);
+  EXPECT_TRUE(torch::equal(norm(x), norm(x.to(torch::kFloat)).to(torch::kBFloat16)));
+  EXPECT_EQ(warnings.count, 0);
+}
+
 }  // namespace
 }  // namespace attend::transformer_layer_test
