@@ -56,13 +56,19 @@ void check_identity(const std::filesystem::path& path, const json& ours, json th
   if (!theirs.contains("bpe_dropout")) theirs["bpe_dropout"] = 0.0;
   if (!theirs.contains("model")) theirs["model"] = ours.value("model", json::object());
   const auto wanted = ours.flatten(), flat = theirs.flatten();
-  for (const auto& [key, value] : wanted.items()) {
-    const auto found = flat.find(key);
-    if (found != flat.end() && *found == value) continue;
+  const auto refuse = [&](const std::string& key, const std::string& own, const std::string& got) {
     throw FileError(path, fmt::format("expected a run with the same {} ({}), got {}; train into "
                                       "another folder or start again with --no-reload",
-                                      name_of(key), brief(value),
-                                      found == flat.end() ? "none" : brief(*found)));
+                                      name_of(key), own, got));
+  };
+  for (const auto& [key, value] : wanted.items()) {
+    const auto found = flat.find(key);
+    if (found == flat.end()) refuse(key, brief(value), "none");
+    if (*found != value) refuse(key, brief(value), brief(*found));
+  }
+  // A model says what differs from the default, so what it does not say counts as well.
+  for (const auto& [key, value] : flat.items()) {
+    if (key.starts_with("/model/") && !wanted.contains(key)) refuse(key, "none", brief(value));
   }
 }
 

@@ -332,6 +332,18 @@ TEST_F(TrainerTest, AnotherModelOfTheSameShapesIsRefused) {
   train_another(model_options(tokenizer_).dropout(0.2));  // what is no part of the model may change
 }
 
+TEST_F(TrainerTest, APlainModelDoesNotGoOnFromAVariant) {
+  const TemporaryFolder folder;
+  const auto with_alibi = MultiHeadAttentionOptions(32, 4).alibi(true);
+  const auto variant = model_options(tokenizer_)
+                           .encoder_layer(TransformerLayerOptions(with_alibi).feed_forward_dim(64));
+  Trainer(Seq2Seq(variant), tokenizer_, train_, valid_, folder.path(), options(3)).run();
+  EXPECT_THAT([&] { train(folder, options(6)); },
+              testing::ThrowsMessage<FileError>(testing::AllOf(
+                  testing::HasSubstr("expected a run with the same model: encoder layer/"),
+                  testing::HasSubstr("(none), got "))));
+}
+
 TEST_F(TrainerTest, AnotherOptimizerIsRefused) {
   const TemporaryFolder folder;
   auto o = options(3);
