@@ -25,16 +25,17 @@ enum class NormOrder {
 ///       MultiHeadAttentionOptions(512, 8).num_kv_heads(2).rotary(RotaryOptions()))
 ///       .norm(NormKind::kRms)
 ///       .feed_forward(FeedForwardOptions(512, 1376).gated(true).activation(Activation::kSwish))
+///
+/// Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.1, for the short constructor.
+/// Throws: nothing by itself; the layer that is made of them refuses what does not fit together.
 struct ATTEND_API TransformerLayerOptions {
   TransformerLayerOptions(int64_t embed_dim, int64_t num_heads);
   explicit TransformerLayerOptions(const MultiHeadAttentionOptions& self_attention);
 
   // The parts. All must have the same embed_dim.
   TORCH_ARG(MultiHeadAttentionOptions, self_attention);
-  TORCH_ARG(std::optional<MultiHeadAttentionOptions>,
-            cross_attention);                    // of decoder layers; default:
-                                                 // the sizes, dropout and
-                                                 // bias of self_attention
+  // Of decoder layers; default: the sizes, dropout and bias of self_attention.
+  TORCH_ARG(std::optional<MultiHeadAttentionOptions>, cross_attention);
   TORCH_ARG(FeedForwardOptions, feed_forward);   // default: a hidden layer of 4 E
   TORCH_ARG(NormKind, norm) = NormKind::kLayer;  // of every sublayer
   TORCH_ARG(double, norm_eps) = 1e-5;            // added to the variance or the mean square
