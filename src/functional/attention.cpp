@@ -10,7 +10,6 @@
 #include "functional/attention_weights.h"
 #include "functional/finite.h"
 #include "functional/open_keys.h"
-#include "functional/short_attention.h"
 
 namespace attend::functional {
 namespace {
@@ -53,8 +52,7 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
   }
   check_floating_point(who, query);
 
-  const ThroughFloat32 float32(
-      q, lacks_products_of(q) || (is_narrow_on_cpu(q) && is_short_attention(q, k, v)));
+  const ThroughFloat32 float32(q, is_narrow_on_cpu(q));
   AttentionInputs in{
       .rounded_to = float32.rounded_to(),
       .query = float32.widened(q),
@@ -73,10 +71,12 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
 }
 
 AttentionOutput attend_by_backend(const AttentionInputs& in, const WeightsRequest& request) {
-  auto [output, weights] = choose_backend(in).run(in, /*wants_weights=*/!request.is_none());
-  if (request.is_none()) return {output, {}};
-  return {output,
-          weights.defined() ? requested_of(weights, request) : requested_weights(in, request)};
+  const auto& backend = choose_backend(in);
+  auto output = backend.run(as_taken_by(backend, in));
+  if (request.is_none()) return {std::move(output), {}};
+  auto dense = in;
+  dense.mask = in.mask.dense(in.shape());
+  return {std::move(output), requested_weights(dense, request)};
 }
 
 // Queries that see no key and keys that no query sees become zeros: their weights are zero, but
@@ -93,11 +93,19 @@ AttentionInputs without_unseen(const AttentionInputs& in) {
   return result;
 }
 
+// Of as many queries as keys, a band shows each key to some query and each query some key.
+bool all_are_seen(const AttentionInputs& in) {
+  return in.query.size(2) == in.key.size(2) && !in.mask.allowed.defined() &&
+         !in.mask.bias.defined() && in.mask.is_dense();
+}
+
 // The same where hidden keys and queries may hold NaN. That is rare, so it is looked for where it
 // costs little: in the inputs where their gradients are recorded, else in the output, which is what
 // a step of decoding has least of.
 AttentionOutput attend_to_seen(const AttentionInputs& in, const WeightsRequest& request) {
-  if (in.mask.is_none() || !in.query.is_cpu()) return attend_by_backend(in, request);
+  if (in.mask.is_none() || all_are_seen(in) || !in.query.is_cpu()) {
+    return attend_by_backend(in, request);
+  }
   if (in.records_gradients()) {
     const bool finite = all_finite(in.query) && all_finite(in.key) && all_finite(in.value);
     return attend_by_backend(finite ? in : without_unseen(in), request);
@@ -143,7 +151,8 @@ std::string explain_attention(const torch::Tensor& query, const torch::Tensor& k
   const auto in =
       checked_inputs("explain_attention", query, key, value, mask, parameters, /*open_keys=*/0);
   const auto& backend = choose_backend(in);
-  return backend.name + backend.describe(in) + (in.rounded_to ? ", in float32" : "");
+  return backend.name + backend.describe(as_taken_by(backend, in)) +
+         (in.rounded_to ? ", in float32" : "");
 }
 
 }  // namespace attend::functional

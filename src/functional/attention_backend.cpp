@@ -11,8 +11,7 @@ namespace {
 
 // In order of preference. The last one takes everything.
 constexpr std::array kBackends{
-    &kShortAttention, &kAttentionToNothing, &kWindowAttention,
-    &kPaddedCausal,   &kLibTorchAttention,  &kFormula,
+    &kBlockwiseAttention, &kAttentionToNothing, &kWindowAttention, &kLibTorchAttention, &kFormula,
 };
 
 unsigned extras_of(const AttentionInputs& in) {
@@ -26,9 +25,9 @@ unsigned extras_of(const AttentionInputs& in) {
 bool has_no_keys(const AttentionInputs& in) { return in.key.size(2) == 0; }
 
 // Every row is empty. Products over no element are zero, and so are their gradients.
-AttentionOutput attend_to_nothing(const AttentionInputs& in, bool /*wants_weights*/) {
+torch::Tensor attend_to_nothing(const AttentionInputs& in) {
   const auto scores = grouped_matmul(in.query, in.key.transpose(-2, -1));
-  return {grouped_matmul(scores, in.value), {}};
+  return grouped_matmul(scores, in.value);
 }
 
 }  // namespace
@@ -45,6 +44,12 @@ const AttentionBackend& choose_backend(const AttentionInputs& in) {
     if ((extras & ~backend->extras) == 0 && backend->takes(in)) return *backend;
   }
   TORCH_INTERNAL_ASSERT(false, "the formula takes every attention");
+}
+
+AttentionInputs as_taken_by(const AttentionBackend& backend, const AttentionInputs& in) {
+  auto result = in;
+  if (!backend.takes_described_masks) result.mask = in.mask.dense(in.shape());
+  return result;
 }
 
 bool has_tangents(const AttentionInputs& in) {

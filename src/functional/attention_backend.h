@@ -24,25 +24,28 @@ struct AttentionBackend {
   const char* name;
   /// Of AttentionExtra: the others are kept from it.
   unsigned extras;
+  /// Whether it takes what LoweredMask describes beside tensors; others get `LoweredMask::dense`.
+  bool takes_described_masks = false;
   /// Whether it computes these inputs and is the fastest that does, of those behind it in the
   /// table.
   bool (*takes)(const AttentionInputs& in);
-  /// The output [B, H, T, Dv]; and, if they are wanted and it makes them anyway, all weights
-  /// [B, H, T, S].
-  AttentionOutput (*run)(const AttentionInputs& in, bool wants_weights);
+  /// The output [B, H, T, Dv].
+  torch::Tensor (*run)(const AttentionInputs& in);
   /// What becomes of the mask, to stand behind the name.
   std::string (*describe)(const AttentionInputs& in);
 };
 
-extern const AttentionBackend kShortAttention;      // short_attention.cpp
+extern const AttentionBackend kBlockwiseAttention;  // blockwise_attention.cpp
 extern const AttentionBackend kAttentionToNothing;  // attention_backend.cpp
 extern const AttentionBackend kWindowAttention;     // window_attention.cpp
-extern const AttentionBackend kPaddedCausal;        // padded_causal_attention.cpp
 extern const AttentionBackend kLibTorchAttention;   // libtorch_attention.cpp
 extern const AttentionBackend kFormula;             // attention_formula.cpp
 
 /// The first backend of the table that takes these inputs. All choices are made here.
 const AttentionBackend& choose_backend(const AttentionInputs& in);
+
+/// `in` with a dense mask, unless the backend takes others.
+AttentionInputs as_taken_by(const AttentionBackend& backend, const AttentionInputs& in);
 
 /// Whether one of the tensors carries a tangent.
 bool has_tangents(const AttentionInputs& in);

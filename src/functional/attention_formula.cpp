@@ -10,7 +10,8 @@ namespace attend::functional {
 
 AttentionOutput attention_formula(const AttentionInputs& in) {
   const auto weights = formula_weights(in);
-  const auto dropped = dropout(weights, in.parameters.dropout_p);
+  const auto dropped =
+      in.kept.defined() ? weights * in.kept : dropout(weights, in.parameters.dropout_p);
   return {grouped_matmul(dropped.to(in.value.scalar_type()), in.value), weights};
 }
 
@@ -44,9 +45,7 @@ torch::Tensor at_least_float32(const torch::Tensor& x) {
 
 namespace {
 
-AttentionOutput run_formula(const AttentionInputs& in, bool /*wants_weights*/) {
-  return {attention_formula(in).output, {}};
-}
+torch::Tensor run_formula(const AttentionInputs& in) { return attention_formula(in).output; }
 
 std::string describe_formula(const AttentionInputs& in) {
   const auto allowed =

@@ -17,6 +17,9 @@ struct AttentionInputs {
   LoweredMask mask;
   double scale;
   AttentionParameters parameters = {};
+  /// If defined, what dropout multiplies the weights with, drawn already, in place of
+  /// parameters.dropout_p: [B, H, T, S].
+  torch::Tensor kept = {};
 
   int64_t kv_heads() const { return key.size(1); }
   int64_t group() const { return query.size(1) / key.size(1); }
@@ -29,11 +32,12 @@ struct AttentionInputs {
     return rounded_to ? query.scalar_type() : product_type(query);
   }
 
-  /// Whether gradients of the query, the keys, the values or the bias are recorded.
+  /// Whether gradients of the query, the keys, the values, the bias or the sinks are recorded.
   bool records_gradients() const {
     return torch::GradMode::is_enabled() &&
            (query.requires_grad() || key.requires_grad() || value.requires_grad() ||
-            (mask.bias.defined() && mask.bias.requires_grad()));
+            (mask.bias.defined() && mask.bias.requires_grad()) ||
+            (parameters.sinks.defined() && parameters.sinks.requires_grad()));
   }
 };
 

@@ -8,6 +8,7 @@
 #include "detail/check.h"
 #include "detail/parallel.h"
 #include "functional/derivatives.h"
+#include "functional/dropout_seed.h"
 #include "kernels/cpu/dropout.h"
 
 namespace attend::functional {
@@ -23,13 +24,6 @@ constexpr int64_t kBlocksOfThread = 8;
 at::Generator& own_generator() {
   static thread_local at::Generator generator;
   return generator;
-}
-
-uint64_t draw_seed() {
-  auto generator =
-      own_generator().defined() ? own_generator() : at::detail::getDefaultCPUGenerator();
-  const std::scoped_lock lock(generator.mutex());
-  return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
 }
 
 torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
@@ -77,13 +71,20 @@ torch::Tensor dropped(const torch::Tensor& x, double p, uint64_t seed) {
 
 }  // namespace
 
+uint64_t draw_dropout_seed() {
+  auto generator =
+      own_generator().defined() ? own_generator() : at::detail::getDefaultCPUGenerator();
+  const std::scoped_lock lock(generator.mutex());
+  return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
+}
+
 torch::Tensor dropout(const torch::Tensor& x, double p) {
   detail::check_probability("dropout", "p", p);
   if (p == 0.0) return x;
   if (!x.is_cpu() || x.layout() != torch::kStrided || !x.is_floating_point()) {
     return torch::dropout(x, p, /*train=*/true);
   }
-  return dropped(x, p, draw_seed());
+  return dropped(x, p, draw_dropout_seed());
 }
 
 DropoutSeed::DropoutSeed(uint64_t seed)

@@ -69,13 +69,17 @@ AttentionMask::Band effective(const AttentionMask::Band& band, const AttentionSh
           band.right < shape.target - 1 ? band.right : kAll};
 }
 
-torch::Tensor segments_tensor(std::string_view who, const AttentionMask::Parts::Segments& segments,
-                              const AttentionShape& shape, torch::Device device) {
+void check_segments(std::string_view who, const AttentionMask::Parts::Segments& segments,
+                    const AttentionShape& shape, torch::Device device) {
   check_device(who, segments.query, device);
   check_device(who, segments.key, device);
   detail::check_shape(who, "query segments", segments.query, {shape.batch, shape.target});
   detail::check_shape(who, "key segments", segments.key, {shape.batch, shape.source});
-  return segments.query.unsqueeze(2).eq(segments.key.unsqueeze(1)).unsqueeze(1);  // [B, 1, T, S]
+}
+
+// [B, T] and [B, S] -> [B, 1, T, S].
+torch::Tensor same_segments(const torch::Tensor& queries, const torch::Tensor& keys) {
+  return queries.unsqueeze(2).eq(keys.unsqueeze(1)).unsqueeze(1);
 }
 
 // Where queries and keys stand.
@@ -94,16 +98,11 @@ AttentionMask::Parts::Positions positions_of(std::string_view who, const Attenti
   return *given;
 }
 
-torch::Tensor alibi_bias(std::string_view who, const torch::Tensor& slopes,
-                         const AttentionMask::Parts::Positions& positions,
-                         const AttentionShape& shape, torch::Device device,
-                         torch::ScalarType dtype) {
-  check_device(who, slopes, device);
-  detail::check_shape(who, "ALiBi slopes", slopes, {shape.heads});
-  const auto options = torch::TensorOptions().device(device).dtype(
-      dtype == torch::kDouble ? torch::kDouble : torch::kFloat);
-  const auto distance = (positions.query.unsqueeze(1) - positions.key).abs().to(options);  // [T, S]
-  return (distance * -slopes.to(options).view({1, shape.heads, 1, 1})).to(dtype);
+// Of one [H] and positions [T] and [S], in the type of the slopes: [1, H, T, S].
+torch::Tensor alibi_bias(const torch::Tensor& slopes, const torch::Tensor& queries,
+                         const torch::Tensor& keys) {
+  const auto distance = (queries.unsqueeze(1) - keys).abs().to(slopes.scalar_type());  // [T, S]
+  return distance * -slopes.view({1, -1, 1, 1});
 }
 
 // Whether each key lies in the band around each query, by their positions: [1, 1, T, S].
@@ -147,6 +146,24 @@ AttentionMask with_batch_axis(const AttentionMask& mask) {
     for (auto& part : *tensors) part = is_3d(part) ? part.unsqueeze(0) : part;
   }
   return AttentionMask(std::move(parts));
+}
+
+LoweredMask LoweredMask::dense(const AttentionShape& shape) const {
+  if (is_dense()) return *this;
+  const auto make = [&] {
+    LoweredMask result{.band = band, .allowed = allowed, .bias = bias, .memo = memo};
+    if (slopes.defined()) {
+      const auto options = slopes.options().dtype(torch::kLong);
+      const auto queries = torch::arange(shape.source - shape.target, shape.source, options);
+      const auto keys = torch::arange(shape.source, options);
+      result.bias = summed(bias, alibi_bias(slopes, queries, keys));
+    }
+    if (query_segments.defined()) {
+      result.allowed = joined(allowed, same_segments(query_segments, key_segments));
+    }
+    return result;
+  };
+  return memo == nullptr ? make() : memo->dense(*this, shape, make);
 }
 
 torch::Tensor LoweredMask::everything_allowed(int64_t target, int64_t source,
@@ -201,6 +218,7 @@ LoweredMask LoweredMask::rows(const AttentionShape& shape, const torch::Tensor& 
 }
 
 LoweredMask::Seen LoweredMask::seen(const AttentionShape& shape, torch::Device device) const {
+  if (!is_dense()) return dense(shape).seen(shape, device);
   auto pairs = everything_allowed(shape.target, shape.source, device);
   if (bias.defined()) pairs = joined(pairs, bias.detach().ne(kMinusInfinity));
   if (!pairs.defined())
@@ -210,6 +228,7 @@ LoweredMask::Seen LoweredMask::seen(const AttentionShape& shape, torch::Device d
 
 LoweredMask LoweredMask::with_open_keys(const AttentionShape& shape, int64_t count,
                                         torch::Device device) const {
+  if (!is_dense()) return dense(shape).with_open_keys(shape, count, device);
   const auto padded = [&](const torch::Tensor& tensor, double value) {
     auto wide = tensor.size(3) == 1 ? tensor.expand({-1, -1, -1, shape.source}) : tensor;
     return torch::constant_pad_nd(wide, {0, count}, value);
@@ -231,21 +250,6 @@ KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, tor
   if (!mask.bias.defined()) return {.tensor = all};
   return {.tensor =
               all.defined() ? mask.bias.masked_fill(all.logical_not(), kMinusInfinity) : mask.bias};
-}
-
-KernelMask kernel_bias(const LoweredMask& mask, const AttentionShape& shape, torch::Device device,
-                       torch::ScalarType type) {
-  if (mask.is_none()) return {};
-  const auto make = [&] {
-    auto result = kernel_mask(mask, shape, device);
-    auto& tensor = result.tensor;
-    if (!tensor.defined()) return result;
-    tensor = tensor.scalar_type() != torch::kBool
-                 ? tensor.to(type)
-                 : at::zeros_like(tensor, type).masked_fill_(tensor.logical_not(), kMinusInfinity);
-    return result;
-  };
-  return mask.memo == nullptr ? make() : mask.memo->bias(mask, shape, device, type, make);
 }
 
 namespace {
@@ -274,7 +278,14 @@ LoweredMask lower(std::string_view who, const AttentionMask& mask, const Attenti
     allowed = joined(allowed, padding.view({shape.batch, 1, 1, shape.source}));
   }
   for (const auto& part : parts.segments) {
-    allowed = joined(allowed, segments_tensor(who, part, shape, device));
+    check_segments(who, part, shape, device);
+    // One of them is described.
+    if (lowered.query_segments.defined()) {
+      allowed = joined(allowed, same_segments(part.query, part.key));
+    } else {
+      lowered.query_segments = part.query.to(torch::kLong).contiguous();
+      lowered.key_segments = part.key.to(torch::kLong).contiguous();
+    }
   }
   for (const auto& part : parts.allowed) {
     allowed = joined(allowed, as_4d(who, part, shape, device));
@@ -284,10 +295,17 @@ LoweredMask lower(std::string_view who, const AttentionMask& mask, const Attenti
   for (const auto& part : parts.biases) {
     bias = summed(bias, as_4d(who, part, shape, device).to(dtype));
   }
-  if (!parts.slopes.empty()) {
-    const auto positions = positions_of(who, mask, shape, device);
-    for (const auto& slopes : parts.slopes) {
-      bias = summed(bias, alibi_bias(who, slopes, positions, shape, device, dtype));
+  const auto wide = dtype == torch::kDouble ? torch::kDouble : torch::kFloat;
+  for (const auto& slopes : parts.slopes) {
+    check_device(who, slopes, device);
+    detail::check_shape(who, "ALiBi slopes", slopes, {shape.heads});
+    const bool is_learned = torch::GradMode::is_enabled() && slopes.requires_grad();
+    // One of them is described, if the kernel knows how.
+    if (parts.positions || is_learned || lowered.slopes.defined() || dtype != wide) {
+      const auto [query, key] = positions_of(who, mask, shape, device);
+      bias = summed(bias, alibi_bias(slopes.to(wide), query, key).to(dtype));
+    } else {
+      lowered.slopes = slopes.to(wide).contiguous();
     }
   }
   return lowered;

@@ -18,14 +18,27 @@ struct AttentionShape {
 AttentionMask with_batch_axis(const AttentionMask& mask);
 
 /// A mask in its cheapest form for given sizes: what limits nothing is gone, and what is left is a
-/// band, a bool tensor and a bias, each no larger than it must be.
+/// band, a bool tensor and a bias, each no larger than it must be, and what is described by less than
+/// a number for each query and key.
 struct LoweredMask {
   AttentionMask::Band band = {};        // without the bounds that no query reaches
   torch::Tensor allowed = {};           // undefined, or bool, 4-D, broadcastable to [B, H, T, S]
   torch::Tensor bias = {};              // undefined, or floating point, likewise
+  torch::Tensor slopes = {};            // undefined, or of ALiBi, of the bias' type [H]
+  torch::Tensor query_segments = {};    // undefined, or int64, contiguous [B, T]
+  torch::Tensor key_segments = {};      // with them: [B, S]
   std::shared_ptr<MaskMemo> memo = {};  // of AttentionMask::shared_by_layers, or null
 
-  bool is_none() const { return band.is_everything() && !allowed.defined() && !bias.defined(); }
+  bool is_none() const {
+    return band.is_everything() && !allowed.defined() && !bias.defined() && is_dense();
+  }
+
+  /// Whether all but the band is tensors.
+  bool is_dense() const { return !slopes.defined() && !query_segments.defined(); }
+
+  /// The same with the slopes as a part of `bias`, and the segments of `allowed`. What follows
+  /// expects it.
+  LoweredMask dense(const AttentionShape& shape) const;
 
   /// The scores with this mask applied. scores: [B, H, T, S].
   torch::Tensor apply(const torch::Tensor& scores) const;
@@ -59,11 +72,6 @@ struct KernelMask {
   torch::Tensor tensor = {};  // undefined, bool (true = may attend), or a bias
 };
 KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, torch::Device device);
-
-/// The same with a bias of this type in place of a bool tensor, which LibTorch would make in each
-/// call.
-KernelMask kernel_bias(const LoweredMask& mask, const AttentionShape& shape, torch::Device device,
-                       torch::ScalarType type);
 
 /// Checks `mask` against the sizes and lowers it to the cheapest form that says the same.
 /// Throws: c10::Error if a part does not broadcast to [B, H, T, S] or lies on another device.

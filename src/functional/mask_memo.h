@@ -2,15 +2,16 @@
 
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "functional/lowered_mask.h"
 #include "functional/mask_parts.h"
 
 namespace attend::functional {
 
-/// What the layers that share a mask keep of it: the last lowering, and the last bias that was made
-/// of one for LibTorch's kernel. Results are kept with all that they depend on, so that another
-/// mask, size or type is never answered with them.
+/// What the layers that share a mask keep of it: the last lowering, and the last one that was made
+/// dense. Results are kept with all that they depend on, so that another mask, size or type is never
+/// answered with them.
 class MaskMemo {
  public:
   /// make(): the lowering of `parts`.
@@ -25,17 +26,25 @@ class MaskMemo {
     return lowering_->result;
   }
 
-  /// make(): the bias of `mask`.
+  /// make(): `mask` made dense.
   template <typename Make>
-  KernelMask bias(const LoweredMask& mask, const AttentionShape& shape, torch::Device device,
-                  torch::ScalarType type, const Make& make) {
+  LoweredMask dense(const LoweredMask& mask, const AttentionShape& shape, const Make& make) {
     const std::scoped_lock lock(mutex_);
-    const Sizes sizes{shape, device, type};
-    const bool is_kept = bias_ && bias_->sizes == sizes && bias_->of.band == mask.band &&
-                         bias_->of.allowed.is_same(mask.allowed) &&
-                         bias_->of.bias.is_same(mask.bias);
-    if (!is_kept) bias_ = Bias{{mask.band, mask.allowed, mask.bias, {}}, sizes, make()};
-    return bias_->result;
+    const Sizes sizes{shape, torch::kCPU, torch::kFloat};
+    const auto same = [](const torch::Tensor& a, const torch::Tensor& b) { return a.is_same(b); };
+    const bool is_kept = dense_ && dense_->sizes == sizes && dense_->of.band == mask.band &&
+                         same(dense_->of.allowed, mask.allowed) &&
+                         same(dense_->of.bias, mask.bias) && same(dense_->of.slopes, mask.slopes) &&
+                         same(dense_->of.query_segments, mask.query_segments) &&
+                         same(dense_->of.key_segments, mask.key_segments);
+    if (!is_kept) {
+      auto of = mask;
+      of.memo = nullptr;
+      auto result = make();
+      result.memo = nullptr;
+      dense_ = Dense{std::move(of), sizes, std::move(result)};
+    }
+    return dense_->result;
   }
 
  private:
@@ -53,15 +62,15 @@ class MaskMemo {
     Sizes sizes;
     LoweredMask result;
   };
-  struct Bias {
+  struct Dense {
     LoweredMask of;
     Sizes sizes;
-    KernelMask result;
+    LoweredMask result;
   };
 
   std::mutex mutex_;
   std::optional<Lowering> lowering_;
-  std::optional<Bias> bias_;
+  std::optional<Dense> dense_;
 };
 
 }  // namespace attend::functional

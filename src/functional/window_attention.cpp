@@ -21,12 +21,12 @@ bool takes_window(const AttentionInputs& in) {
 }
 
 torch::Tensor output_of_block(const AttentionInputs& block) {
-  if (block.key.size(2) == 0) return kAttentionToNothing.run(block, false).output;
+  if (block.key.size(2) == 0) return kAttentionToNothing.run(block);
   const auto& backend = kLibTorchAttention.takes(block) ? kLibTorchAttention : kFormula;
-  return backend.run(block, /*wants_weights=*/false).output;
+  return backend.run(block);
 }
 
-AttentionOutput run_window(const AttentionInputs& in, bool /*wants_weights*/) {
+torch::Tensor run_window(const AttentionInputs& in) {
   const auto shape = in.shape();
   const auto offset = shape.source - shape.target;
   const auto& band = in.mask.band;
@@ -44,7 +44,7 @@ AttentionOutput run_window(const AttentionInputs& in, bool /*wants_weights*/) {
     }
     outputs.push_back(output_of_block(block));
   }
-  return {torch::cat(outputs, 2), {}};
+  return torch::cat(outputs, 2);
 }
 
 std::string describe_window(const AttentionInputs& in) {

@@ -15,46 +15,126 @@ struct HeadRows {
   }
 };
 
-/// A mask that broadcasts to [B, H, T, S], by its strides in elements (0 along a broadcast axis).
+/// A mask that broadcasts to [B, H, T, S], by its strides in elements: 0 along a broadcast axis, and
+/// along S 0 or 1.
 template <typename Element>
 struct MaskView {
   const Element* data = nullptr;  // null: no mask
   int64_t batch_stride = 0, head_stride = 0, target_stride = 0, source_stride = 0;
+
+  const Element* row(int64_t batch, int64_t head, int64_t t) const {
+    return data + batch * batch_stride + head * head_stride + t * target_stride;
+  }
 };
 
-/// One attention, output = softmax(scale * query key^T + bias) value.
+/// Dropout of the weights. Whether a weight is kept depends on the seed and on its place in
+/// [B, H, T, S] alone.
+struct AttentionDropout {
+  uint32_t threshold = 0;  // of 65536: the probability to be dropped; 0: no dropout
+  uint64_t seed = 0;
+
+  double scale() const { return 65536.0 / (65536.0 - threshold); }
+};
+
+/// One attention, output = softmax(cap(scale * query key^T) + bias) value.
 template <typename T>
 struct Attention {
-  int64_t heads, target, source, head_dim, value_dim;
+  int64_t batch, heads, target, source, head_dim, value_dim;
   int64_t group;  // query heads that share a head of keys and values; divides heads
   HeadRows<const T> query, key, value;
-  MaskView<T> bias;               // added to the scores
-  MaskView<bool> allowed;         // false: the score counts as -infinity
+  MaskView<T> bias;        // added to the scores
+  MaskView<bool> allowed;  // false: the score counts as -infinity
+  const T* slopes;         // [H] or null: -slopes[h] |i + S - T - j| is added to the scores
+  const int64_t *query_segments, *key_segments;  // [B, T], [B, S] or null: a query sees its own
   int64_t band_left, band_right;  // i + S - T - left <= j <= i + S - T + right, besides the mask
   T scale;
+  T soft_cap;      // above 0: cap(x) = soft_cap tanh(x / soft_cap)
+  const T* sinks;  // [H] or null: the score of one more key, whose value is zero
+  AttentionDropout dropout;
+
+  int64_t kv_heads() const { return heads / group; }
 };
 
-/// The heads [first, last) of all B * H of them, batch by batch: output [B, H, T, Dv], and the
-/// weights, [B, H, T, S] contiguous; null where they are not wanted.
+/// Attention block by block (Dao et al., 2022, arXiv:2205.14135, algorithm 1): the scores of a few
+/// queries and keys exist at a time, with the largest score and the sum of each row so far. Blocks
+/// that the mask forbids as a whole are left out.
 ///
-/// The scores of a head are held as a whole, [T, S], so this is for short sequences: there, what
-/// general matrix products spend on packing and calls is more than the products themselves.
-/// A row that may attend to nothing gets zero weights and a zero output. A score that is NaN or
-/// infinity makes all weights of its row NaN.
+/// A row that may attend to nothing gets a zero output. A score that is NaN or +infinity makes the
+/// output of its row NaN.
+///
+/// The work is divided into tasks, which may run in any order, on any thread: the results are the
+/// same bits.
 template <typename T>
-void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* weights, int64_t first,
-                       int64_t last);
+int64_t attention_forward_tasks(const Attention<T>& attention);
 
-/// The gradients for the heads [first, last) of all B * H / group heads of keys and values, from
-/// those of the output and, if not null, of the weights.
-/// `weights` are the ones that the forward pass wrote. What `gradients` point to is overwritten.
+/// Writes the part of task `task` of output [B, H, T, Dv], and, if not null, of log_sums [B, H, T],
+/// contiguous: the logarithms of the sums of exp(score); +infinity where there is nothing to attend
+/// to. `workspace`: attention_forward_workspace(attention) numbers, aligned to 64 bytes.
+template <typename T>
+void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* log_sums, int64_t task,
+                       T* workspace);
+template <typename T>
+int64_t attention_forward_workspace(const Attention<T>& attention);
+
+/// Up to so many queries, those of a group's heads together, keys are read where they lie: to pack
+/// them would take longer than their products.
+constexpr int64_t kFewQueries = 4;
+
+/// The same results for few queries, of which a step of decoding has one: the keys of a head are
+/// divided into parts, a function of the sizes alone. There are B * Hkv * parts tasks; each writes
+/// partials [B * Hkv * parts, group * T, 2 + Dv] at its own place.
+template <typename T>
+int64_t attention_of_few_parts(const Attention<T>& attention);
+template <typename T>
+void attention_of_few(const Attention<T>& attention, int64_t task, T* partial, T* workspace);
+template <typename T>
+int64_t attention_of_few_workspace(const Attention<T>& attention);
+
+/// Joins the partials of the heads [first, last) of all B * Hkv.
+template <typename T>
+void attention_of_few_joined(const Attention<T>& attention, const T* partials, HeadRows<T> output,
+                             T* log_sums, int64_t first, int64_t last);
+
+/// What dropout multiplies the weights of the rows [first, last) of all B * H * T with: kept [rows, S],
+/// 0 or dropout.scale().
+template <typename T>
+void attention_kept(const AttentionDropout& dropout, int64_t source, T* kept, int64_t first,
+                    int64_t last);
+
 template <typename T>
 struct AttentionGradients {
   HeadRows<T> query, key, value;
 };
+
+/// What the backward pass takes beside the attention: `deltas` [B, H, T] from attention_deltas.
 template <typename T>
-void attention_backward(const Attention<T>& attention, const T* weights,
-                        HeadRows<const T> output_gradient, const T* weights_gradient,
-                        const AttentionGradients<T>& gradients, int64_t first, int64_t last);
+struct AttentionBackward {
+  HeadRows<const T> output_gradient;
+  const T *log_sums, *deltas;  // [B, H, T]
+  AttentionGradients<T> gradients;
+  T* query_parts;  // [attention_key_parts - 1, B, H, T, D], zeros; null if there is one part
+};
+
+/// deltas[b, h, t] = output . output_gradient, for the heads [first, last) of all B * H.
+/// Source: Dao et al., 2022, arXiv:2205.14135, appendix B.4.
+template <typename T>
+void attention_deltas(const Attention<T>& attention, HeadRows<const T> output,
+                      HeadRows<const T> output_gradient, T* deltas, int64_t first, int64_t last);
+
+/// Into how many parts the keys of a head are divided, so that there are tasks for several threads:
+/// a function of the sizes alone. Each part has gradients of the query of its own: the first part
+/// those of AttentionBackward::gradients, which has to hold zeros, the others query_parts. The
+/// gradient is their sum.
+template <typename T>
+int64_t attention_key_parts(const Attention<T>& attention);
+
+/// B * Hkv * attention_key_parts tasks, as in the forward pass: the gradients of the keys and values
+/// of one part of one head, and what they add to that of the queries.
+/// Source: Dao et al., 2022, arXiv:2205.14135, algorithm 4.
+template <typename T>
+void attention_backward(const Attention<T>& attention, const AttentionBackward<T>& backward,
+                        int64_t task, T* workspace);
+template <typename T>
+int64_t attention_backward_workspace(const Attention<T>& attention);
 
 }  // namespace attend::kernels

@@ -67,22 +67,27 @@ struct Tile {
       }
     }
   }
-  // Adds the product of factors[r * row_stride + k * depth_stride] and panel
-  // [depth, kVectors vectors].
+  // The same with a panel whose rows lie one behind the other.
   HWY_INLINE void multiply(const T* HWY_RESTRICT factors, int64_t row_stride, int64_t depth_stride,
                            const T* HWY_RESTRICT panel, int64_t depth) {
+    multiply(factors, row_stride, depth_stride, panel, depth, kVectors * lanes_of<T>());
+  }
+  // Adds the product of factors[r * row_stride + k * depth_stride] and a panel of `depth` rows of
+  // kVectors vectors, panel_stride elements from each other.
+  HWY_INLINE void multiply(const T* HWY_RESTRICT factors, int64_t row_stride, int64_t depth_stride,
+                           const T* HWY_RESTRICT panel, int64_t depth, int64_t panel_stride) {
     const Vectors<T> d;
     const auto lanes = lanes_of<T>();
     for (int64_t k = 0; k < depth; ++k) {
       hn::Vec<Vectors<T>> values[kVectors];
-      for (int64_t v = 0; v < kVectors; ++v) values[v] = hn::Load(d, panel + v * lanes);
+      for (int64_t v = 0; v < kVectors; ++v) values[v] = hn::LoadU(d, panel + v * lanes);
       for (int64_t r = 0; r < kRows; ++r) {
         const auto factor = hn::Set(d, factors[r * row_stride]);
         for (int64_t v = 0; v < kVectors; ++v) {
           sums[r][v] = hn::MulAdd(factor, values[v], sums[r][v]);
         }
       }
-      panel += kVectors * lanes;
+      panel += panel_stride;
       factors += depth_stride;
     }
   }

@@ -1,0 +1,266 @@
+#include "kernels/cpu/attention.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention_few.cpp"
+#include "kernels/cpu/targets-inl.h"
+// After it, since it is compiled once for each set too.
+#include "kernels/cpu/attention-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attend::kernels::HWY_NAMESPACE {
+namespace {
+
+// Where the numbers of a task lie, one part behind the other. Dims are rounded up to vectors.
+template <typename T>
+struct FewWorkspace {
+  T* queries;  // [rows, D], scaled
+  T* scores;   // [rows, block keys]
+  T* outputs;  // [rows, Dv]
+  int64_t head_dim, value_dim;
+  int64_t size;
+
+  FewWorkspace(const Attention<T>& a, T* begin)
+      : head_dim(rounded_up<T>(a.head_dim)), value_dim(rounded_up<T>(a.value_dim)) {
+    const auto rows = a.target * a.group;
+    queries = begin;
+    scores = queries + (rows * head_dim + 15) / 16 * 16;
+    outputs = scores + rows * kBlockKeys;
+    size = outputs + rows * value_dim - begin;
+  }
+};
+
+// a . b, whose last vector may be partial; b's is filled up with zeros.
+template <typename T>
+HWY_INLINE T dot(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t count) {
+  const Vectors<T> d;
+  const auto lanes = lanes_of<T>();
+  auto sums = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    sums = hn::MulAdd(hn::LoadU(d, a + i), hn::Load(d, b + i), sums);
+  }
+  if (i < count) sums = hn::MulAdd(load_first(d, a + i, count - i), hn::Load(d, b + i), sums);
+  return hn::GetLane(hn::SumOfLanes(d, sums));
+}
+
+// sums [rows, Dv] += factors [rows, block keys] values, of so many keys whose values lie `stride`
+// apart. The last vector of a row of values may be partial; that of the sums is not.
+template <int64_t kRows, typename T>
+HWY_INLINE void add_values(const T* factors, int64_t keys, const T* values, int64_t stride,
+                           int64_t dim, T* sums, int64_t sums_stride) {
+  const Vectors<T> d;
+  const auto lanes = lanes_of<T>();
+  int64_t column = 0;
+  for (; column + 4 * lanes <= dim; column += 4 * lanes) {
+    Tile<kRows, 4, T> tile;
+    tile.load(sums + column, sums_stride);
+    tile.multiply(factors, kBlockKeys, 1, values + column, keys, stride);
+    tile.store(sums + column, sums_stride);
+  }
+  for (; column < dim; column += lanes) {
+    for (int64_t r = 0; r < kRows; ++r) {
+      T* const to = sums + r * sums_stride + column;
+      auto sum = hn::LoadU(d, to);
+      for (int64_t s = 0; s < keys; ++s) {
+        const T* from = values + s * stride + column;
+        const auto value =
+            column + lanes <= dim ? hn::LoadU(d, from) : load_first(d, from, dim - column);
+        sum = hn::MulAdd(hn::Set(d, factors[r * kBlockKeys + s]), value, sum);
+      }
+      hn::StoreU(sum, d, to);
+    }
+  }
+}
+
+template <typename T>
+HWY_INLINE int64_t few_parts(const Attention<T>& a) {
+  constexpr int64_t kTasks = 32, kFewestKeys = 4 * kBlockKeys;
+  const auto heads = a.batch * a.kv_heads();
+  return most(1, least((kTasks + heads - 1) / heads, a.source / kFewestKeys));
+}
+
+// partial [rows, 2 + Dv]: the largest score, the sum, and the output that is not yet divided.
+template <typename T>
+HWY_INLINE void few(const Attention<T>& a, int64_t task, T* partial, T* workspace) {
+  const auto parts = few_parts(a);
+  const auto part = task % parts, group = task / parts;
+  const auto batch = group / a.kv_heads(), kv_head = group % a.kv_heads();
+  const QueryRows rows{batch, kv_head * a.group, a.group, 0, a.target};
+  const auto count = rows.rows();
+  const FewWorkspace<T> w(a, workspace);
+  const auto row_size = 2 + a.value_dim;
+  for (int64_t r = 0; r < count; ++r) {
+    const T* query = a.query.at(batch, rows.head_of(r)) + rows.query_of(r) * a.query.row_stride;
+    copy_row(query, a.head_dim, w.head_dim, a.scale, w.queries + r * w.head_dim);
+    partial[r * row_size] = -kInfinity<T>;
+    partial[r * row_size + 1] = T{0};
+  }
+  clear(w.outputs, 0, count * w.value_dim);
+  const auto blocks = (a.source + kBlockKeys - 1) / kBlockKeys;
+  const auto own = band_of(a, rows).within(blocks * part / parts * kBlockKeys,
+                                           blocks * (part + 1) / parts * kBlockKeys);
+  const T* keys = a.key.at(batch, kv_head);
+  const T* values = a.value.at(batch, kv_head);
+  for (auto key = own.begin - own.begin % kBlockKeys; key < own.end; key += kBlockKeys) {
+    const auto seen = own.within(key, key + kBlockKeys);
+    const auto mask = visible(a, rows, seen.begin, seen.end);
+    if (mask == Visible::kNone) continue;
+    for (auto s = seen.begin; s < seen.end; ++s) {
+      prefetch_row(keys + (s + kRowsAhead) * a.key.row_stride, a.head_dim);
+      prefetch_row(values + s * a.value.row_stride, a.value_dim);
+      for (int64_t r = 0; r < count; ++r) {
+        w.scores[r * kBlockKeys + s - key] =
+            dot(keys + s * a.key.row_stride, w.queries + r * w.head_dim, a.head_dim);
+      }
+    }
+    for (int64_t r = 0; r < count; ++r) {
+      T* const scores = w.scores + r * kBlockKeys;
+      const auto range = weights_of_row<T>(a, rows, r, key, seen.end - key, mask == Visible::kSome,
+                                           {partial[r * row_size], partial[r * row_size + 1],
+                                            w.outputs + r * w.value_dim, w.value_dim},
+                                           scores);
+      const auto begin = range.is_empty() ? seen.end - key : range.begin;
+      fill(scores, seen.begin - key, begin, T{0});
+      fill(scores, range.is_empty() ? begin : range.end, seen.end - key, T{0});
+    }
+    const T* factors = w.scores + seen.begin - key;
+    const T* rows_of_values = values + seen.begin * a.value.row_stride;
+    const auto keys_here = seen.end - seen.begin;
+    int64_t r = 0;
+    for (; r + 2 <= count; r += 2) {
+      add_values<2>(factors + r * kBlockKeys, keys_here, rows_of_values, a.value.row_stride,
+                    a.value_dim, w.outputs + r * w.value_dim, w.value_dim);
+    }
+    if (r < count) {
+      add_values<1>(factors + r * kBlockKeys, keys_here, rows_of_values, a.value.row_stride,
+                    a.value_dim, w.outputs + r * w.value_dim, w.value_dim);
+    }
+  }
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t i = 0; i < a.value_dim; ++i) {
+      partial[r * row_size + 2 + i] = w.outputs[r * w.value_dim + i];
+    }
+  }
+}
+
+// The parts of the heads [first, last) of all B * Hkv become one output.
+template <typename T>
+HWY_INLINE void few_joined(const Attention<T>& a, const T* partials, HeadRows<T> output,
+                           T* log_sums, int64_t first, int64_t last) {
+  const auto parts = few_parts(a), count = a.target * a.group, row_size = 2 + a.value_dim;
+  for (auto group = first; group < last; ++group) {
+    const QueryRows rows{group / a.kv_heads(), group % a.kv_heads() * a.group, a.group, 0,
+                         a.target};
+    for (int64_t r = 0; r < count; ++r) {
+      const auto head = rows.head_of(r), t = rows.query_of(r);
+      const T* const of_row = partials + (group * parts * count + r) * row_size;
+      const auto part_size = count * row_size;
+      // A sink is a key without a value.
+      T largest = a.sinks != nullptr ? a.sinks[head] : -kInfinity<T>;
+      for (int64_t p = 0; p < parts; ++p) {
+        const T of_part = of_row[p * part_size];
+        if (of_part > largest) largest = of_part;
+      }
+      const T shift = largest == -kInfinity<T> ? T{0} : largest;
+      T sum = a.sinks != nullptr ? std::exp(a.sinks[head] - shift) : T{0};
+      T* const to = output.at(rows.batch, head) + t * output.row_stride;
+      fill(to, 0, a.value_dim, T{0});
+      for (int64_t p = 0; p < parts; ++p) {
+        const T* from = of_row + p * part_size;
+        if (from[1] == T{0}) continue;
+        const T factor = std::exp(from[0] - shift);
+        sum += factor * from[1];
+        for (int64_t i = 0; i < a.value_dim; ++i) to[i] += factor * from[2 + i];
+      }
+      const T inverse = sum == T{0} ? T{0} : T{1} / sum;
+      for (int64_t i = 0; i < a.value_dim; ++i) to[i] *= inverse;
+      if (log_sums != nullptr) {
+        log_sums[(rows.batch * a.heads + head) * a.target + t] =
+            sum == T{0} ? kInfinity<T> : largest + std::log(sum);
+      }
+    }
+  }
+}
+
+// Highway's tables hold functions, not templates.
+void few_float(const Attention<float>& a, int64_t task, float* partial, float* workspace) {
+  few(a, task, partial, workspace);
+}
+void few_double(const Attention<double>& a, int64_t task, double* partial, double* workspace) {
+  few(a, task, partial, workspace);
+}
+void joined_float(const Attention<float>& a, const float* partials, HeadRows<float> output,
+                  float* log_sums, int64_t first, int64_t last) {
+  few_joined(a, partials, output, log_sums, first, last);
+}
+void joined_double(const Attention<double>& a, const double* partials, HeadRows<double> output,
+                   double* log_sums, int64_t first, int64_t last) {
+  few_joined(a, partials, output, log_sums, first, last);
+}
+int64_t few_parts_float(const Attention<float>& a) { return few_parts(a); }
+int64_t few_parts_double(const Attention<double>& a) { return few_parts(a); }
+int64_t few_workspace_float(const Attention<float>& a) {
+  return FewWorkspace<float>(a, nullptr).size;
+}
+int64_t few_workspace_double(const Attention<double>& a) {
+  return FewWorkspace<double>(a, nullptr).size;
+}
+
+}  // namespace
+}  // namespace attend::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attend::kernels {
+namespace {
+
+HWY_EXPORT(few_float);
+HWY_EXPORT(few_double);
+HWY_EXPORT(joined_float);
+HWY_EXPORT(joined_double);
+HWY_EXPORT(few_parts_float);
+HWY_EXPORT(few_parts_double);
+HWY_EXPORT(few_workspace_float);
+HWY_EXPORT(few_workspace_double);
+
+}  // namespace
+
+template <>
+void attention_of_few(const Attention<float>& a, int64_t task, float* partial, float* workspace) {
+  HWY_DYNAMIC_DISPATCH(few_float)(a, task, partial, workspace);
+}
+template <>
+void attention_of_few(const Attention<double>& a, int64_t task, double* partial,
+                      double* workspace) {
+  HWY_DYNAMIC_DISPATCH(few_double)(a, task, partial, workspace);
+}
+template <>
+void attention_of_few_joined(const Attention<float>& a, const float* partials,
+                             HeadRows<float> output, float* log_sums, int64_t first, int64_t last) {
+  HWY_DYNAMIC_DISPATCH(joined_float)(a, partials, output, log_sums, first, last);
+}
+template <>
+void attention_of_few_joined(const Attention<double>& a, const double* partials,
+                             HeadRows<double> output, double* log_sums, int64_t first,
+                             int64_t last) {
+  HWY_DYNAMIC_DISPATCH(joined_double)(a, partials, output, log_sums, first, last);
+}
+template <>
+int64_t attention_of_few_parts(const Attention<float>& a) {
+  return HWY_DYNAMIC_DISPATCH(few_parts_float)(a);
+}
+template <>
+int64_t attention_of_few_parts(const Attention<double>& a) {
+  return HWY_DYNAMIC_DISPATCH(few_parts_double)(a);
+}
+template <>
+int64_t attention_of_few_workspace(const Attention<float>& a) {
+  return HWY_DYNAMIC_DISPATCH(few_workspace_float)(a);
+}
+template <>
+int64_t attention_of_few_workspace(const Attention<double>& a) {
+  return HWY_DYNAMIC_DISPATCH(few_workspace_double)(a);
+}
+
+}  // namespace attend::kernels
+#endif  // HWY_ONCE
