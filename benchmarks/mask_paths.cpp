@@ -6,11 +6,9 @@
 
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "attend/functional/attention.h"
-#include "attend/functional/linear.h"
 
 namespace {
 
@@ -47,14 +45,6 @@ std::vector<NamedMask> masks(int64_t target, int64_t source, torch::Device devic
           {"causal & bias [B, H, T, S]", causal & for_each}};
 }
 
-// What explain_attention says of a path that is taken in float32.
-constexpr std::string_view kInFloat32 = ", in float32";
-
-// Whether a processor without products of `dtype` takes this path in float32, which others do not.
-bool depends_on_processor(std::string_view path, torch::Device device, torch::Dtype dtype) {
-  return device.is_cpu() && dtype != torch::kFloat && !path.starts_with("short kernel");
-}
-
 void table(torch::Device device, torch::Dtype dtype, int64_t target, int64_t source) {
   std::cout << "\n### " << device.str() << ", " << torch::toString(dtype) << ", T " << target
             << ", S " << source << "\n\n";
@@ -63,23 +53,11 @@ void table(torch::Device device, torch::Dtype dtype, int64_t target, int64_t sou
                         torch::TensorOptions().device(device).dtype(dtype));
   };
   const auto query = make(target), key = make(source);
-  std::string rows;
-  bool depends = false;
+  std::cout << "| mask | path |\n| --- | --- |\n";
   for (const auto& [name, mask] : masks(target, source, device)) {
-    auto path = attend::functional::explain_attention(query, key, key, mask);
-    if (depends_on_processor(path, device, dtype)) {
-      depends = true;
-      if (!attend::functional::has_fast_products(dtype, device)) {
-        path.resize(path.size() - kInFloat32.size());
-      }
-    }
-    rows += "| " + name + " | " + path + " |\n";
+    std::cout << "| " << name << " | "
+              << attend::functional::explain_attention(query, key, key, mask) << " |\n";
   }
-  if (depends) {
-    std::cout << "On a processor without products of " << torch::toString(dtype)
-              << " (`attend::functional::has_fast_products`), all of them" << kInFloat32 << ".\n\n";
-  }
-  std::cout << "| mask | path |\n| --- | --- |\n" << rows;
 }
 
 }  // namespace

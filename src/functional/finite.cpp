@@ -22,8 +22,21 @@ bool row_is_finite(const Bits* row, int64_t size, Bits exponent) {
   return found == 0;
 }
 
+// Of memory without gaps, in whatever order its axes lie.
+template <typename Bits>
+bool all_are_finite(const Bits* data, int64_t size, Bits exponent) {
+  std::atomic<bool> finite = true;
+  detail::parallel_for(size, kElementsOfThread, [&](int64_t first, int64_t last) {
+    if (!row_is_finite(data + first, last - first, exponent)) finite = false;
+  });
+  return finite;
+}
+
 template <typename Bits>
 bool rows_are_finite(const torch::Tensor& x, Bits exponent) {
+  if (x.is_non_overlapping_and_dense()) {
+    return all_are_finite(static_cast<const Bits*>(x.const_data_ptr()), x.numel(), exponent);
+  }
   std::array<int64_t, 4> sizes{1, 1, 1, 1}, strides{0, 0, 0, 0};
   for (int64_t d = 0; d < x.dim(); ++d) {
     const auto axis = static_cast<size_t>(4 - x.dim() + d);
@@ -49,7 +62,8 @@ bool rows_are_finite(const torch::Tensor& x, Bits exponent) {
 bool all_finite(const torch::Tensor& x) {
   if (x.numel() == 0) return true;
   TORCH_INTERNAL_ASSERT(x.is_cpu() && x.dim() <= 4, "all_finite");
-  const bool has_rows = x.dim() == 0 || x.size(-1) == 1 || x.stride(-1) == 1;
+  const bool has_rows =
+      x.is_non_overlapping_and_dense() || x.dim() == 0 || x.size(-1) == 1 || x.stride(-1) == 1;
   const auto rows = has_rows ? x : x.detach().contiguous();
   switch (x.scalar_type()) {
     case torch::kDouble:

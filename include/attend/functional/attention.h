@@ -54,16 +54,18 @@ struct AttentionParameters {
 ///         queries that see no key may hold anything: they count as zeros. What some queries of a
 ///         head see and others do not may show in the others too, since a weight of zero times NaN
 ///         is NaN.
-/// Note:   on the CPU, numbers of 16 bits are computed in float32 where that is faster, and the
-///         output is rounded: short sequences always, all others where the processor lacks products
-///         of them (`has_fast_products`).
+/// Note:   on the CPU, numbers of 16 bits are computed in float32, and the output is rounded. The
+///         result is the same bits for any number of threads. Memory is linear in T and S, but for
+///         a learned bias.
+/// Note:   on the CPU, dropout_p is rounded to a multiple of 1 / 65536, and so is the scale of what
+///         is kept.
 ATTEND_API AttentionOutput scaled_dot_product_attention(
     const torch::Tensor& query, const torch::Tensor& key, const torch::Tensor& value,
     const AttentionMask& mask = {}, const WeightsRequest& weights = WeightsRequest::kNone,
     const AttentionParameters& parameters = {});
 
 /// Which path `scaled_dot_product_attention` takes for these inputs, and what becomes of the mask,
-/// in words: "short kernel, mask [2, 1, 1, 5]" or "LibTorch: flash attention, its causal flag".
+/// in words: "blockwise kernel, mask [2, 1, 1, 5]" or "LibTorch: flash attention, its causal flag".
 /// "in float32" at the end: numbers of 16 bits that are computed so.
 /// Nothing is computed. docs/masks.md is made with it.
 ATTEND_API std::string explain_attention(const torch::Tensor& query, const torch::Tensor& key,
