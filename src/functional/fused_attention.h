@@ -22,7 +22,8 @@ bool is_flash(int64_t choice);
 /// no kernel and a gradient is recorded, all of it is the formula. The masks of `in` are not looked
 /// at.
 ///
-/// On the CPU: as many heads of queries as of keys, and no dropout.
+/// On the CPU: as many heads of queries as of keys, and no dropout. On other devices dropout is the
+/// kernel's, and derivatives beyond the first have the same mask.
 torch::Tensor fused_attention(const AttentionInputs& in, const KernelMask& mask);
 
 /// The keys [begin, end) that a sentence has, in a batch that is padded on the right or on the
