@@ -73,7 +73,7 @@ void table(torch::Device device, torch::Dtype dtype, int64_t target, int64_t sou
         path.resize(path.size() - kInFloat32.size());
       }
     }
-    rows += "| " + name + " | " + path + " |\n";
+    rows.append("| ").append(name).append(" | ").append(path).append(" |\n");
   }
   if (depends) {
     std::cout << "On a processor without products of " << torch::toString(dtype)
