@@ -8,7 +8,7 @@
 namespace attend::app {
 namespace {
 
-int run(int argc, char** argv) {
+int run_seq2seq(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   CLI::App app("Trains and runs translators with attention.", "attend-seq2seq");
   add_version_flag(app);
@@ -45,5 +45,5 @@ int run(int argc, char** argv) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-seq2seq", attend::app::run, argc, argv);
+  return attend::app::run_program("attend-seq2seq", attend::app::run_seq2seq, argc, argv);
 }

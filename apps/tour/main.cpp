@@ -46,7 +46,7 @@ int tour(const std::vector<std::string>& wanted, const std::filesystem::path& fo
   return EXIT_SUCCESS;
 }
 
-int run(int argc, char** argv) {
+int run_tour(int argc, char** argv) {
   CLI::App app("Walks through attention with computed numbers.", "attend-tour");
   add_version_flag(app);
   std::vector<std::string> wanted;
@@ -66,5 +66,5 @@ int run(int argc, char** argv) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-tour", attend::app::run, argc, argv);
+  return attend::app::run_program("attend-tour", attend::app::run_tour, argc, argv);
 }

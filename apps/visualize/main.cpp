@@ -19,7 +19,7 @@
 namespace attend::app {
 namespace {
 
-constexpr auto kHead = "--head", kMean = "mean";
+constexpr auto kHeadFlag = "--head", kMean = "mean";
 // Of layer and head indices; the model's own range is checked after loading.
 constexpr NumberRange<int64_t> kIndices{.least = -1000, .most = 1000};
 
@@ -60,7 +60,7 @@ HeatmapGrid picture(const AttentionPage& page, const VisualizeOptions& o) {
   if (o.mean_of_heads) {
     grid.panels = {view_heatmap(page, view, view.weights[layer].mean(0), "mean over the heads")};
   } else if (o.head) {
-    const auto head = index_of(kHead, *o.head, view.weights.size(1));
+    const auto head = index_of(kHeadFlag, *o.head, view.weights.size(1));
     grid.panels = {grid.panels[static_cast<size_t>(head)]};
   }
   return grid;
@@ -107,7 +107,7 @@ int visualize(VisualizeOptions& o) {
   return EXIT_SUCCESS;
 }
 
-int run(int argc, char** argv) {
+int run_visualize(int argc, char** argv) {
   CLI::App app("Shows the attention of a model on a text.", "attend-visualize");
   add_version_flag(app);
   VisualizeOptions o;
@@ -132,10 +132,10 @@ int run(int argc, char** argv) {
   add_number(app, "--layer", o.layer, kIndices,
              "For pictures: index from 0; negative: from the end");
   app.add_option_function<std::string>(
-         kHead,
+         kHeadFlag,
          [&o](const std::string& text) {
            o.mean_of_heads = text == kMean;
-           if (!o.mean_of_heads) o.head = parse_number(kHead, text, kIndices, kMean);
+           if (!o.mean_of_heads) o.head = parse_number(kHeadFlag, text, kIndices, kMean);
          },
          "For pictures: index from 0, or mean; default: all heads side by side")
       ->type_name("INT|mean");
@@ -149,5 +149,5 @@ int run(int argc, char** argv) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-visualize", attend::app::run, argc, argv);
+  return attend::app::run_program("attend-visualize", attend::app::run_visualize, argc, argv);
 }

@@ -17,6 +17,8 @@ int64_t fused_choice(const AttentionInputs& in, const KernelMask& mask);
 /// LibTorch's kernels have the first alone, the others are those of the formula. Where LibTorch has
 /// no kernel and a gradient is recorded, all of it is the formula. The masks of `in` are not looked
 /// at.
+///
+/// Dropout is the kernel's, and derivatives beyond the first have the same mask.
 torch::Tensor fused_attention(const AttentionInputs& in, const KernelMask& mask);
 
 }  // namespace attend::functional

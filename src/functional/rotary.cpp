@@ -28,32 +28,8 @@ torch::Tensor yarn_ramp(const RotaryOptions& options, int64_t dim,
   return ((torch::arange(dim / 2, kind) - low) / (high - low)).clamp(0.0, 1.0);
 }
 
-}  // namespace
-
-void RotaryOptions::validate(int64_t head_dim) const {
-  const auto rotated = dim == 0 ? head_dim : dim;
-  TORCH_CHECK_VALUE(rotated > 0 && rotated % 2 == 0 && rotated <= head_dim, kOptions,
-                    ": expected an even dim of at most head_dim ", head_dim, ", got ", rotated);
-  TORCH_CHECK_VALUE(base > 1.0, kOptions, ": expected base > 1, got ", base);
-  if (scaling.kind == RotaryScalingKind::kNone) return;
-  TORCH_CHECK_VALUE(scaling.factor >= 1.0, kOptions, ": expected a scaling factor >= 1, got ",
-                    scaling.factor);
-  TORCH_CHECK_VALUE(scaling.kind != RotaryScalingKind::kNtk || rotated > 2, kOptions,
-                    ": expected dim > 2 for NTK scaling, got ", rotated);
-  if (scaling.kind == RotaryScalingKind::kLlama3 || scaling.kind == RotaryScalingKind::kYarn) {
-    detail::check_positive(kOptions, "original_max_length", scaling.original_max_length);
-  }
-  TORCH_CHECK_VALUE(scaling.low_frequency_factor > 0.0 &&
-                        scaling.high_frequency_factor > scaling.low_frequency_factor,
-                    kOptions, ": expected 0 < low_frequency_factor < high_frequency_factor, got ",
-                    scaling.low_frequency_factor, " and ", scaling.high_frequency_factor);
-  TORCH_CHECK_VALUE(scaling.beta_slow > 0.0 && scaling.beta_fast >= scaling.beta_slow, kOptions,
-                    ": expected 0 < beta_slow <= beta_fast, got ", scaling.beta_slow, " and ",
-                    scaling.beta_fast);
-}
-
-namespace functional {
-
+// The angle by which each pair is rotated from one position to the next, in radians: [dim / 2],
+// float64.
 torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim,
                                  torch::Device device) {
   options.validate(head_dim);
@@ -91,9 +67,36 @@ torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim,
   TORCH_INTERNAL_ASSERT(false, "scaling");
 }
 
+// The factor by which kYarn scales rotated vectors.
 double rotary_length(const RotaryScaling& scaling) {
   return scaling.kind == RotaryScalingKind::kYarn ? 0.1 * std::log(scaling.factor) + 1.0 : 1.0;
 }
+
+}  // namespace
+
+void RotaryOptions::validate(int64_t head_dim) const {
+  const auto rotated = dim == 0 ? head_dim : dim;
+  TORCH_CHECK_VALUE(rotated > 0 && rotated % 2 == 0 && rotated <= head_dim, kOptions,
+                    ": expected an even dim of at most head_dim ", head_dim, ", got ", rotated);
+  TORCH_CHECK_VALUE(base > 1.0, kOptions, ": expected base > 1, got ", base);
+  if (scaling.kind == RotaryScalingKind::kNone) return;
+  TORCH_CHECK_VALUE(scaling.factor >= 1.0, kOptions, ": expected a scaling factor >= 1, got ",
+                    scaling.factor);
+  TORCH_CHECK_VALUE(scaling.kind != RotaryScalingKind::kNtk || rotated > 2, kOptions,
+                    ": expected dim > 2 for NTK scaling, got ", rotated);
+  if (scaling.kind == RotaryScalingKind::kLlama3 || scaling.kind == RotaryScalingKind::kYarn) {
+    detail::check_positive(kOptions, "original_max_length", scaling.original_max_length);
+  }
+  TORCH_CHECK_VALUE(scaling.low_frequency_factor > 0.0 &&
+                        scaling.high_frequency_factor > scaling.low_frequency_factor,
+                    kOptions, ": expected 0 < low_frequency_factor < high_frequency_factor, got ",
+                    scaling.low_frequency_factor, " and ", scaling.high_frequency_factor);
+  TORCH_CHECK_VALUE(scaling.beta_slow > 0.0 && scaling.beta_fast >= scaling.beta_slow, kOptions,
+                    ": expected 0 < beta_slow <= beta_fast, got ", scaling.beta_slow, " and ",
+                    scaling.beta_fast);
+}
+
+namespace functional {
 
 torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options, int64_t first) {
   detail::check_rank("rotary", "x", x, 2, 8);

@@ -17,6 +17,7 @@
 #include "detail/utf8.h"
 #include "text/text_side.h"
 #include "text/tokenizer_files.h"
+#include "text/word_indices.h"
 
 namespace attend {
 namespace {
@@ -196,7 +197,7 @@ std::vector<Subword> SubwordTokenizer::target_subwords(std::string_view text) co
 
 std::vector<Subword> SubwordTokenizer::decoded_subwords(const std::vector<int64_t>& ids) const {
   auto pieces = impl_->target.pieces_of(ids);
-  const auto words = word_indices(pieces, impl_->special);
+  const auto words = detail::word_indices(pieces, impl_->special);
   std::vector<Subword> subwords;
   subwords.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {

@@ -8,6 +8,7 @@
 
 #include "attend/modules/positional_encoding.h"
 #include "detail/check.h"
+#include "training/orthogonalized.h"
 
 namespace attend {
 namespace {
@@ -48,31 +49,7 @@ std::vector<NamedParameter> part_of(const torch::nn::Module& module, bool matric
   return parameters;
 }
 
-bool is_tall(const torch::Tensor& x) { return x.size(-2) > x.size(-1); }
-
-torch::Tensor wide(const torch::Tensor& x) { return is_tall(x) ? x.transpose(-2, -1) : x; }
-
 }  // namespace
-
-torch::Tensor orthogonalized(const torch::Tensor& x, int64_t iterations) {
-  detail::check_positive("orthogonalized", "iterations", iterations);
-  TORCH_CHECK(x.defined() && x.dim() >= 2, "orthogonalized: expected [.., M, N], got ",
-              x.defined() ? detail::shape_string(x.sizes()) : "an undefined tensor");
-  // x <- a x + b (x x^T) x + c (x x^T)^2 x takes singular values from nearly 0 to about 1 in few
-  // steps. Source: Jordan et al., 2024, "Newton-Schulz iteration".
-  constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315, kSmallest = 1e-7;
-  if (x.numel() == 0) return x.clone();
-  const auto shape = wide(x).sizes().vec();
-  auto y = wide(x).reshape({-1, shape[shape.size() - 2], shape.back()});
-  y = y /
-      at::linalg_vector_norm(y, 2, at::IntArrayRef{-2, -1}, /*keepdim=*/true).clamp_min(kSmallest);
-  for (int64_t i = 0; i < iterations; ++i) {
-    const auto square = at::bmm(y, y.transpose(-2, -1));
-    y = at::baddbmm(y, at::baddbmm(square, square, square, kB, kC), y, kA, 1.0);
-  }
-  y = y.view(shape);
-  return is_tall(x) ? y.transpose(-2, -1) : y;
-}
 
 Muon::Muon(const torch::nn::Module& module, const MuonOptions& options, const AdamOptions& adam)
     : Optimizer(trainable_parameters(module)),
@@ -97,9 +74,9 @@ void Muon::step(double learning_rate, const torch::Tensor& skip) {
     if (!matrix.grad().defined()) continue;
     auto& group = groups[{std::min(matrix.size(0), matrix.size(1)),
                           std::max(matrix.size(0), matrix.size(1))}];
-    group.matrices.push_back(wide(matrix));
-    group.gradients.push_back(wide(matrix.grad()));
-    group.means.push_back(wide(means_[i]));
+    group.matrices.push_back(detail::wide(matrix));
+    group.gradients.push_back(detail::wide(matrix.grad()));
+    group.means.push_back(detail::wide(means_[i]));
   }
   for (auto& [shape, group] : groups) {
     auto gradient = torch::stack(group.gradients);  // [N, rows, columns]
@@ -114,7 +91,7 @@ void Muon::step(double learning_rate, const torch::Tensor& skip) {
     at::_foreach_copy_(group.means, mean.unbind());
     const double scale = options_.scale * std::sqrt(static_cast<double>(shape.second));
     const auto change =
-        orthogonalized(gradient.lerp_(mean, options_.momentum), options_.iterations) *
+        detail::orthogonalized(gradient.lerp_(mean, options_.momentum), options_.iterations) *
         (rate * scale);
     if (weight_decay_ > 0.0) at::_foreach_mul_(group.matrices, 1.0 - rate * weight_decay_);
     at::_foreach_sub_(group.matrices, change.unbind());

@@ -33,10 +33,13 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_P(RotaryGolden, IsThatOfTransformers) {
   const auto tensors = golden(std::string("rotary_") + GetParam().name);
   const RotaryOptions options{.base = 500, .scaling = GetParam().scaling};
+  // At position 1 each pair (1, 0) becomes length (cos frequency, sin frequency).
+  const auto first = torch::eye(16, torch::kDouble).narrow(0, 0, 8).sum(0, /*keepdim=*/true);
+  const auto pairs = functional::rotary(first, options, 1)[0].view({2, 8});
   // Theirs are computed in float32.
-  EXPECT_TENSOR_NEAR(functional::rotary_frequencies(options, 16), tensors.at("frequencies"), 1e-7);
-  EXPECT_NEAR(functional::rotary_length(options.scaling), tensors.at("length").item<double>(),
-              1e-12);
+  EXPECT_TENSOR_NEAR(torch::atan2(pairs[1], pairs[0]), tensors.at("frequencies"), 1e-7);
+  EXPECT_TENSOR_NEAR(torch::hypot(pairs[0], pairs[1]),
+                     tensors.at("length").to(torch::kDouble).expand({8}), 1e-12);
   EXPECT_TENSOR_NEAR(functional::rotary(tensors.at("query"), options, 20), tensors.at("rotated"),
                      1e-5);
 }

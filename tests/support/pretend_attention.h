@@ -4,9 +4,10 @@
 
 namespace attend::testing_support {
 
-/// While it lives, the pretend device has a fused kernel for attention, as GPUs have: with a first
-/// derivative and no second one, and without grouped queries. Without it,
-/// at::scaled_dot_product_attention takes the formula there.
+/// While it lives, the pretend device has a fused kernel for attention, as GPUs have: with grouped
+/// queries, with dropout whose mask the kernel draws twice and does not show, with a first
+/// derivative and no second one. Without it, at::scaled_dot_product_attention takes the formula
+/// there.
 class PretendFusedAttention {
  public:
   PretendFusedAttention();

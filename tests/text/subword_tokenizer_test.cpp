@@ -17,11 +17,13 @@
 #include "attend/file_error.h"
 #include "attend/text/subword_training.h"
 #include "support/temporary_folder.h"
+#include "text/word_indices.h"
 
 namespace attend::subword_tokenizer_test {
 namespace {
 
 using std::string_literals::operator""s;
+using detail::word_indices;
 using testing_support::TemporaryFolder;
 using Ids = std::vector<int64_t>;
 

@@ -8,9 +8,12 @@
 #include "attend/modules/positional_encoding.h"
 #include "support/golden.h"
 #include "support/tensor_assert.h"
+#include "training/orthogonalized.h"
 
 namespace attend::muon_test {
 namespace {
+
+using detail::orthogonalized;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 

@@ -45,10 +45,10 @@ struct AttentionParameters {
 ///         [B, T, S] or [T, S] for input without heads; of the chosen heads and queries only. Both
 ///         are differentiable.
 /// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
-/// Note:   derivatives of every order and forward-mode AD work at any length. Those beyond the
-///         first, and inputs that carry a tangent, are computed by the formula, which holds all
-///         [B, H, T, S] scores. The one exception is dropout on a device other than the CPU, where
-///         derivatives beyond the first are LibTorch's.
+/// Note:   derivatives of every order and forward-mode AD work at any length, on every device and
+///         with dropout. Those beyond the first, and inputs that carry a tangent, are computed by
+///         the formula, which holds all [B, H, T, S] scores. Where a fused kernel has drawn the
+///         mask of dropout, it is found by H / Hkv ceil(T / Dv) more backward passes of the kernel.
 /// Note:   NaN and infinities that a query sees show in its output and gradients as by the formula.
 ///         On the CPU, keys and values that no query of their head sees, such as padding, and
 ///         queries that see no key may hold anything: they count as zeros. What some queries of a

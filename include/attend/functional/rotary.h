@@ -49,16 +49,10 @@ struct RotaryOptions {
 
 namespace functional {
 
-/// The angle by which each pair is rotated from one position to the next, in radians.
-/// Shapes: -> [dim / 2], float64. `dim` is that of `options`, or head_dim where that is 0.
-ATTEND_API torch::Tensor rotary_frequencies(const RotaryOptions& options, int64_t head_dim,
-                                            torch::Device device = torch::kCPU);
-
-/// The factor by which kYarn scales rotated vectors: 0.1 ln(factor) + 1; 1 for the other kinds.
-ATTEND_API double rotary_length(const RotaryScaling& scaling);
-
 /// Rotary positions: each pair of elements of x_t is rotated by the angle (first + t) * frequency,
 /// so that products of queries and keys depend only on the distance between their positions.
+///
+/// kYarn also multiplies the pairs by 0.1 ln(factor) + 1.
 ///
 /// Source: Su et al., 2021, arXiv:2104.09864, equations 14 and 15.
 /// Shapes: x [..., T, D] -> the same; `first` is the position of x's first row.

@@ -100,7 +100,9 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
   std::vector<Subword> source_subwords(std::string_view text) const;
   std::vector<Subword> target_subwords(std::string_view text) const;
 
-  /// The subwords of decoded ids; `word` counts the words of the decoded text. See word_indices().
+  /// The subwords of decoded ids; `word` counts the words of the decoded text. A piece that starts
+  /// with "▁" begins a word. A lone "▁" belongs to the next word, or to the last one at the end;
+  /// special tokens, including `<unk>`, to none.
   std::vector<Subword> decoded_subwords(const std::vector<int64_t>& ids) const;
 
   /// The text of target ids. Special tokens, including `<unk>`, are left out.
@@ -145,13 +147,5 @@ class ATTEND_TOOLKIT_API SubwordTokenizer {
 
   std::shared_ptr<const Impl> impl_;
 };
-
-/// The index of the word that each piece belongs to when the pieces are joined to a text.
-///
-/// A piece that starts with "▁" begins a word. A lone "▁" belongs to the next word and does not
-/// begin one, so "▁", "chat" is one word; at the end it belongs to the last word. `<unk>`, `</s>`
-/// and `<pad>` belong to none (-1), since they add no text.
-ATTEND_TOOLKIT_API std::vector<int64_t> word_indices(const std::vector<std::string>& pieces,
-                                                     const SpecialTokens& special = {});
 
 }  // namespace attend

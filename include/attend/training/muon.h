@@ -59,9 +59,4 @@ class ATTEND_TOOLKIT_API Muon : public Optimizer {
   Adam adam_;
 };
 
-/// Approximately the nearest matrices to x [.., M, N] with singular values of 1: between 0.68 and
-/// 1.21, unless those of x are tiny relative to its norm. A matrix of zeros stays zero.
-/// Throws: c10::Error unless x has two axes or more, c10::ValueError unless iterations > 0.
-ATTEND_TOOLKIT_API torch::Tensor orthogonalized(const torch::Tensor& x, int64_t iterations = 5);
-
 }  // namespace attend
