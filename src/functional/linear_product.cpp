@@ -1,5 +1,6 @@
 #include "functional/linear_product.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "detail/parallel.h"
@@ -13,44 +14,74 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Below these, copying the weights takes too much of the time.
-constexpr int64_t kFewestProductRows = 32, kSmallestWeight = 1024;
+// Below it, what LibTorch takes for a call is most of the time.
+constexpr int64_t kSmallestWeight = 1024;
 
-// So many rows are worth a thread of their own, which copies the weights for itself.
-constexpr int64_t kRowsOfThread = 48;
+// So many multiplications are worth a thread.
+constexpr int64_t kWorkOfThread = 1 << 19;
 
 kernels::Strided strided(const torch::Tensor& x) {
   return {x.const_data_ptr<float>(), x.stride(0), x.stride(1)};
 }
 
-// a [M, K] b [K, N] + bias [N] or undefined, into a new tensor of so many elements.
-torch::Tensor product_of(const torch::Tensor& a, const torch::Tensor& b, at::IntArrayRef sizes,
-                         const torch::Tensor& bias = {}) {
-  // Numbers that are to be negated when they are read are negated now.
-  const auto x = a.resolve_neg(), y = b.resolve_neg();
-  const auto added = bias.defined() ? bias.resolve_neg().contiguous() : bias;
-  auto c = at::empty(sizes, x.options());
-  const kernels::Product product{.rows = x.size(0),
-                                 .columns = y.size(1),
-                                 .depth = x.size(1),
-                                 .a = strided(x),
-                                 .b = strided(y),
-                                 .bias = added.defined() ? added.const_data_ptr<float>() : nullptr,
-                                 .c = c.mutable_data_ptr<float>()};
-  detail::parallel_for(product.rows, kRowsOfThread, [&](int64_t first, int64_t last) {
-    kernels::product(product, first, last);
-  });
-  return c;
+kernels::Strided transposed(const torch::Tensor& x) {
+  return {x.const_data_ptr<float>(), x.stride(1), x.stride(0)};
 }
 
-torch::Tensor as_rows(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+torch::Tensor as_rows(const torch::Tensor& x) {
+  // Numbers that are to be negated when they are read are negated now.
+  return (x.dim() == 2 ? x : x.reshape({-1, x.size(-1)})).resolve_neg();
+}
+
+void multiply(const kernels::Product& product) {
+  const auto work = product.rows * product.columns * std::max<int64_t>(product.depth, 1);
+  const auto parts = std::clamp<int64_t>(work / kWorkOfThread, 1, at::get_num_threads());
+  detail::parallel_for(parts, 1, [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) kernels::product(product, part, parts);
+  });
+}
 
 // Not a view: autograd would forbid to change one in place.
 torch::Tensor compute(const torch::Tensor& x, const torch::Tensor& weight,
                       const torch::Tensor& bias) {
+  const auto rows = as_rows(x), columns = as_rows(weight);
+  const auto added = bias.defined() ? bias.resolve_neg().contiguous() : bias;
   at::DimVector sizes(x.sizes());
   sizes.back() = weight.size(0);
-  return product_of(as_rows(x), weight.t(), sizes, bias);
+  auto y = at::empty(sizes, x.options());
+  multiply({.rows = rows.size(0),
+            .columns = weight.size(0),
+            .depth = weight.size(1),
+            .a = strided(rows),
+            .b = transposed(columns),
+            .bias = added.defined() ? added.const_data_ptr<float>() : nullptr,
+            .c = y.mutable_data_ptr<float>()});
+  return y;
+}
+
+// Of y = x weight^T, all by rows.
+torch::Tensor gradient_of_x(const torch::Tensor& gradient, const torch::Tensor& weight) {
+  auto result = at::empty({gradient.size(0), weight.size(1)}, gradient.options());
+  multiply({.rows = gradient.size(0),
+            .columns = weight.size(1),
+            .depth = weight.size(0),
+            .a = strided(gradient),
+            .b = strided(weight),
+            .bias = nullptr,
+            .c = result.mutable_data_ptr<float>()});
+  return result;
+}
+
+torch::Tensor gradient_of_weight(const torch::Tensor& gradient, const torch::Tensor& x) {
+  auto result = at::empty({gradient.size(1), x.size(1)}, gradient.options());
+  multiply({.rows = gradient.size(1),
+            .columns = x.size(1),
+            .depth = x.size(0),
+            .a = transposed(gradient),
+            .b = strided(x),
+            .bias = nullptr,
+            .c = result.mutable_data_ptr<float>()});
+  return result;
 }
 
 class LinearProduct : public torch::autograd::Function<LinearProduct> {
@@ -71,18 +102,17 @@ class LinearProduct : public torch::autograd::Function<LinearProduct> {
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1];
     const auto gradient = as_rows(gradients[0]);
-    // To be differentiated again, LibTorch's own product.
-    const bool again = is_differentiated_again(gradients);
+    // LibTorch's own products to be differentiated again, and of a single row, which are faster.
+    const bool by_libtorch = is_differentiated_again(gradients) || gradient.size(0) == 1;
     variable_list result(3);
     if (weight.defined() && context->needs_input_grad(0)) {
-      const auto sizes = context->saved_data["sizes"].toIntVector();
-      result[0] =
-          again ? at::mm(gradient, weight).view(sizes) : product_of(gradient, weight, sizes);
+      const auto of_x =
+          by_libtorch ? at::mm(gradient, weight) : gradient_of_x(gradient, as_rows(weight));
+      result[0] = of_x.view(context->saved_data["sizes"].toIntVector());
     }
     if (x.defined() && context->needs_input_grad(1)) {
       const auto rows = as_rows(x);
-      result[1] = again ? at::mm(gradient.t(), rows)
-                        : product_of(gradient.t(), rows, {gradient.size(1), rows.size(1)});
+      result[1] = by_libtorch ? at::mm(gradient.t(), rows) : gradient_of_weight(gradient, rows);
     }
     if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2)) {
       result[2] = gradient.sum(0);
@@ -100,10 +130,9 @@ bool is_plain(const torch::Tensor& x) {
 bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight,
                        const torch::Tensor& bias) {
   if (!x.is_cpu() || !is_plain(x) || !prefers_own_products()) return false;
-  return weight.numel() >= kSmallestWeight && x.numel() >= kFewestProductRows * x.size(-1) &&
-         is_plain(weight) && (!bias.defined() || is_plain(bias)) &&
-         product_type(x) == torch::kFloat && !carries_tangent(x) && !carries_tangent(weight) &&
-         !carries_tangent(bias);
+  return weight.numel() >= kSmallestWeight && x.numel() > 0 && is_plain(weight) &&
+         (!bias.defined() || is_plain(bias)) && product_type(x) == torch::kFloat &&
+         !carries_tangent(x) && !carries_tangent(weight) && !carries_tangent(bias);
 }
 
 torch::Tensor linear_by_product(const torch::Tensor& x, const torch::Tensor& weight,

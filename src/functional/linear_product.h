@@ -5,7 +5,7 @@
 namespace attend::functional {
 
 /// Whether `linear_by_product` is faster than LibTorch's linear: in float32, where
-/// `prefers_own_products`, for more than a few rows.
+/// `prefers_own_products`, unless the layer is tiny.
 bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight,
                        const torch::Tensor& bias);
 

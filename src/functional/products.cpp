@@ -17,7 +17,7 @@ namespace {
 struct CpuProducts {
   bool bfloat16 = false, half = false;                    // faster than float32
   bool bfloat16_by_tiles = false, half_by_tiles = false;  // much faster
-  bool mkl_is_slow = false;
+  bool own_are_faster = false;                            // of float32
 };
 
 CpuProducts find_cpu_products() {
@@ -35,7 +35,7 @@ CpuProducts find_cpu_products() {
   CpuProducts found{.bfloat16_by_tiles = has("amx_bf16"), .half_by_tiles = has("amx_fp16")};
   found.bfloat16 = found.bfloat16_by_tiles || has("avx512_bf16");
   found.half = found.half_by_tiles || has("avx512_fp16");
-  found.mkl_is_slow = at::hasMKL() && text("cpu_name").starts_with("AMD") && has("avx512_f");
+  found.own_are_faster = text("cpu_name").starts_with("AMD") && has("avx2");
   return found;
 }
 
@@ -47,7 +47,7 @@ const CpuProducts& cpu_products() {
 bool find_own_products() {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
   const char* given = std::getenv("ATTEND_LINEAR");
-  if (given == nullptr) return cpu_products().mkl_is_slow;
+  if (given == nullptr) return cpu_products().own_are_faster;
   const std::string_view choice(given);
   TORCH_CHECK_VALUE(choice == "attend" || choice == "libtorch",
                     "ATTEND_LINEAR: expected attend or libtorch, got ", choice);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/forward_grad.h>
 
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -96,6 +97,50 @@ TEST(Linear, ManyRowsAgreeWithFloat64UpToSecondDerivatives) {
       EXPECT_TENSOR_EQUAL(
           functional::linear(leaves[0], leaves[1], has_bias ? leaves[2] : torch::Tensor()),
           found.back().detach());
+    }
+  }
+}
+
+// Outputs and gradients, in float32, of so many rows.
+std::vector<torch::Tensor> output_and_gradients(int64_t rows, const torch::Tensor& weight,
+                                                const torch::Tensor& bias,
+                                                const torch::Tensor& slope) {
+  const auto x = torch::arange(rows * weight.size(1), torch::kFloat).sin();
+  const std::vector<torch::Tensor> leaves{
+      x.view({rows, weight.size(1)}).to(weight.scalar_type()).requires_grad_(),
+      weight.detach().clone().requires_grad_(), bias.detach().clone().requires_grad_()};
+  const auto y = weight.scalar_type() == torch::kDouble
+                     ? at::linear(leaves[0], leaves[1], leaves[2])
+                     : functional::linear(leaves[0], leaves[1], leaves[2]);
+  auto result = torch::autograd::grad({y}, leaves, {slope});
+  result.push_back(y.detach());
+  return result;
+}
+
+TEST(Linear, AnyNumberOfRowsAgreesWithFloat64AndThreadsDoNotChangeABit) {
+  torch::manual_seed(7);
+  const auto weight = torch::randn({530, 391}), bias = torch::randn({530});
+  const auto threads = torch::get_num_threads();
+  const char* chosen = std::getenv("ATTEND_LINEAR");  // as CTest runs it
+  const bool is_attends = chosen != nullptr && std::string(chosen) == "attend";
+  for (const int64_t rows : {1, 2, 4, 9, 31, 33, 65, 400}) {
+    SCOPED_TRACE(testing::Message() << rows << " rows");
+    const auto slope = torch::randn({rows, 530});
+    const auto exact = output_and_gradients(rows, weight.to(torch::kDouble),
+                                            bias.to(torch::kDouble), slope.to(torch::kDouble));
+    const auto found = output_and_gradients(rows, weight, bias, slope);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const auto size = exact[i].abs().max().item<double>();
+      EXPECT_TENSOR_NEAR(found[i] / size, exact[i] / size, 2e-6);
+    }
+    if (!is_attends || rows == 1) continue;  // LibTorch's products, which promise nothing
+    for (const int n : {2, 3, 4}) {
+      torch::set_num_threads(n);
+      const auto again = output_and_gradients(rows, weight, bias, slope);
+      torch::set_num_threads(threads);
+      for (const size_t i : {0U, 1U, 3U}) {  // not the sum over rows, which is LibTorch's
+        EXPECT_TENSOR_EQUAL(again[i], found[i]);
+      }
     }
   }
 }

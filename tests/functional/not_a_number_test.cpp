@@ -486,34 +486,39 @@ TEST(NotANumber, ProductsShowItAtEveryPosition) {
   const auto strided = [](const torch::Tensor& x) {
     return kernels::Strided{x.const_data_ptr<float>(), x.stride(0), x.stride(1)};
   };
-  constexpr int64_t kRows = 25, kColumns = 35, kDepth = 9;
-  const auto a = torch::randn({kRows, kDepth}), b = torch::randn({kDepth, kColumns}),
-             bias = torch::randn({kColumns});
-  const auto is_nan = [&](const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& z) {
-    const auto c = torch::zeros({kRows, kColumns});
-    kernels::product({.rows = kRows,
-                      .columns = kColumns,
-                      .depth = kDepth,
-                      .a = strided(x),
-                      .b = strided(y),
-                      .bias = z.const_data_ptr<float>(),
-                      .c = c.mutable_data_ptr<float>()},
-                     0, kRows);
-    return c.isnan();
-  };
-  for_each_instruction_set([&] {
-    for (int64_t i = 0; i < kRows * kDepth; ++i) {
-      auto expected = torch::zeros({kRows, kColumns}, torch::kBool);
-      expected[i / kDepth].fill_(true);
-      ASSERT_TRUE(torch::equal(is_nan(with(a, i, kNaN), b, bias), expected)) << i;
-    }
-    for (int64_t i = 0; i < kColumns * kDepth; ++i) {
-      auto expected = torch::zeros({kRows, kColumns}, torch::kBool);
-      expected.select(1, i % kColumns).fill_(true);
-      ASSERT_TRUE(torch::equal(is_nan(a, with(b, i, kNaN), bias), expected)) << i;
-      ASSERT_TRUE(torch::equal(is_nan(a, b, with(bias, i % kColumns, kNaN)), expected)) << i;
-    }
-  });
+  constexpr int64_t kColumns = 35, kDepth = 9;
+  // Many rows, and few of a matrix whose columns are contiguous, go different ways.
+  for (const int64_t rows : {25, 3}) {
+    const auto a = torch::randn({rows, kDepth}), b = torch::randn({kDepth, kColumns}),
+               bias = torch::randn({kColumns});
+    const auto is_nan = [&](const torch::Tensor& x, const torch::Tensor& y,
+                            const torch::Tensor& z) {
+      const auto c = torch::zeros({rows, kColumns});
+      const auto factors = rows == 3 ? y.t().contiguous().t() : y;
+      kernels::product({.rows = rows,
+                        .columns = kColumns,
+                        .depth = kDepth,
+                        .a = strided(x),
+                        .b = strided(factors),
+                        .bias = z.const_data_ptr<float>(),
+                        .c = c.mutable_data_ptr<float>()},
+                       0, 1);
+      return c.isnan();
+    };
+    for_each_instruction_set([&] {
+      for (int64_t i = 0; i < rows * kDepth; ++i) {
+        auto expected = torch::zeros({rows, kColumns}, torch::kBool);
+        expected[i / kDepth].fill_(true);
+        ASSERT_TRUE(torch::equal(is_nan(with(a, i, kNaN), b, bias), expected)) << i;
+      }
+      for (int64_t i = 0; i < kColumns * kDepth; ++i) {
+        auto expected = torch::zeros({rows, kColumns}, torch::kBool);
+        expected.select(1, i % kColumns).fill_(true);
+        ASSERT_TRUE(torch::equal(is_nan(a, with(b, i, kNaN), bias), expected)) << i;
+        ASSERT_TRUE(torch::equal(is_nan(a, b, with(bias, i % kColumns, kNaN)), expected)) << i;
+      }
+    });
+  }
 }
 
 }  // namespace

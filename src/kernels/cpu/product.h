@@ -19,12 +19,18 @@ struct Product {
   float* c;                      // [M, N], contiguous, overwritten
 };
 
-/// Rows [first, last) of c. Each element is one sum from the first of K to the last, so the result
-/// does not depend on how rows are divided among threads.
+/// Rows [row, row_end) and columns [column, column_end) of a matrix.
+struct Rectangle {
+  int64_t row, row_end, column, column_end;
+};
+
+/// One of `parts` rectangles that c is divided into. The result does not depend on how many there
+/// are: each element is computed in the order that the whole product's sizes and strides give.
 ///
-/// b is copied, block by block, into the order in which a tile of c reads it; a is read in place,
-/// unless its rows are not contiguous. Source: Goto and van de Geijn, "Anatomy of high-performance
-/// matrix multiplication", ACM TOMS 34(3), 2008, section 4.
-void product(const Product& product, int64_t first, int64_t last);
+/// With many rows, b is copied panel by panel into the order in which a tile of c reads it. With few
+/// it is read where it lies: by dot products if its columns are contiguous, as a layer's weights
+/// transposed are. Source: Goto and van de Geijn, "Anatomy of high-performance matrix
+/// multiplication", ACM TOMS 34(3), 2008, section 4.
+void product(const Product& product, int64_t part, int64_t parts);
 
 }  // namespace attend::kernels

@@ -34,12 +34,14 @@ HWY_INLINE int64_t lanes_of() {
   return static_cast<int64_t>(hn::Lanes(Vectors<T>()));
 }
 
-// Sums of kRows by kVectors vectors.
+// Sums of kRows by kVectors vectors. Where a loop over rows is not unrolled they lie in memory, hence
+// the pragmas.
 template <int64_t kRows, int64_t kVectors, typename T>
 struct Tile {
   hn::Vec<Vectors<T>> sums[kRows][kVectors];
 
   HWY_INLINE void zero() {
+    HWY_UNROLL(16)
     for (auto& row : sums) {
       for (auto& sum : row) sum = hn::Zero(Vectors<T>());
     }
@@ -53,6 +55,7 @@ struct Tile {
   }
   HWY_INLINE void load(const T* HWY_RESTRICT from, int64_t stride) {
     const Vectors<T> d;
+    HWY_UNROLL(16)
     for (int64_t r = 0; r < kRows; ++r) {
       for (int64_t v = 0; v < kVectors; ++v) {
         sums[r][v] = hn::LoadU(d, from + r * stride + v * lanes_of<T>());
@@ -61,26 +64,24 @@ struct Tile {
   }
   HWY_INLINE void store(T* HWY_RESTRICT to, int64_t stride) const {
     const Vectors<T> d;
+    HWY_UNROLL(16)
     for (int64_t r = 0; r < kRows; ++r) {
       for (int64_t v = 0; v < kVectors; ++v) {
         hn::StoreU(sums[r][v], d, to + r * stride + v * lanes_of<T>());
       }
     }
   }
-  // The same with a panel whose rows lie one behind the other.
+  // Adds the product of factors[r * row_stride + k * depth_stride] and panel
+  // [depth, kVectors vectors], whose rows lie together or panel_stride apart.
   HWY_INLINE void multiply(const T* HWY_RESTRICT factors, int64_t row_stride, int64_t depth_stride,
-                           const T* HWY_RESTRICT panel, int64_t depth) {
-    multiply(factors, row_stride, depth_stride, panel, depth, kVectors * lanes_of<T>());
-  }
-  // Adds the product of factors[r * row_stride + k * depth_stride] and a panel of `depth` rows of
-  // kVectors vectors, panel_stride elements from each other.
-  HWY_INLINE void multiply(const T* HWY_RESTRICT factors, int64_t row_stride, int64_t depth_stride,
-                           const T* HWY_RESTRICT panel, int64_t depth, int64_t panel_stride) {
+                           const T* HWY_RESTRICT panel, int64_t depth,
+                           int64_t panel_stride = kVectors * lanes_of<T>()) {
     const Vectors<T> d;
     const auto lanes = lanes_of<T>();
     for (int64_t k = 0; k < depth; ++k) {
       hn::Vec<Vectors<T>> values[kVectors];
       for (int64_t v = 0; v < kVectors; ++v) values[v] = hn::LoadU(d, panel + v * lanes);
+      HWY_UNROLL(16)
       for (int64_t r = 0; r < kRows; ++r) {
         const auto factor = hn::Set(d, factors[r * row_stride]);
         for (int64_t v = 0; v < kVectors; ++v) {
