@@ -156,8 +156,6 @@ KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& outp
   const auto hidden = in.query.size(3);
   const auto output_gradient = of_output.defined() ? additive_rows(of_output) : of_output;
   const auto score_gradient = as_additive(of_scores);
-  const auto deltas =
-      of_output.defined() ? as_additive((output_gradient * output).sum(-1)) : torch::Tensor();
   KernelGradients result{.query = at::zeros({batch, heads, target, hidden}, options),
                          .key = at::zeros({batch, heads, source, hidden}, options),
                          .vector = {},
@@ -182,8 +180,8 @@ KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& outp
       return x.defined() ? x.mutable_data_ptr<scalar_t>() : nullptr;
     };
     kernels::AdditiveGradients<scalar_t> g{.output_gradient = {},
+                                           .output = additive_view<scalar_t>(output),
                                            .log_sums = log_sums.const_data_ptr<scalar_t>(),
-                                           .deltas = of(deltas),
                                            .score_gradient = of(score_gradient),
                                            .query = of(result.query),
                                            .key = of(result.key),

@@ -186,6 +186,17 @@ HWY_INLINE void dot_tile(const T* const* x, const T* const* y, int64_t dim, T* c
   }
 }
 
+// x . y, in the order of dot_tile.
+template <typename T>
+HWY_INLINE T dot(const T* x, const T* y, int64_t dim) {
+  const T* left[1] = {x};
+  const T* right[kTileKeys] = {y, y, y, y};
+  T dots[kTileKeys];
+  T* to[1] = {dots};
+  dot_tile<1, T>(left, right, dim, to);
+  return dots[0];
+}
+
 template <int64_t kRows, bool kPartial, class Score, class D, typename T = hn::TFromD<D>>
 HWY_INLINE void add_gradients(D d, const T* const* query, const T* const* key,
                               const T* const* gradient, const T* kept, T* const* to_query,
@@ -450,14 +461,8 @@ void prepare_terms(const AdditiveAttention<T>& a, int64_t batch, int64_t head,
     }
   }
   fill(work.query_terms, kAdditiveRows, T{0});
-  if (a.slope == T{0}) return;
-  for (int64_t r = 0; r < work.rows; ++r) {
-    const T* rows[kTileKeys] = {work.query_rows[r], work.query_rows[r], work.query_rows[r],
-                                work.query_rows[r]};
-    T dots[kTileKeys];
-    T* to[1] = {dots};
-    dot_tile<1, T>(vector, rows, a.hidden_dim, to);
-    work.query_terms[r] = factor * dots[0];
+  for (int64_t r = 0; r < work.rows && a.slope != T{0}; ++r) {
+    work.query_terms[r] = factor * dot(vector[0], work.query_rows[r], a.hidden_dim);
   }
 }
 
@@ -728,7 +733,7 @@ void score_gradients(const AdditiveAttention<T>& a, const AdditiveGradients<T>& 
   fill(scores + count, lanes, kHidden<T>);
   if (g.output_gradient.data != nullptr) {
     const T log_sum = g.log_sums[row];
-    const auto shift = hn::Set(d, log_sum), delta = hn::Set(d, g.deltas[row]);
+    const auto shift = hn::Set(d, log_sum), delta = hn::Set(d, work.deltas[r]);
     const auto hidden_nan = hn::Set(d, std::isnan(log_sum) ? log_sum : T{0});  // Exp hides it
     for (int64_t c = 0; c < count; c += lanes) {
       const auto weight =
@@ -848,8 +853,11 @@ void prepare_backward(const AdditiveAttention<T>& a, const AdditiveGradients<T>&
   prepare_terms(a, batch, head, work);
   if (g.output_gradient.data == nullptr) return;
   for (int64_t r = 0; r < work.rows; ++r) {
-    of_output[r] =
-        g.output_gradient.at(batch, head) + work.queries[r] * g.output_gradient.row_stride;
+    const auto t = work.queries[r];
+    of_output[r] = g.output_gradient.at(batch, head) + t * g.output_gradient.row_stride;
+    // In the order of the products with values: where a query sees one key, they are equal.
+    work.deltas[r] =
+        dot(of_output[r], g.output.at(batch, head) + t * g.output.row_stride, a.value_dim);
   }
   int64_t r = 0;
   for (; r + 2 <= work.rows; r += 2) product_rows<2, T>(a, of_output, r, work);

@@ -91,8 +91,8 @@ struct BiasGradient {
 template <typename T>
 struct AdditiveGradients {
   HeadRows<const T> output_gradient;  // [B, H, T, Dv]; null data: there is none
-  const T* log_sums;                  // of the forward pass
-  const T* deltas;                    // [B, H, T]: output_gradient . output
+  HeadRows<const T> output;           // of the forward pass, as are log_sums
+  const T* log_sums;
   const T* score_gradient;            // [B, H, T, S]; null: there is none
 
   T *query, *key;          // [B, H, T, A], [B, H, S, A]
