@@ -106,7 +106,7 @@ kernels::AdditiveAttention<T> described_additive(const AdditiveInputs& in) {
 }
 
 struct KernelOutput {
-  torch::Tensor output, log_sums, scores;
+  torch::Tensor output, sums, scores;
 };
 
 KernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
@@ -116,7 +116,7 @@ KernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
   KernelOutput result;
   // In the memory order of [B, T, H, Dv], so that joining the heads is a view.
   result.output = at::empty({batch, target, heads, dim}, options).transpose(1, 2);
-  result.log_sums = at::empty({batch, heads, target}, options);
+  result.sums = at::empty({batch, heads, target, 2}, options);
   if (wants_scores) result.scores = at::empty({batch, heads, target, source}, options);
   AT_DISPATCH_FLOATING_TYPES(in.query.scalar_type(), "additive_attention", [&] {
     const auto a = described_additive<scalar_t>(in);
@@ -126,7 +126,7 @@ KernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
     const auto& o = result.output;
     const kernels::AdditiveResult<scalar_t> to{
         {o.mutable_data_ptr<scalar_t>(), o.stride(0), o.stride(1), o.stride(2)},
-        result.log_sums.mutable_data_ptr<scalar_t>(),
+        result.sums.mutable_data_ptr<scalar_t>(),
         wants_scores ? result.scores.mutable_data_ptr<scalar_t>() : nullptr,
         parts > 1 ? found.mutable_data_ptr<scalar_t>() : nullptr};
     const auto rows = std::min(target, kernels::kAdditiveRows);
@@ -149,7 +149,7 @@ struct KernelGradients {
 };
 
 KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& output,
-                             const torch::Tensor& log_sums, const torch::Tensor& of_output,
+                             const torch::Tensor& sums, const torch::Tensor& of_output,
                              const torch::Tensor& of_scores) {
   const auto [batch, heads, target, source] = in.shape();
   const auto options = in.query.options();
@@ -181,7 +181,7 @@ KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& outp
     };
     kernels::AdditiveGradients<scalar_t> g{.output_gradient = {},
                                            .output = additive_view<scalar_t>(output),
-                                           .log_sums = log_sums.const_data_ptr<scalar_t>(),
+                                           .sums = sums.const_data_ptr<scalar_t>(),
                                            .score_gradient = of(score_gradient),
                                            .query = of(result.query),
                                            .key = of(result.key),
@@ -225,9 +225,9 @@ class FusedAdditiveAttention : public torch::autograd::Function<FusedAdditiveAtt
     const auto in = with_rows(with_tensors(rest, {query, key, vector, value,
                                                   bias.value_or(torch::Tensor()),
                                                   key_term.value_or(torch::Tensor())}));
-    auto [output, log_sums, scores] = run_forward(in, wants_scores);
+    auto [output, sums, scores] = run_forward(in, wants_scores);
     context->save_for_backward({in.query, in.key, in.vector, in.value, in.mask.bias,
-                                in.parameters.key_term, in.mask.allowed, output, log_sums});
+                                in.parameters.key_term, in.mask.allowed, output, sums});
     const auto& p = in.parameters;
     auto& data = context->saved_data;
     data["band_left"] = in.mask.band.left;

@@ -628,7 +628,7 @@ void finish_forward(const AdditiveAttention<T>& a, const AdditiveResult<T>& resu
       output[-2] = kHidden<T>;
       output[-1] = T{0};
     } else {
-      result.log_sums[task.index * a.target + t] = kHidden<T>;
+      fill(result.sums + 2 * (task.index * a.target + t), 2, T{0});
     }
     if (result.scores != nullptr) {
       fill(result.scores + (task.index * a.target + t) * a.source + task.keys.begin,
@@ -653,8 +653,9 @@ void finish_forward(const AdditiveAttention<T>& a, const AdditiveResult<T>& resu
       outputs[r][-2] = greatest;
       outputs[r][-1] = total;
     } else {
-      result.log_sums[row] = total == T{0} ? kHidden<T> : greatest + std::log(total);
       factors[r] = total == T{0} ? T{0} : T{1} / total;
+      result.sums[2 * row] = total == T{0} ? T{0} : greatest;
+      result.sums[2 * row + 1] = factors[r];
     }
     if (a.threshold == 0) continue;
     T* kept = work.products;  // one row of it
@@ -692,9 +693,10 @@ void join_row(const AdditiveAttention<T>& a, const AdditiveResult<T>& result,
     total += factor * of_part[1];
     for (int64_t j = 0; j < a.value_dim; ++j) output[j] += factor * of_part[2 + j];
   }
-  result.log_sums[row] = total == T{0} ? kHidden<T> : greatest + std::log(total);
-  if (total == T{0}) return;
-  for (int64_t j = 0; j < a.value_dim; ++j) output[j] /= total;
+  const T factor = total == T{0} ? T{0} : T{1} / total;
+  result.sums[2 * row] = total == T{0} ? T{0} : greatest;
+  result.sums[2 * row + 1] = factor;
+  for (int64_t j = 0; j < a.value_dim; ++j) output[j] *= factor;
 }
 
 // ---- Backward ----
@@ -732,17 +734,16 @@ void score_gradients(const AdditiveAttention<T>& a, const AdditiveGradients<T>& 
   finish_scores(a, batch, head, work, r, i, count, scores, slopes);
   fill(scores + count, lanes, kHidden<T>);
   if (g.output_gradient.data != nullptr) {
-    const T log_sum = g.log_sums[row];
-    const auto shift = hn::Set(d, log_sum), delta = hn::Set(d, work.deltas[r]);
-    const auto hidden_nan = hn::Set(d, std::isnan(log_sum) ? log_sum : T{0});  // Exp hides it
+    const auto shift = hn::Set(d, g.sums[2 * row]), factor = hn::Set(d, g.sums[2 * row + 1]);
+    const auto delta = hn::Set(d, work.deltas[r]);
     for (int64_t c = 0; c < count; c += lanes) {
       const auto weight =
-          hn::Add(hn::Exp(d, hn::Sub(hn::LoadU(d, scores + c), shift)), hidden_nan);
+          hn::Mul(hn::Exp(d, hn::Sub(hn::LoadU(d, scores + c), shift)), factor);
       auto kept = weight, product = hn::LoadU(d, products + c);
       if (a.threshold != 0) {  // `weights` holds its factors
-        const auto factor = hn::LoadU(d, weights + c);
-        kept = hn::Mul(weight, factor);
-        product = hn::Mul(product, factor);
+        const auto kept_factor = hn::LoadU(d, weights + c);
+        kept = hn::Mul(weight, kept_factor);
+        product = hn::Mul(product, kept_factor);
       }
       hn::StoreU(hn::Mul(weight, hn::Sub(product, delta)), d, scores + c);
       hn::StoreU(kept, d, kept_weights + c);

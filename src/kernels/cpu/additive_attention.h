@@ -55,7 +55,9 @@ int64_t additive_parts(const AdditiveAttention<T>& a) {
 template <typename T>
 struct AdditiveResult {
   HeadRows<T> output;  // [B, H, T, Dv]
-  T* log_sums;         // [B, H, T]: the logarithms of the sums of the softmax
+  // [B, H, T, 2]: the greatest score, and 1 / the sum of the softmax, 0 where there is no key. Not
+  // the logarithm of the sum, whose rounding would be in every weight of the backward pass.
+  T* sums;
   T* scores;           // [B, H, T, S] or null: the scores, -infinity where a key is hidden
   // With several parts of the keys: what each has found, [B, H, T, parts, 2 + Dv]: the greatest
   // score, the sum and the output before it is divided by the sum.
@@ -66,7 +68,7 @@ struct AdditiveResult {
 /// at a time: a task has the scores of kAdditiveRows queries.
 ///
 /// Keys that no query of a task sees are not looked at, nor are queries that see none of its keys.
-/// Of a score that is NaN or +infinity, the output and log_sum of its query are NaN. A query that
+/// Of a score that is NaN or +infinity, the output and the second of `sums` of its query are NaN. A query that
 /// sees no key gets zeros.
 template <typename T>
 void additive_forward(const AdditiveAttention<T>& attention, const AdditiveResult<T>& result,
@@ -91,8 +93,8 @@ struct BiasGradient {
 template <typename T>
 struct AdditiveGradients {
   HeadRows<const T> output_gradient;  // [B, H, T, Dv]; null data: there is none
-  HeadRows<const T> output;           // of the forward pass, as are log_sums
-  const T* log_sums;
+  HeadRows<const T> output;           // of the forward pass, as are `sums`
+  const T* sums;
   const T* score_gradient;            // [B, H, T, S]; null: there is none
 
   T *query, *key;          // [B, H, T, A], [B, H, S, A]
