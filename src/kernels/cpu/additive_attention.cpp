@@ -186,7 +186,7 @@ HWY_INLINE void dot_tile(const T* const* x, const T* const* y, int64_t dim, T* c
   }
 }
 
-// x . y, in the order of dot_tile.
+// x . y.
 template <typename T>
 HWY_INLINE T dot(const T* x, const T* y, int64_t dim) {
   const T* left[1] = {x};
@@ -195,6 +195,69 @@ HWY_INLINE T dot(const T* x, const T* y, int64_t dim) {
   T* to[1] = {dots};
   dot_tile<1, T>(left, right, dim, to);
   return dots[0];
+}
+
+// A vector of floats as two of doubles, half the lanes each.
+#if HWY_TARGET == HWY_SCALAR
+using Doubles = hn::CappedTag<double, 1>;
+#else
+using Doubles = hn::Repartition<double, Vectors<float>>;
+#endif
+template <bool kPartial>
+HWY_INLINE void load_wide(const float* from, int64_t rest, hn::Vec<Doubles>& lower,
+                          hn::Vec<Doubles>& upper) {
+  const Doubles wide;
+  const hn::Rebind<float, Doubles> half;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(half));
+  if constexpr (kPartial) {
+    const auto first = least(rest, lanes);
+    lower = hn::PromoteTo(wide, load_first(half, from, first));
+    upper = hn::Zero(wide);
+    if (rest > lanes) upper = hn::PromoteTo(wide, load_first(half, from + lanes, rest - lanes));
+  } else {
+    lower = hn::PromoteTo(wide, hn::LoadU(half, from));
+    upper = hn::PromoteTo(wide, hn::LoadU(half, from + lanes));
+  }
+}
+
+template <int64_t kRows, bool kPartial>
+HWY_INLINE void add_wide_dots(hn::Vec<Doubles> (&sums)[kRows][kTileKeys], const float* const* x,
+                              const float* const* y, int64_t at, int64_t rest) {
+  hn::Vec<Doubles> lower[kRows], upper[kRows];
+  for (int64_t r = 0; r < kRows; ++r) load_wide<kPartial>(x[r] + at, rest, lower[r], upper[r]);
+  for (int64_t c = 0; c < kTileKeys; ++c) {
+    auto first = lower[0], second = upper[0];
+    load_wide<kPartial>(y[c] + at, rest, first, second);
+    for (int64_t r = 0; r < kRows; ++r) {
+      sums[r][c] = hn::MulAdd(lower[r], first, sums[r][c]);
+      sums[r][c] = hn::MulAdd(upper[r], second, sums[r][c]);
+    }
+  }
+}
+
+// dots[r][c] = x[r] . y[c], summed in float64.
+template <int64_t kRows>
+HWY_INLINE void wide_dot_tile(const float* const* x, const float* const* y, int64_t dim,
+                              double (&dots)[kRows][kTileKeys]) {
+  const Doubles wide;
+  const auto lanes = 2 * static_cast<int64_t>(hn::Lanes(wide));
+  hn::Vec<Doubles> sums[kRows][kTileKeys];
+  for (auto& row : sums) {
+    for (auto& sum : row) sum = hn::Zero(wide);
+  }
+  int64_t at = 0;
+  for (; at + lanes <= dim; at += lanes) add_wide_dots<kRows, false>(sums, x, y, at, lanes);
+  if (at < dim) add_wide_dots<kRows, true>(sums, x, y, at, dim - at);
+  for (int64_t r = 0; r < kRows; ++r) {
+    store_sums(wide, sums[r][0], sums[r][1], sums[r][2], sums[r][3], dots[r]);
+  }
+}
+template <int64_t kRows>
+HWY_INLINE void wide_dot_tile(const double* const* x, const double* const* y, int64_t dim,
+                              double (&dots)[kRows][kTileKeys]) {
+  double* to[kRows];
+  for (int64_t r = 0; r < kRows; ++r) to[r] = dots[r];
+  dot_tile<kRows, double>(x, y, dim, to);
 }
 
 template <int64_t kRows, bool kPartial, class Score, class D, typename T = hn::TFromD<D>>
@@ -735,17 +798,12 @@ void score_gradients(const AdditiveAttention<T>& a, const AdditiveGradients<T>& 
   fill(scores + count, lanes, kHidden<T>);
   if (g.output_gradient.data != nullptr) {
     const auto shift = hn::Set(d, g.sums[2 * row]), factor = hn::Set(d, g.sums[2 * row + 1]);
-    const auto delta = hn::Set(d, work.deltas[r]);
     for (int64_t c = 0; c < count; c += lanes) {
       const auto weight =
           hn::Mul(hn::Exp(d, hn::Sub(hn::LoadU(d, scores + c), shift)), factor);
-      auto kept = weight, product = hn::LoadU(d, products + c);
-      if (a.threshold != 0) {  // `weights` holds its factors
-        const auto kept_factor = hn::LoadU(d, weights + c);
-        kept = hn::Mul(weight, kept_factor);
-        product = hn::Mul(product, kept_factor);
-      }
-      hn::StoreU(hn::Mul(weight, hn::Sub(product, delta)), d, scores + c);
+      const auto kept =  // `weights` holds the factors of dropout
+          a.threshold == 0 ? weight : hn::Mul(weight, hn::LoadU(d, weights + c));
+      hn::StoreU(hn::Mul(weight, hn::LoadU(d, products + c)), d, scores + c);
       hn::StoreU(kept, d, kept_weights + c);
     }
     // Not whole vectors: the factors of the next keys stand behind them.
@@ -836,14 +894,30 @@ void backward_pairs(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g
   }
 }
 
-// output_gradient . value of all pairs of the block.
+// The gradients of the weights of kRows queries, less the sum of them times the weights, which is
+// output_gradient . output. Both are summed in float64: what is left of them may be small. Where
+// there is dropout, work.scores holds its factors.
 template <int64_t kRows, typename T>
-HWY_INLINE void product_rows(const AdditiveAttention<T>& a, const T* const* gradients, int64_t r,
-                             const AdditiveWork<T>& work) {
+HWY_INLINE void centre_rows(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,
+                            int64_t batch, int64_t head, const T* const* of_output, int64_t r,
+                            const AdditiveWork<T>& work) {
+  double dots[kRows][kTileKeys], deltas[kRows];
+  for (int64_t row = 0; row < kRows; ++row) {
+    const T* output = g.output.at(batch, head) + work.queries[r + row] * g.output.row_stride;
+    const T* outputs[kTileKeys] = {output, output, output, output};
+    double dot[1][kTileKeys];
+    wide_dot_tile<1>(of_output + r + row, outputs, a.value_dim, dot);
+    deltas[row] = dot[0][0];
+  }
   for (int64_t i = 0; i < work.count; i += kTileKeys) {
-    T* to[kRows];
-    for (int64_t row = 0; row < kRows; ++row) to[row] = work.products + (r + row) * work.stride + i;
-    dot_tile<kRows, T>(gradients + r, work.value_rows + i, a.value_dim, to);
+    wide_dot_tile<kRows>(of_output + r, work.value_rows + i, a.value_dim, dots);
+    for (int64_t row = 0; row < kRows; ++row) {
+      const auto at = (r + row) * work.stride + i;
+      for (int64_t c = 0; c < kTileKeys; ++c) {
+        const double factor = a.threshold == 0 ? 1.0 : static_cast<double>(work.scores[at + c]);
+        work.products[at + c] = static_cast<T>(factor * dots[row][c] - deltas[row]);
+      }
+    }
   }
 }
 
@@ -854,20 +928,17 @@ void prepare_backward(const AdditiveAttention<T>& a, const AdditiveGradients<T>&
   prepare_terms(a, batch, head, work);
   if (g.output_gradient.data == nullptr) return;
   for (int64_t r = 0; r < work.rows; ++r) {
-    const auto t = work.queries[r];
-    of_output[r] = g.output_gradient.at(batch, head) + t * g.output_gradient.row_stride;
-    // In the order of the products with values: where a query sees one key, they are equal.
-    work.deltas[r] =
-        dot(of_output[r], g.output.at(batch, head) + t * g.output.row_stride, a.value_dim);
+    of_output[r] =
+        g.output_gradient.at(batch, head) + work.queries[r] * g.output_gradient.row_stride;
   }
-  int64_t r = 0;
-  for (; r + 2 <= work.rows; r += 2) product_rows<2, T>(a, of_output, r, work);
-  if (r < work.rows) product_rows<1, T>(a, of_output, r, work);
   int64_t drawn = -1;
-  for (r = 0; r < work.rows && a.threshold != 0; ++r) {
+  for (int64_t r = 0; r < work.rows && a.threshold != 0; ++r) {
     draw_dropout(a, (batch * a.heads + head) * a.target + work.queries[r], work.keys, work.count,
                  work.numbers, drawn, work.scores + r * work.stride);
   }
+  int64_t r = 0;
+  for (; r + 2 <= work.rows; r += 2) centre_rows<2>(a, g, batch, head, of_output, r, work);
+  if (r < work.rows) centre_rows<1>(a, g, batch, head, of_output, r, work);
 }
 
 template <typename T>
@@ -923,12 +994,13 @@ void backward_task(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,
   for (int64_t b = batch; b < batch + batches; ++b) {
     for (int64_t h = head; h < head + heads; ++h) {
       prepare_vector(a, h, work);
-      fill(work.of_vector, a.hidden_dim + lanes_of<T>(), T{0});
-      for (int64_t first = begin; first < end; first += kAdditiveRows) {
-        backward_block(a, g, b, h, first, least(first + kAdditiveRows, end), keys, work);
-      }
       T* vector = g.vector + ((b * a.heads + h) * parts + part) * a.hidden_dim;
-      for (int64_t i = 0; i < a.hidden_dim; ++i) vector[i] += work.of_vector[i];
+      for (int64_t first = begin; first < end; first += kAdditiveRows) {
+        // Sums of sums, which round less than one long one.
+        fill(work.of_vector, a.hidden_dim + lanes_of<T>(), T{0});
+        backward_block(a, g, b, h, first, least(first + kAdditiveRows, end), keys, work);
+        for (int64_t i = 0; i < a.hidden_dim; ++i) vector[i] += work.of_vector[i];
+      }
     }
   }
 }

@@ -26,10 +26,9 @@ struct AdditiveWork {
   T* kept;         // what a score function keeps
   T* tile[2];      // [kMostTileKeys]: scores, then their gradients
   T* scores;       // [kAdditiveRows, stride]: scores, then weights
-  T* products;     // [kAdditiveRows, stride]: output_gradient . value
+  T* products;     // [kAdditiveRows, stride]: gradients of the weights
   T* key_terms;    // [stride]
   T* query_terms;  // [kAdditiveRows]
-  T* deltas;       // [kAdditiveRows]: output_gradient . output
   uint32_t* numbers;    // [kDropoutBlock]
   bool* visible;        // [kAdditiveRows, stride]
   int64_t* keys;        // [stride]: keys that some query sees; the last one again up to a tile
@@ -52,7 +51,7 @@ class AdditiveMemory {
       : stride_(keys + kRowPadding), padded_(a.hidden_dim + kRowPadding) {
     const auto tile = kMostTileKeys + kRowPadding;
     const auto kept = kKeptBytes / static_cast<int64_t>(sizeof(T)) + 2 * kTileKeys * padded_;
-    numbers_.resize(size(3 * padded_ + kept + 2 * tile + 2 * kAdditiveRows +
+    numbers_.resize(size(3 * padded_ + kept + 2 * tile + kAdditiveRows +
                          (2 * kAdditiveRows + 1) * stride_));
     random_.resize(size(kDropoutBlock));
     visible_.resize(size(kAdditiveRows * stride_));
@@ -75,7 +74,6 @@ class AdditiveMemory {
     work_.products = take(kAdditiveRows * stride_);
     work_.key_terms = take(stride_);
     work_.query_terms = take(kAdditiveRows);
-    work_.deltas = take(kAdditiveRows);
     work_.numbers = random_.data();
     work_.visible = reinterpret_cast<bool*>(visible_.data());
     work_.keys = keys_.data();
