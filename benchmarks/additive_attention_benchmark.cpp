@@ -48,8 +48,8 @@ void square(benchmark::State& state, const Attend& attend, ScoreFunction functio
   for (auto _ : state) {
     const auto output = attend(in, function);
     if (backward) {
-      benchmark::DoNotOptimize(torch::autograd::grad(
-          {output}, {in.query, in.key, in.vector, in.value}, {gradient}));
+      benchmark::DoNotOptimize(
+          torch::autograd::grad({output}, {in.query, in.key, in.vector, in.value}, {gradient}));
     }
   }
   state.SetItemsProcessed(state.iterations() * in.pairs() * state.range(0));

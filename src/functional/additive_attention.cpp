@@ -140,8 +140,7 @@ AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tens
   check_request(kAdditive, weights, rank == 4 ? query.size(1) : 1, query.size(-2),
                 /*has_scores=*/true);
   const ThroughFloat32 float32(query, is_narrow_on_cpu(query));
-  const auto in =
-      checked_additive(query, key, scale_vector, value, mask, parameters, float32);
+  const auto in = checked_additive(query, key, scale_vector, value, mask, parameters, float32);
   const bool is_of_all = weights.queries().empty();
   auto [output, scores] = attend_additively(in, !weights.is_none() && is_of_all);
   AttentionOutput result{float32.rounded(output), {}};

@@ -43,7 +43,7 @@ torch::Tensor formula_scores(const AdditiveInputs& in) {
 AdditiveOutput additive_formula(const AdditiveInputs& in) {
   const auto scores = formula_scores(in), weights = softmax_or_zero(scores);
   const double p = in.parameters.dropout_p;
-  const auto dropped = p == 0.0             ? weights
+  const auto dropped = p == 0.0            ? weights
                        : in.query.is_cpu() ? dropout_with_seed(weights, p, in.seed)
                                            : dropout(weights, p);
   return {torch::matmul(dropped.to(in.value.scalar_type()), in.value), scores};

@@ -55,7 +55,7 @@ class Dropout : public torch::autograd::Function<Dropout> {
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     return {dropout_with_seed(gradients[0], context->saved_data["p"].toDouble(),
-                    static_cast<uint64_t>(context->saved_data["seed"].toInt())),
+                              static_cast<uint64_t>(context->saved_data["seed"].toInt())),
             {},
             {}};
   }

@@ -131,11 +131,9 @@ KernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
         parts > 1 ? found.mutable_data_ptr<scalar_t>() : nullptr};
     const auto rows = std::min(target, kernels::kAdditiveRows);
     const auto values_of_task = rows * (source / parts) * a.hidden_dim;
-    detail::parallel_for(batch * heads * a.row_blocks() * parts,
-                         1 + kValuesOfThread / (1 + values_of_task),
-                         [&](int64_t first, int64_t last) {
-                           kernels::additive_forward(a, to, first, last);
-                         });
+    detail::parallel_for(
+        batch * heads * a.row_blocks() * parts, 1 + kValuesOfThread / (1 + values_of_task),
+        [&](int64_t first, int64_t last) { kernels::additive_forward(a, to, first, last); });
     if (parts == 1) return;
     detail::parallel_for(
         batch * heads * target, 1 + kValuesOfThread / (1 + parts * dim),
@@ -203,10 +201,9 @@ KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& outp
                              kernels::additive_backward(a, g, phase, first, last);
                            });
     }
-    detail::parallel_for(batch * heads, 1 + kValuesOfThread / (1 + (target + source) * hidden),
-                         [&](int64_t first, int64_t last) {
-                           kernels::additive_backward_finish(a, g, first, last);
-                         });
+    detail::parallel_for(
+        batch * heads, 1 + kValuesOfThread / (1 + (target + source) * hidden),
+        [&](int64_t first, int64_t last) { kernels::additive_backward_finish(a, g, first, last); });
   });
   result.vector = result.vector.select(2, 0).sum(0);  // [H, A]
   if (result.bias.defined()) result.bias = at::sum_to(result.bias, bias.sizes());
@@ -218,13 +215,12 @@ class FusedAdditiveAttention : public torch::autograd::Function<FusedAdditiveAtt
   // `rest`: what is not differentiated.
   static variable_list forward(AutogradContext* context, const torch::Tensor& query,
                                const torch::Tensor& key, const torch::Tensor& vector,
-                               const torch::Tensor& value,
-                               const std::optional<torch::Tensor>& bias,
+                               const torch::Tensor& value, const std::optional<torch::Tensor>& bias,
                                const std::optional<torch::Tensor>& key_term,
                                const AdditiveInputs& rest, bool wants_scores) {
-    const auto in = with_rows(with_tensors(rest, {query, key, vector, value,
-                                                  bias.value_or(torch::Tensor()),
-                                                  key_term.value_or(torch::Tensor())}));
+    const auto in =
+        with_rows(with_tensors(rest, {query, key, vector, value, bias.value_or(torch::Tensor()),
+                                      key_term.value_or(torch::Tensor())}));
     auto [output, sums, scores] = run_forward(in, wants_scores);
     context->save_for_backward({in.query, in.key, in.vector, in.value, in.mask.bias,
                                 in.parameters.key_term, in.mask.allowed, output, sums});
@@ -249,13 +245,12 @@ class FusedAdditiveAttention : public torch::autograd::Function<FusedAdditiveAtt
     rest.mask.band = {data["band_left"].toInt(), data["band_right"].toInt()};
     rest.mask.allowed = saved[kInputs];
     rest.seed = static_cast<uint64_t>(data["seed"].toInt());
-    rest.parameters = {
-        .dropout_p = data["dropout_p"].toDouble(),
-        .scale = data["scale"].toDouble(),
-        .score_function = static_cast<ScoreFunction>(data["score_function"].toInt()),
-        .negative_slope = data["negative_slope"].toDouble(),
-        .score_clip = data["score_clip"].toDouble(),
-        .key_term = {}};
+    rest.parameters = {.dropout_p = data["dropout_p"].toDouble(),
+                       .scale = data["scale"].toDouble(),
+                       .score_function = static_cast<ScoreFunction>(data["score_function"].toInt()),
+                       .negative_slope = data["negative_slope"].toDouble(),
+                       .score_clip = data["score_clip"].toDouble(),
+                       .key_term = {}};
     const variable_list inputs(saved.begin(), saved.begin() + kInputs);
     variable_list result;
     if (is_differentiated_again(gradients)) {
@@ -300,8 +295,8 @@ bool is_recorded_input(const torch::Tensor& x) { return x.defined() && x.require
 bool has_additive_kernel(const AdditiveInputs& in) {
   const auto type = in.query.scalar_type();
   if (!in.query.is_cpu() || (type != torch::kFloat && type != torch::kDouble)) return false;
-  for (const auto& x : {in.query, in.key, in.vector, in.value, in.mask.bias,
-                        in.parameters.key_term}) {
+  for (const auto& x :
+       {in.query, in.key, in.vector, in.value, in.mask.bias, in.parameters.key_term}) {
     if (!x.defined()) continue;
     if (x.layout() != torch::kStrided || x.scalar_type() != type || x.numel() == 0 ||
         carries_tangent(x)) {

@@ -29,10 +29,10 @@ torch::Tensor adjacency_mask(const torch::Tensor& adjacency, const torch::Tensor
                       is_shared ? at::DimVector{count, count} : at::DimVector{batch, count, count});
   TORCH_CHECK(adjacency.scalar_type() == torch::kBool, kGraph,
               ": expected a bool adjacency, got dtype ", adjacency.scalar_type());
-  const auto seen =
-      self_loops ? adjacency.logical_or(torch::eye(
-                       count, torch::TensorOptions(torch::kBool).device(adjacency.device())))
-                 : adjacency;
+  const auto seen = self_loops
+                        ? adjacency.logical_or(torch::eye(
+                              count, torch::TensorOptions(torch::kBool).device(adjacency.device())))
+                        : adjacency;
   return is_shared ? seen : seen.unsqueeze(1);
 }
 
@@ -99,11 +99,11 @@ AttentionOutput GraphAttentionImpl::forward(const torch::Tensor& nodes,
     const bool lacks_batch = unbatched && edge_bias.dim() == 3;
     mask = mask & AttentionMask(lacks_batch ? edge_bias.unsqueeze(0) : edge_bias);
   }
-  auto [output, found] = functional::additive_attention(
-      seeing, seen, att[0], seen, mask, weights,
-      {.dropout_p = is_training() ? options.dropout() : 0.0,
-       .score_function = ScoreFunction::kLeakyRelu,
-       .negative_slope = options.negative_slope()});
+  auto [output, found] =
+      functional::additive_attention(seeing, seen, att[0], seen, mask, weights,
+                                     {.dropout_p = is_training() ? options.dropout() : 0.0,
+                                      .score_function = ScoreFunction::kLeakyRelu,
+                                      .negative_slope = options.negative_slope()});
   output = options.concat() ? functional::merge_heads(output) : output.mean(1);
   if (bias.defined()) output = output + bias;
   if (!unbatched) return {output, found};

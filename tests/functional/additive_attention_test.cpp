@@ -2,6 +2,8 @@
 // and option, sizes around the edges of vectors and blocks, all gradients.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <ostream>
@@ -46,8 +48,7 @@ torch::Tensor doubles(at::IntArrayRef sizes) { return torch::randn(sizes, torch:
 Inputs random_inputs(const Sizes& s, double spread = 1.0) {
   return {spread * doubles({s.batch, s.heads, s.target, s.hidden}),
           spread * doubles({s.batch, s.heads, s.source, s.hidden}), doubles({s.heads, s.hidden}),
-          doubles({s.batch, s.heads, s.source, s.value}),
-          doubles({s.batch, s.heads, s.source})};
+          doubles({s.batch, s.heads, s.source, s.value}), doubles({s.batch, s.heads, s.source})};
 }
 
 // What may be seen, and what is added to the scores; undefined: all, and nothing.
@@ -64,24 +65,22 @@ std::vector<MaskCase> masks(const Sizes& s) {
   const auto allowed = torch::rand({s.batch, 1, s.target, s.source}) < 0.4;
   const auto of_heads = torch::rand({1, s.heads, s.target, 1}) < 0.6;
   const auto bias = doubles({1, s.heads, s.target, s.source});
-  const auto hiding =
-      torch::zeros({s.target, s.source}, torch::kDouble)
-          .masked_fill(torch::rand({s.target, s.source}) < 0.5, -kInfinity);
+  const auto hiding = torch::zeros({s.target, s.source}, torch::kDouble)
+                          .masked_fill(torch::rand({s.target, s.source}) < 0.5, -kInfinity);
   const auto causal = functional::causal_mask(s.target, s.source);
   const auto lengths = torch::arange(s.batch, torch::kLong) * (s.source / s.batch);  // first: none
   const auto of_lengths = torch::arange(s.source).view({1, 1, 1, -1}) < lengths.view({-1, 1, 1, 1});
-  std::vector<MaskCase> cases{
-      {"none", {}, {}},
-      {"causal", AttentionMask::causal(), {causal, {}}},
-      {"lengths", AttentionMask::key_lengths(lengths), {of_lengths, {}}},
-      {"pairs", allowed, {allowed, {}}},
-      {"queries", of_heads, {of_heads, {}}},
-      {"bias", AttentionMask(bias), {{}, bias}},
-      {"hiding bias", AttentionMask(hiding), {hiding.isfinite(), {}}},
-      {"causal, lengths, pairs and bias",
-       AttentionMask::causal() & AttentionMask::key_lengths(lengths) & AttentionMask(allowed) &
-           AttentionMask(bias),
-       {causal.logical_and(of_lengths).logical_and(allowed), bias}}};
+  std::vector<MaskCase> cases{{"none", {}, {}},
+                              {"causal", AttentionMask::causal(), {causal, {}}},
+                              {"lengths", AttentionMask::key_lengths(lengths), {of_lengths, {}}},
+                              {"pairs", allowed, {allowed, {}}},
+                              {"queries", of_heads, {of_heads, {}}},
+                              {"bias", AttentionMask(bias), {{}, bias}},
+                              {"hiding bias", AttentionMask(hiding), {hiding.isfinite(), {}}},
+                              {"causal, lengths, pairs and bias",
+                               AttentionMask::causal() & AttentionMask::key_lengths(lengths) &
+                                   AttentionMask(allowed) & AttentionMask(bias),
+                               {causal.logical_and(of_lengths).logical_and(allowed), bias}}};
   if (s.target <= s.source + 1) {
     const auto window = functional::window_mask(s.target, s.source, 3, 1);
     cases.push_back({"window", AttentionMask::window(3, 1), {window, {}}});
@@ -114,9 +113,9 @@ Result formula(const Inputs& in, const Meaning& mask, const AdditiveAttentionPar
                const torch::Tensor& dropout = {}) {
   const auto sums = in.query.unsqueeze(3) + in.key.unsqueeze(2);
   const auto heads = in.vector.size(0);
-  auto scores = torch::matmul(apply_function(sums, p), in.vector.view({heads, 1, -1, 1}))
-                    .squeeze(-1) *
-                p.scale.value_or(1.0);
+  auto scores =
+      torch::matmul(apply_function(sums, p), in.vector.view({heads, 1, -1, 1})).squeeze(-1) *
+      p.scale.value_or(1.0);
   if (in.key_term.defined()) scores = scores + in.key_term.unsqueeze(2);
   if (p.score_clip > 0.0) scores = p.score_clip * torch::tanh(scores);
   if (mask.bias.defined()) scores = scores + mask.bias.to(scores.scalar_type());
@@ -130,8 +129,9 @@ Result formula(const Inputs& in, const Meaning& mask, const AdditiveAttentionPar
 
 Inputs leaves_of(const Inputs& in, torch::Dtype dtype) {
   const auto leaf = [&](const torch::Tensor& x) {
-    return x.defined() ? x.detach().to(dtype, /*non_blocking=*/false, /*copy=*/true).requires_grad_()
-                       : x;
+    return x.defined()
+               ? x.detach().to(dtype, /*non_blocking=*/false, /*copy=*/true).requires_grad_()
+               : x;
   };
   return {leaf(in.query), leaf(in.key), leaf(in.vector), leaf(in.value), leaf(in.key_term)};
 }
@@ -146,24 +146,28 @@ variable_list list_of(const Inputs& in, const torch::Tensor& bias = {}) {
 Result attend_to(const Inputs& in, const AttentionMask& mask, AdditiveAttentionParameters p,
                  bool wants_scores = false) {
   p.key_term = in.key_term;
-  const auto request = wants_scores ? WeightsRequest(WeightsRequest::kPerHead)
-                                          .values(WeightsRequest::Values::kScores)
-                                    : WeightsRequest();
-  const auto [output, scores] = functional::additive_attention(in.query, in.key, in.vector,
-                                                               in.value, mask, request, p);
+  const auto request =
+      wants_scores
+          ? WeightsRequest(WeightsRequest::kPerHead).values(WeightsRequest::Values::kScores)
+          : WeightsRequest();
+  const auto [output, scores] =
+      functional::additive_attention(in.query, in.key, in.vector, in.value, mask, request, p);
   return {output, scores, {}};
 }
 
-// At most twice the error of the formula in the same dtype, plus 4 eps of the largest value.
-void expect_as_accurate(const char* what, const torch::Tensor& got, const torch::Tensor& formula,
-                        const torch::Tensor& exact) {
-  const auto error = [&](const torch::Tensor& x) {
-    return (x.to(torch::kDouble) - exact).abs().max().item<double>();
-  };
-  const double eps = std::numeric_limits<float>::epsilon();
-  EXPECT_LE(error(got), 2.0 * error(formula) + 4.0 * eps * exact.abs().max().item<double>())
-      << what;
-}
+// The largest errors of the kernel and of the formula in the same dtype, and the largest value.
+struct Errors {
+  double got = 0.0, formula = 0.0, largest = 0.0;
+
+  void add(const torch::Tensor& ours, const torch::Tensor& plain, const torch::Tensor& exact) {
+    const auto error = [&](const torch::Tensor& x) {
+      return (x.to(torch::kDouble) - exact).abs().max().item<double>();
+    };
+    got = std::max(got, error(ours));
+    formula = std::max(formula, error(plain));
+    largest = std::max(largest, exact.abs().max().item<double>());
+  }
+};
 
 constexpr std::array kNames{"query", "key", "vector", "value", "key term", "bias"};
 
@@ -184,8 +188,8 @@ TEST_P(AdditiveSizes, EverythingInFloat64AgreesWithTheFormula) {
         .scale = 0.7, .score_function = function, .negative_slope = -0.3, .score_clip = 3.0};
     for (const auto& p : {plain, all}) {
       for (const auto& mask : masks(GetParam())) {
-        SCOPED_TRACE(testing::Message() << mask.name << ", function "
-                                        << static_cast<int>(function) << ", clip " << p.score_clip);
+        SCOPED_TRACE(testing::Message() << mask.name << ", function " << static_cast<int>(function)
+                                        << ", clip " << p.score_clip);
         const auto expected = formula(in, mask.meaning, p);
         const auto result = attend_to(in, mask.mask, p, /*wants_scores=*/true);
         EXPECT_TENSOR_NEAR(result.output, expected.output, 1e-12);
@@ -221,6 +225,7 @@ TEST_P(AdditiveSizes, EverythingInFloat64AgreesWithTheFormula) {
   }
 }
 
+// At most twice the error of the formula in float32, plus 4 eps of the largest value.
 TEST_P(AdditiveSizes, Float32IsAsAccurateAsTheFormula) {
   torch::manual_seed(6);
   for (const double spread : {0.3, 1.0, 3.0}) {
@@ -228,28 +233,33 @@ TEST_P(AdditiveSizes, Float32IsAsAccurateAsTheFormula) {
     inputs.vector /= std::sqrt(static_cast<double>(GetParam().hidden));  // as a Linear(A, 1) starts
     const auto exact_in = leaves_of(leaves_of(inputs, torch::kFloat), torch::kDouble);
     const auto in = leaves_of(inputs, torch::kFloat);
-    const auto gradient = torch::randn(
-        {GetParam().batch, GetParam().heads, GetParam().target, GetParam().value});
+    const auto gradient =
+        torch::randn({GetParam().batch, GetParam().heads, GetParam().target, GetParam().value});
     for (const auto function : kFunctions) {
       const AdditiveAttentionParameters p{.score_function = function};
+      std::array<Errors, 6> errors;  // over all masks
       for (const auto& mask : masks(GetParam())) {
-        SCOPED_TRACE(testing::Message() << mask.name << ", function " << static_cast<int>(function)
-                                        << ", spread " << spread);
-        const auto meaning = Meaning{
-            mask.meaning.allowed, mask.meaning.bias.defined()
-                                      ? mask.meaning.bias.to(torch::kFloat).to(torch::kDouble)
-                                      : mask.meaning.bias};
+        const auto meaning = Meaning{mask.meaning.allowed,
+                                     mask.meaning.bias.defined()
+                                         ? mask.meaning.bias.to(torch::kFloat).to(torch::kDouble)
+                                         : mask.meaning.bias};
         const auto exact = formula(exact_in, meaning, p), plain = formula(in, meaning, p);
         const auto ours = attend_to(in, mask.mask, p);
-        expect_as_accurate("output", ours.output, plain.output, exact.output);
         const auto of = [&](const Result& y, const Inputs& x) {
           return torch::autograd::grad({y.output}, list_of(x),
                                        {gradient.to(x.query.scalar_type())});
         };
         const auto of_exact = of(exact, exact_in), of_plain = of(plain, in), of_ours = of(ours, in);
         for (size_t i = 0; i < of_ours.size(); ++i) {
-          expect_as_accurate(kNames[i], of_ours[i], of_plain[i], of_exact[i]);
+          errors.at(i).add(of_ours[i], of_plain[i], of_exact[i]);
         }
+        errors.back().add(ours.output, plain.output, exact.output);
+      }
+      for (size_t i = 0; i < errors.size(); ++i) {
+        SCOPED_TRACE(testing::Message() << (i < 5 ? kNames[i] : "output") << ", function "
+                                        << static_cast<int>(function) << ", spread " << spread);
+        const auto& e = errors.at(i);
+        EXPECT_LE(e.got, 2.0 * e.formula + 4.0 * std::numeric_limits<float>::epsilon() * e.largest);
       }
     }
   }
@@ -290,9 +300,15 @@ TEST(AdditiveKernel, ALearnedBiasOfAnyShapeGetsItsGradient) {
   torch::manual_seed(8);
   const Sizes sizes{3, 2, 37, 41, 6, 5};
   const auto in = leaves_of(random_inputs(sizes), torch::kDouble);
-  for (const auto& shape : std::vector<std::vector<int64_t>>{
-           {3, 2, 37, 41}, {1, 2, 37, 41}, {3, 1, 37, 41}, {1, 1, 37, 41}, {3, 2, 1, 41},
-           {1, 2, 37, 1}, {1, 2, 1, 41}, {3, 1, 1, 1}, {1, 1, 1, 1}}) {
+  for (const auto& shape : std::vector<std::vector<int64_t>>{{3, 2, 37, 41},
+                                                             {1, 2, 37, 41},
+                                                             {3, 1, 37, 41},
+                                                             {1, 1, 37, 41},
+                                                             {3, 2, 1, 41},
+                                                             {1, 2, 37, 1},
+                                                             {1, 2, 1, 41},
+                                                             {3, 1, 1, 1},
+                                                             {1, 1, 1, 1}}) {
     SCOPED_TRACE(testing::Message() << torch::IntArrayRef(shape));
     const auto bias = doubles(shape).requires_grad_();
     const auto mask = AttentionMask(bias) & AttentionMask::causal();
@@ -325,10 +341,9 @@ TEST(AdditiveKernel, StridesDoNotMatter) {
   };
   EXPECT_TENSOR_EQUAL(of(split), expected);
   EXPECT_TENSOR_EQUAL(of(turned), expected);
-  const auto of_negated =
-      attend_to({negated(-in.query), negated(-in.key), negated(-in.vector), negated(-in.value),
-                 negated(-in.key_term)},
-                {}, {});
+  const auto of_negated = attend_to({negated(-in.query), negated(-in.key), negated(-in.vector),
+                                     negated(-in.value), negated(-in.key_term)},
+                                    {}, {});
   EXPECT_TENSOR_EQUAL(of_negated.output, expected);
 }
 
@@ -404,9 +419,11 @@ TEST(AdditiveRequest, WeightsScoresAndLogProbabilitiesSayTheSame) {
   const auto mask = AttentionMask::key_lengths(torch::tensor({0, 3}));
   const auto ask = [&](WeightsRequest::Values values, std::vector<int64_t> heads = {},
                        std::vector<int64_t> queries = {}) {
-    return functional::additive_attention(
-               in.query, in.key, in.vector, in.value, mask,
-               WeightsRequest(WeightsRequest::kPerHead).values(values).heads(heads).queries(queries))
+    return functional::additive_attention(in.query, in.key, in.vector, in.value, mask,
+                                          WeightsRequest(WeightsRequest::kPerHead)
+                                              .values(values)
+                                              .heads(heads)
+                                              .queries(queries))
         .weights;
   };
   using Values = WeightsRequest::Values;
@@ -418,8 +435,8 @@ TEST(AdditiveRequest, WeightsScoresAndLogProbabilitiesSayTheSame) {
   EXPECT_TRUE(logs[0].eq(-kInfinity).all().item<bool>());
   for (const auto values : {Values::kWeights, Values::kScores, Values::kLogProbabilities}) {
     const auto all = ask(values), part = ask(values, {2, 0}, {-1, 1});
-    EXPECT_TRUE(torch::equal(part, all.index_select(1, torch::tensor({2, 0}))
-                                       .index_select(2, torch::tensor({3, 1}))));
+    EXPECT_TRUE(torch::equal(
+        part, all.index_select(1, torch::tensor({2, 0})).index_select(2, torch::tensor({3, 1}))));
   }
   const auto mean = functional::additive_attention(in.query, in.key, in.vector, in.value, mask,
                                                    WeightsRequest::kMean);
@@ -451,13 +468,13 @@ TEST(AdditiveRequest, AllOfThemHaveGradients) {
 
 TEST(AdditiveRequest, OthersReturnWeightsAlone) {
   const auto x = torch::randn({2, 3, 4});
-  EXPECT_THROW_MESSAGE(functional::scaled_dot_product_attention(
-                           x, x, x, {},
-                           WeightsRequest(WeightsRequest::kMean)
-                               .values(WeightsRequest::Values::kLogProbabilities)),
-                       c10::ValueError,
-                       "scaled_dot_product_attention: expected a request for weights, got one for "
-                       "scores or log-probabilities, which additive attention alone returns");
+  EXPECT_THROW_MESSAGE(
+      functional::scaled_dot_product_attention(
+          x, x, x, {},
+          WeightsRequest(WeightsRequest::kMean).values(WeightsRequest::Values::kLogProbabilities)),
+      c10::ValueError,
+      "scaled_dot_product_attention: expected a request for weights, got one for "
+      "scores or log-probabilities, which additive attention alone returns");
 }
 
 // ---- Dropout ----
@@ -524,8 +541,8 @@ TEST(AdditiveDerivatives, TangentsAreTakenByTheFormula) {
   further.query = in.query + kStep * direction;
   back.query = in.query - kStep * direction;
   EXPECT_TENSOR_NEAR(
-      tangent,
-      (attend_to(further, {}, {}).output - attend_to(back, {}, {}).output) / (2.0 * kStep), 1e-7);
+      tangent, (attend_to(further, {}, {}).output - attend_to(back, {}, {}).output) / (2.0 * kStep),
+      1e-7);
 }
 
 // ---- Threads and memory ----
@@ -533,8 +550,8 @@ TEST(AdditiveDerivatives, TangentsAreTakenByTheFormula) {
 TEST(AdditiveKernel, TheNumberOfThreadsDoesNotChangeABit) {
   torch::manual_seed(16);
   const int threads = torch::get_num_threads();
-  for (const auto& sizes : {Sizes{1, 2, 150, 170, 9, 8}, Sizes{1, 1, 1, 3000, 9, 8},
-                            Sizes{3, 2, 40, 30, 20, 10}}) {
+  for (const auto& sizes :
+       {Sizes{1, 2, 150, 170, 9, 8}, Sizes{1, 1, 1, 3000, 9, 8}, Sizes{3, 2, 40, 30, 20, 10}}) {
     const auto in = leaves_of(random_inputs(sizes), torch::kFloat);
     const auto bias = torch::randn({1, sizes.heads, sizes.target, sizes.source}).requires_grad_();
     const auto run = [&](int count) {

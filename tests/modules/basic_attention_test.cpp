@@ -203,8 +203,8 @@ TEST(BasicAttention, UnderAutocastItRunsInBFloat16) {
 
 TEST(BasicAttention, HeadsAreAttentionsOfTheirOwn) {
   constexpr int64_t kHeads = 2, kPart = kHidden / kHeads, kValues = 6;
-  auto attention = randomised(
-      sizes().bias(true).num_heads(kHeads).score_function(ScoreFunction::kLeakyRelu));
+  auto attention =
+      randomised(sizes().bias(true).num_heads(kHeads).score_function(ScoreFunction::kLeakyRelu));
   const auto [query, key, unused] = inputs();
   const auto value = torch::randn({kB, kS, kValues}, torch::kDouble);
   const auto [output, weights] =
@@ -239,13 +239,13 @@ TEST(BasicAttention, AClipKeepsTheScoresOfAPointerWithinBounds) {
   for (const auto& parameter : plain->named_parameters()) {
     parameter.value().copy_(attention->named_parameters()[parameter.key()]);
   }
-  const auto unbounded = plain(query, key, value, AttentionMask(),
-                               WeightsRequest(WeightsRequest::kMean)
-                                   .values(WeightsRequest::Values::kScores))
-                             .weights;
+  const auto unbounded =
+      plain(query, key, value, AttentionMask(),
+            WeightsRequest(WeightsRequest::kMean).values(WeightsRequest::Values::kScores))
+          .weights;
   EXPECT_TENSOR_NEAR(scores, 0.5 * torch::tanh(unbounded), 1e-12);
-  EXPECT_TENSOR_NEAR(ask(WeightsRequest::Values::kLogProbabilities),
-                     torch::log_softmax(scores, -1), 1e-12);
+  EXPECT_TENSOR_NEAR(ask(WeightsRequest::Values::kLogProbabilities), torch::log_softmax(scores, -1),
+                     1e-12);
 }
 
 TEST(BasicAttention, ACloneIsEqualAndSeparate) {

@@ -37,9 +37,10 @@ torch::Tensor by_edges(GraphAttentionImpl& module, const torch::Tensor& nodes,
   const auto& o = module.options;
   const auto weights = oracle::weights_of(module);
   const auto left = oracle::linear(nodes, weights, "lin_l").view({-1, o.num_heads(), o.head_dim()});
-  const auto right = o.share_weights() ? left
-                                       : oracle::linear(nodes, weights, "lin_r")
-                                             .view({-1, o.num_heads(), o.head_dim()});
+  const auto right =
+      o.share_weights()
+          ? left
+          : oracle::linear(nodes, weights, "lin_r").view({-1, o.num_heads(), o.head_dim()});
   const auto count = nodes.size(0);
   auto output = torch::zeros_like(left);
   for (int64_t h = 0; h < o.num_heads(); ++h) {
@@ -52,8 +53,8 @@ torch::Tensor by_edges(GraphAttentionImpl& module, const torch::Tensor& nodes,
         double score = edge_bias.defined() ? edge_bias[h][i][j].item<double>() : 0.0;
         for (int64_t c = 0; c < o.head_dim(); ++c) {
           const double x = (left[j][h][c] + right[i][h][c]).item<double>();
-          score += weights.at("att")[0][h][c].item<double>() *
-                   (x > 0.0 ? x : o.negative_slope() * x);
+          score +=
+              weights.at("att")[0][h][c].item<double>() * (x > 0.0 ? x : o.negative_slope() * x);
         }
         edges.emplace_back(j, std::exp(score));
         total += edges.back().second;
@@ -76,13 +77,12 @@ TEST(GraphAttention, IsTheFormulaOfPyTorchGeometricEdgeByEdge) {
     auto adjacency = some_edges();
     adjacency[1][2].fill_(false);  // sees at most itself
     for (const bool with_bias : {false, true}) {
-      const auto output =
-          attention(nodes, adjacency, with_bias ? bias : torch::Tensor()).output;
+      const auto output = attention(nodes, adjacency, with_bias ? bias : torch::Tensor()).output;
       for (int64_t b = 0; b < kB; ++b) {
-        EXPECT_TENSOR_NEAR(output[b],
-                           by_edges(*attention, nodes[b], adjacency[b],
-                                    with_bias ? bias[b] : torch::Tensor()),
-                           1e-12);
+        EXPECT_TENSOR_NEAR(
+            output[b],
+            by_edges(*attention, nodes[b], adjacency[b], with_bias ? bias[b] : torch::Tensor()),
+            1e-12);
       }
     }
   }

@@ -38,8 +38,8 @@ struct ATTEND_API WeightsRequest {
   TORCH_ARG(std::vector<int64_t>, heads);    // H is their number; a mean is over them; empty: all
   TORCH_ARG(std::vector<int64_t>, queries);  // T is their number; empty: all
   TORCH_ARG(Values, values) = Values::kWeights;  // others: of additive attention alone
-  TORCH_ARG(std::vector<int64_t>, layers);   // of a stack: the weights of its other layers are
-                                             // undefined tensors; empty: all. A layer ignores it.
+  TORCH_ARG(std::vector<int64_t>, layers);       // of a stack: the weights of its other layers are
+      // undefined tensors; empty: all. A layer ignores it.
 
  public:
   bool is_none() const { return kind_ == kNone; }

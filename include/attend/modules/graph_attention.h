@@ -15,14 +15,14 @@ struct ATTEND_API GraphAttentionOptions {
   GraphAttentionOptions(int64_t node_dim, int64_t head_dim, int64_t num_heads = 1);
 
   TORCH_ARG(int64_t, node_dim);
-  TORCH_ARG(int64_t, head_dim);               // C
-  TORCH_ARG(int64_t, num_heads);              // H
-  TORCH_ARG(bool, concat) = true;             // heads side by side; false: their mean
-  TORCH_ARG(bool, self_loops) = true;         // every node sees itself, whatever adjacency says
-  TORCH_ARG(bool, share_weights) = false;     // one projection of both ends of an edge
-  TORCH_ARG(bool, bias) = true;               // of the projections, and on the output
-  TORCH_ARG(double, negative_slope) = 0.2;    // of the leaky ReLU
-  TORCH_ARG(double, dropout) = 0.0;           // on the weights, in training; [0, 1)
+  TORCH_ARG(int64_t, head_dim);             // C
+  TORCH_ARG(int64_t, num_heads);            // H
+  TORCH_ARG(bool, concat) = true;           // heads side by side; false: their mean
+  TORCH_ARG(bool, self_loops) = true;       // every node sees itself, whatever adjacency says
+  TORCH_ARG(bool, share_weights) = false;   // one projection of both ends of an edge
+  TORCH_ARG(bool, bias) = true;             // of the projections, and on the output
+  TORCH_ARG(double, negative_slope) = 0.2;  // of the leaky ReLU
+  TORCH_ARG(double, dropout) = 0.0;         // on the weights, in training; [0, 1)
 };
 
 /// Graph attention on a dense graph, GATv2.

@@ -359,8 +359,8 @@ HWY_INLINE void add_products_of_rows(T* const* to, const T* factors, int64_t row
 
 // to[r] += sum_i factors[r * row_stride + i * step] from[i], of `dim` numbers each.
 template <typename T>
-void add_products(T* const* to, int64_t rows, const T* factors, int64_t row_stride,
-                             int64_t step, const T* const* from, int64_t count, int64_t dim) {
+void add_products(T* const* to, int64_t rows, const T* factors, int64_t row_stride, int64_t step,
+                  const T* const* from, int64_t count, int64_t dim) {
   constexpr int64_t kAtOnce = 32;  // rows of `from`, which are read strip by strip
   for (int64_t i = 0; i < count; i += kAtOnce) {
     const auto counted = least(kAtOnce, count - i);
@@ -387,15 +387,14 @@ template <typename T>
 HWY_INLINE Range band_of(const AdditiveAttention<T>& a, int64_t t, const Range& keys) {
   const auto diagonal = t + a.source - a.target;
   const auto first = a.band_left < diagonal ? diagonal - a.band_left : 0;
-  const auto last =
-      a.band_right < a.source - 1 - diagonal ? diagonal + a.band_right + 1 : a.source;
+  const auto last = a.band_right < a.source - 1 - diagonal ? diagonal + a.band_right + 1 : a.source;
   return {most(keys.begin, first), least(keys.end, last)};
 }
 
 // Lists the keys of [keys.begin, keys.end) that a query of [first, last) sees, and those queries.
 template <typename T>
-void list_visible(const AdditiveAttention<T>& a, int64_t batch, int64_t head,
-                             int64_t first, int64_t last, const Range& keys, AdditiveWork<T>& work) {
+void list_visible(const AdditiveAttention<T>& a, int64_t batch, int64_t head, int64_t first,
+                  int64_t last, const Range& keys, AdditiveWork<T>& work) {
   const auto rows = last - first;
   Range ranges[kAdditiveRows];
   Range widest = {keys.end, keys.begin};
@@ -506,7 +505,7 @@ void prepare_vector(const AdditiveAttention<T>& a, int64_t head, AdditiveWork<T>
 // and the key term.
 template <typename T>
 void prepare_terms(const AdditiveAttention<T>& a, int64_t batch, int64_t head,
-                              AdditiveWork<T>& work) {
+                   AdditiveWork<T>& work) {
   const T* vector[1] = {a.vector + head * a.hidden_dim};
   const T factor = a.scale * a.slope;
   const T* term =
@@ -533,8 +532,8 @@ void prepare_terms(const AdditiveAttention<T>& a, int64_t batch, int64_t head,
 // the derivatives of the clip.
 template <typename T>
 void finish_scores(const AdditiveAttention<T>& a, int64_t batch, int64_t head,
-                              const AdditiveWork<T>& work, int64_t r, int64_t i, int64_t count, T* scores,
-                              T* slopes) {
+                   const AdditiveWork<T>& work, int64_t r, int64_t i, int64_t count, T* scores,
+                   T* slopes) {
   const Vectors<T> d;
   const auto lanes = lanes_of<T>();
   const bool has_terms = a.slope != T{0} || a.key_term != nullptr;
@@ -568,8 +567,8 @@ void finish_scores(const AdditiveAttention<T>& a, int64_t batch, int64_t head,
 
 // Sets factors[i] to what dropout multiplies the weight of key keys[i] with.
 template <typename T>
-void draw_dropout(const AdditiveAttention<T>& a, int64_t row, const int64_t* keys,
-                             int64_t count, uint32_t* numbers, int64_t& drawn, T* factors) {
+void draw_dropout(const AdditiveAttention<T>& a, int64_t row, const int64_t* keys, int64_t count,
+                  uint32_t* numbers, int64_t& drawn, T* factors) {
   for (int64_t i = 0; i < count; ++i) {
     const auto element = row * a.source + keys[i];
     const auto block = element / kDropoutBlock;
@@ -681,8 +680,8 @@ void finish_forward(const AdditiveAttention<T>& a, const AdditiveResult<T>& resu
   const auto output_of = [&](int64_t t) {
     return task.parts == 1
                ? result.output.at(task.batch, task.head) + t * result.output.row_stride
-               : result.parts +
-                     ((task.index * a.target + t) * task.parts + task.part) * found_dim + 2;
+               : result.parts + ((task.index * a.target + t) * task.parts + task.part) * found_dim +
+                     2;
   };
   for (int64_t t = task.first; t < task.last; ++t) {
     T* output = output_of(t);
@@ -733,13 +732,11 @@ void finish_forward(const AdditiveAttention<T>& a, const AdditiveResult<T>& resu
 }
 
 template <typename T>
-void join_row(const AdditiveAttention<T>& a, const AdditiveResult<T>& result,
-                         int64_t row) {
+void join_row(const AdditiveAttention<T>& a, const AdditiveResult<T>& result, int64_t row) {
   const auto parts = additive_parts(a);
   const auto index = row / a.target, t = row % a.target;
   const T* found = result.parts + row * parts * (a.value_dim + 2);
-  T* output =
-      result.output.at(index / a.heads, index % a.heads) + t * result.output.row_stride;
+  T* output = result.output.at(index / a.heads, index % a.heads) + t * result.output.row_stride;
   T greatest = kHidden<T>;
   bool is_nan = false;
   for (int64_t part = 0; part < parts; ++part) {
@@ -799,8 +796,7 @@ void score_gradients(const AdditiveAttention<T>& a, const AdditiveGradients<T>& 
   if (g.output_gradient.data != nullptr) {
     const auto shift = hn::Set(d, g.sums[2 * row]), factor = hn::Set(d, g.sums[2 * row + 1]);
     for (int64_t c = 0; c < count; c += lanes) {
-      const auto weight =
-          hn::Mul(hn::Exp(d, hn::Sub(hn::LoadU(d, scores + c), shift)), factor);
+      const auto weight = hn::Mul(hn::Exp(d, hn::Sub(hn::LoadU(d, scores + c), shift)), factor);
       const auto kept =  // `weights` holds the factors of dropout
           a.threshold == 0 ? weight : hn::Mul(weight, hn::LoadU(d, weights + c));
       hn::StoreU(hn::Mul(weight, hn::LoadU(d, products + c)), d, scores + c);
@@ -882,8 +878,8 @@ template <class Score, typename T>
 void backward_pairs(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g, int64_t batch,
                     int64_t head, AdditiveWork<T>& work) {
   const auto row = static_cast<int64_t>(sizeof(T)) * 2 * padded_dim_of<T>(a.hidden_dim);
-  const auto at_once = most(kTileKeys, least(kKeptBytes / row / kTileKeys * kTileKeys,
-                                             kMostTileKeys));
+  const auto at_once =
+      most(kTileKeys, least(kKeptBytes / row / kTileKeys * kTileKeys, kMostTileKeys));
   for (int64_t i = 0; i < work.count; i += at_once) {
     const auto count = least(at_once, work.count - i);
     int64_t r = 0;
@@ -948,8 +944,8 @@ void add_value_gradients(const AdditiveAttention<T>& a, const AdditiveGradients<
   for (int64_t i = 0; i < work.count; ++i) {
     work.gradient_rows[i] = g.value + (index * a.source + work.keys[i]) * a.value_dim;
   }
-  add_products<T>(work.gradient_rows, work.count, work.scores, 1, work.stride, of_output,
-                  work.rows, a.value_dim);
+  add_products<T>(work.gradient_rows, work.count, work.scores, 1, work.stride, of_output, work.rows,
+                  a.value_dim);
 }
 
 template <typename T>
@@ -1008,7 +1004,7 @@ void backward_task(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,
 // rows = vector (scale (1 - slope) rows + scale slope sums), and adds sums * inputs to `linear`.
 template <typename T>
 void finish_rows(const AdditiveAttention<T>& a, const T* vector, T* rows, const T* sums,
-                            int64_t count, const T* inputs, int64_t input_stride, T* linear) {
+                 int64_t count, const T* inputs, int64_t input_stride, T* linear) {
   const T curved = a.scale * (T{1} - a.slope), straight = a.scale * a.slope;
   for (int64_t i = 0; i < count; ++i) {
     // A row that nobody sees may hold anything: its sum is zero.
@@ -1024,8 +1020,8 @@ void finish_rows(const AdditiveAttention<T>& a, const T* vector, T* rows, const 
 }
 
 template <typename T>
-void finish_head(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,
-                            int64_t index, T* linear) {
+void finish_head(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g, int64_t index,
+                 T* linear) {
   const auto parts = additive_backward_parts(a);
   const auto batch = index / a.heads, head = index % a.heads;
   const T* vector = a.vector + head * a.hidden_dim;
@@ -1059,27 +1055,27 @@ void score_pairs_by_score(const AdditiveAttention<T>& a, const AdditiveWork<T>& 
 
 // Highway's tables hold functions, not templates. A type cannot be put in parentheses.
 // NOLINTBEGIN(bugprone-macro-parentheses)
-#define ATTEND_ADDITIVE(T)                                                                     \
-  void forward_##T(const AdditiveAttention<T>& a, const AdditiveResult<T>& result,             \
-                   int64_t first, int64_t last, AdditiveWork<T>& work) {                               \
-    for (int64_t i = first; i < last; ++i) {                                                   \
-      const auto task = forward_task(a, i);                                                    \
-      prepare_forward(a, task, work);                                                          \
-      score_pairs_by_score(a, work);                                                           \
-      finish_forward(a, result, task, work);                                                   \
-    }                                                                                          \
-  }                                                                                            \
-  void join_##T(const AdditiveAttention<T>& a, const AdditiveResult<T>& result, int64_t first, \
-                int64_t last) {                                                                \
-    for (int64_t row = first; row < last; ++row) join_row(a, result, row);                     \
-  }                                                                                            \
-  void backward_##T(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,              \
-                    int64_t phase, int64_t first, int64_t last, AdditiveWork<T>& work) {               \
-    for (int64_t i = first; i < last; ++i) backward_task(a, g, phase, i, work);                \
-  }                                                                                            \
-  void finish_##T(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g, int64_t first, \
-                  int64_t last, T* linear) {                                                   \
-    for (int64_t head = first; head < last; ++head) finish_head(a, g, head, linear);           \
+#define ATTEND_ADDITIVE(T)                                                                        \
+  void forward_##T(const AdditiveAttention<T>& a, const AdditiveResult<T>& result, int64_t first, \
+                   int64_t last, AdditiveWork<T>& work) {                                         \
+    for (int64_t i = first; i < last; ++i) {                                                      \
+      const auto task = forward_task(a, i);                                                       \
+      prepare_forward(a, task, work);                                                             \
+      score_pairs_by_score(a, work);                                                              \
+      finish_forward(a, result, task, work);                                                      \
+    }                                                                                             \
+  }                                                                                               \
+  void join_##T(const AdditiveAttention<T>& a, const AdditiveResult<T>& result, int64_t first,    \
+                int64_t last) {                                                                   \
+    for (int64_t row = first; row < last; ++row) join_row(a, result, row);                        \
+  }                                                                                               \
+  void backward_##T(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g, int64_t phase,  \
+                    int64_t first, int64_t last, AdditiveWork<T>& work) {                         \
+    for (int64_t i = first; i < last; ++i) backward_task(a, g, phase, i, work);                   \
+  }                                                                                               \
+  void finish_##T(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g, int64_t first,    \
+                  int64_t last, T* linear) {                                                      \
+    for (int64_t head = first; head < last; ++head) finish_head(a, g, head, linear);              \
   }
 ATTEND_ADDITIVE(float)
 ATTEND_ADDITIVE(double)
@@ -1094,33 +1090,33 @@ HWY_AFTER_NAMESPACE();
 namespace attend::kernels {
 
 // NOLINTBEGIN(bugprone-macro-parentheses)
-#define ATTEND_ADDITIVE(T)                                                                         \
-  HWY_EXPORT(forward_##T);                                                                         \
-  HWY_EXPORT(join_##T);                                                                            \
-  HWY_EXPORT(backward_##T);                                                                        \
-  HWY_EXPORT(finish_##T);                                                                          \
-  template <>                                                                                      \
-  void additive_forward(const AdditiveAttention<T>& a, const AdditiveResult<T>& result,            \
-                        int64_t first, int64_t last) {                                             \
-    AdditiveMemory<T> memory(a, a.source / additive_parts(a) + 1);                                 \
-    HWY_DYNAMIC_DISPATCH(forward_##T)(a, result, first, last, memory.work());                      \
-  }                                                                                                \
-  template <>                                                                                      \
-  void additive_join(const AdditiveAttention<T>& a, const AdditiveResult<T>& result,               \
-                     int64_t first, int64_t last) {                                                \
-    HWY_DYNAMIC_DISPATCH(join_##T)(a, result, first, last);                                        \
-  }                                                                                                \
-  template <>                                                                                      \
-  void additive_backward(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,             \
-                         int64_t phase, int64_t first, int64_t last) {                             \
-    AdditiveMemory<T> memory(a, a.source / additive_backward_parts(a) + 1);                        \
-    HWY_DYNAMIC_DISPATCH(backward_##T)(a, g, phase, first, last, memory.work());                   \
-  }                                                                                                \
-  template <>                                                                                      \
-  void additive_backward_finish(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,      \
-                                int64_t first, int64_t last) {                                     \
-    std::vector<T> linear(static_cast<size_t>(a.hidden_dim));                                      \
-    HWY_DYNAMIC_DISPATCH(finish_##T)(a, g, first, last, linear.data());                            \
+#define ATTEND_ADDITIVE(T)                                                                    \
+  HWY_EXPORT(forward_##T);                                                                    \
+  HWY_EXPORT(join_##T);                                                                       \
+  HWY_EXPORT(backward_##T);                                                                   \
+  HWY_EXPORT(finish_##T);                                                                     \
+  template <>                                                                                 \
+  void additive_forward(const AdditiveAttention<T>& a, const AdditiveResult<T>& result,       \
+                        int64_t first, int64_t last) {                                        \
+    AdditiveMemory<T> memory(a, a.source / additive_parts(a) + 1);                            \
+    HWY_DYNAMIC_DISPATCH(forward_##T)(a, result, first, last, memory.work());                 \
+  }                                                                                           \
+  template <>                                                                                 \
+  void additive_join(const AdditiveAttention<T>& a, const AdditiveResult<T>& result,          \
+                     int64_t first, int64_t last) {                                           \
+    HWY_DYNAMIC_DISPATCH(join_##T)(a, result, first, last);                                   \
+  }                                                                                           \
+  template <>                                                                                 \
+  void additive_backward(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,        \
+                         int64_t phase, int64_t first, int64_t last) {                        \
+    AdditiveMemory<T> memory(a, a.source / additive_backward_parts(a) + 1);                   \
+    HWY_DYNAMIC_DISPATCH(backward_##T)(a, g, phase, first, last, memory.work());              \
+  }                                                                                           \
+  template <>                                                                                 \
+  void additive_backward_finish(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g, \
+                                int64_t first, int64_t last) {                                \
+    std::vector<T> linear(static_cast<size_t>(a.hidden_dim));                                 \
+    HWY_DYNAMIC_DISPATCH(finish_##T)(a, g, first, last, linear.data());                       \
   }
 ATTEND_ADDITIVE(float)
 ATTEND_ADDITIVE(double)

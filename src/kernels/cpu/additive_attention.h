@@ -58,7 +58,7 @@ struct AdditiveResult {
   // [B, H, T, 2]: the greatest score, and 1 / the sum of the softmax, 0 where there is no key. Not
   // the logarithm of the sum, whose rounding would be in every weight of the backward pass.
   T* sums;
-  T* scores;           // [B, H, T, S] or null: the scores, -infinity where a key is hidden
+  T* scores;  // [B, H, T, S] or null: the scores, -infinity where a key is hidden
   // With several parts of the keys: what each has found, [B, H, T, parts, 2 + Dv]: the greatest
   // score, the sum and the output before it is divided by the sum.
   T* parts;
@@ -95,7 +95,7 @@ struct AdditiveGradients {
   HeadRows<const T> output_gradient;  // [B, H, T, Dv]; null data: there is none
   HeadRows<const T> output;           // of the forward pass, as are `sums`
   const T* sums;
-  const T* score_gradient;            // [B, H, T, S]; null: there is none
+  const T* score_gradient;  // [B, H, T, S]; null: there is none
 
   T *query, *key;          // [B, H, T, A], [B, H, S, A]
   T* value;                // [B, H, S, Dv]; null: it is not wanted

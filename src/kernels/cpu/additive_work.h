@@ -20,21 +20,21 @@ constexpr int64_t kRowPadding = 20;
 /// have `stride` elements.
 template <typename T>
 struct AdditiveWork {
-  T* vector;       // [A]: times (1 - slope) scale, then zeros
-  T* of_vector;    // [A]: its gradient, padded likewise
-  T* scratch;      // [A], written to and never looked at
-  T* kept;         // what a score function keeps
-  T* tile[2];      // [kMostTileKeys]: scores, then their gradients
-  T* scores;       // [kAdditiveRows, stride]: scores, then weights
-  T* products;     // [kAdditiveRows, stride]: gradients of the weights
-  T* key_terms;    // [stride]
-  T* query_terms;  // [kAdditiveRows]
-  uint32_t* numbers;    // [kDropoutBlock]
-  bool* visible;        // [kAdditiveRows, stride]
-  int64_t* keys;        // [stride]: keys that some query sees; the last one again up to a tile
-  const T** key_rows;   // [stride]: where they are
+  T* vector;           // [A]: times (1 - slope) scale, then zeros
+  T* of_vector;        // [A]: its gradient, padded likewise
+  T* scratch;          // [A], written to and never looked at
+  T* kept;             // what a score function keeps
+  T* tile[2];          // [kMostTileKeys]: scores, then their gradients
+  T* scores;           // [kAdditiveRows, stride]: scores, then weights
+  T* products;         // [kAdditiveRows, stride]: gradients of the weights
+  T* key_terms;        // [stride]
+  T* query_terms;      // [kAdditiveRows]
+  uint32_t* numbers;   // [kDropoutBlock]
+  bool* visible;       // [kAdditiveRows, stride]
+  int64_t* keys;       // [stride]: keys that some query sees; the last one again up to a tile
+  const T** key_rows;  // [stride]: where they are
   const T** value_rows;
-  T** gradient_rows;    // [stride]
+  T** gradient_rows;  // [stride]
   int64_t stride;
 
   int64_t rows, count;  // queries that see some key, and keys that some query sees
@@ -51,8 +51,8 @@ class AdditiveMemory {
       : stride_(keys + kRowPadding), padded_(a.hidden_dim + kRowPadding) {
     const auto tile = kMostTileKeys + kRowPadding;
     const auto kept = kKeptBytes / static_cast<int64_t>(sizeof(T)) + 2 * kTileKeys * padded_;
-    numbers_.resize(size(3 * padded_ + kept + 2 * tile + kAdditiveRows +
-                         (2 * kAdditiveRows + 1) * stride_));
+    numbers_.resize(
+        size(3 * padded_ + kept + 2 * tile + kAdditiveRows + (2 * kAdditiveRows + 1) * stride_));
     random_.resize(size(kDropoutBlock));
     visible_.resize(size(kAdditiveRows * stride_));
     keys_.resize(size(stride_));
