@@ -77,9 +77,9 @@ BENCHMARK_CAPTURE(square, eager_tanh_forward_and_backward, formula, ScoreFunctio
 // 16 queries and 16 keys, which stay in the nearest caches, for every thread.
 void limit(benchmark::State& state, ScoreFunction function) {
   const torch::NoGradGuard no_grad;
-  const auto threads = torch::get_num_threads();
-  Inputs in(8 * threads, 16, 16, state.range(0), false);
-  in.value = torch::randn({8 * threads, 16, 1});
+  constexpr int64_t kBatch = 512;
+  Inputs in(kBatch, 16, 16, state.range(0), false);
+  in.value = torch::randn({kBatch, 16, 1});
   for (auto _ : state) benchmark::DoNotOptimize(fused(in, function));
   state.SetItemsProcessed(state.iterations() * in.pairs() * state.range(0));
 }
