@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "attend/functional/linear.h"
 #include "support/autocast.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
@@ -209,7 +210,7 @@ TEST(BasicAttention, HeadsAreAttentionsOfTheirOwn) {
   const auto value = torch::randn({kB, kS, kValues}, torch::kDouble);
   const auto [output, weights] =
       attention(query, key, value, AttentionMask::causal(), WeightsRequest::kPerHead);
-  const auto q = oracle::linear(query, oracle::weights_of(*attention), "q_proj");
+  const auto q = functional::linear(query, attention->q_proj);
   const auto k = attention->project_key(key);
   for (int64_t h = 0; h < kHeads; ++h) {
     const auto one = functional::additive_attention(
