@@ -1,5 +1,5 @@
 // A pointer network (Vinyals et al., 2015, arXiv:1506.03134): the weights of an additive attention are
-// the answer. It learns to point at the largest number of a list, of any length.
+// the answer, asked for as log-probabilities. It learns to point at the largest number of a list, of any length.
 #include <attend/attend.h>
 
 #include <iostream>
@@ -15,13 +15,15 @@ struct PointerImpl : torch::nn::Module {
         "point", attend::BasicAttention(/*query_dim=*/32, /*key_dim=*/32, /*hidden_dim=*/32));
   }
 
-  // numbers [B, S], lengths [B] -> the probability of each place [B, S]
+  // numbers [B, S], lengths [B] -> the log-probability of each place [B, S]
   torch::Tensor forward(const torch::Tensor& numbers, const torch::Tensor& lengths) {
     const auto keys = embed(numbers.unsqueeze(-1));  // [B, S, 32]
     const auto summary = std::get<1>(read(keys));    // [1, B, 32]
     const auto query = summary.transpose(0, 1);      // [B, 1, 32]
     const auto mask = attend::AttentionMask::key_lengths(lengths);
-    return point(query, keys, keys, mask, attend::WeightsRequest::kPerHead).weights.squeeze(1);
+    const auto request = attend::WeightsRequest(attend::WeightsRequest::kMean)
+                             .values(attend::WeightsRequest::Values::kLogProbabilities);
+    return point(query, keys, keys, mask, request).weights.squeeze(1);
   }
 
   torch::nn::Linear embed{nullptr};
@@ -48,7 +50,7 @@ int main() {
   for (int update = 1; update <= 150; ++update) {
     const auto [numbers, lengths, largest] = make_lists(64, 6);
     optimizer.zero_grad();
-    const auto loss = torch::nll_loss((model(numbers, lengths) + 1e-9).log(), largest);
+    const auto loss = torch::nll_loss(model(numbers, lengths), largest);
     loss.backward();
     optimizer.step();
     if (update % 50 == 0)
@@ -57,7 +59,7 @@ int main() {
 
   const torch::NoGradGuard no_grad;
   const auto [numbers, lengths, largest] = make_lists(500, 12);  // twice as long as in training
-  const auto weights = model(numbers, lengths);
+  const auto weights = model(numbers, lengths).exp();
   const auto accuracy = (weights.argmax(-1) == largest).to(torch::kDouble).mean().item<double>();
   const auto on_padding =
       (weights * (torch::arange(12) >= lengths.unsqueeze(1))).sum().item<double>();

@@ -31,6 +31,7 @@
 #include "attend/modules/cross_attention.h"
 #include "attend/modules/encoder_decoder_attention.h"
 #include "attend/modules/feed_forward.h"
+#include "attend/modules/graph_attention.h"
 #include "attend/modules/kv_cache.h"
 #include "attend/modules/multi_head_attention.h"
 #include "attend/modules/multi_head_cross_attention.h"

@@ -39,22 +39,13 @@ using torch::autograd::variable_list;
 // So many scores at a time.
 constexpr int64_t kScoresAtOnce = 1 << 22;
 
-// Choices as indices from 0.
-torch::Tensor indices(const std::vector<int64_t>& choices, int64_t size, torch::Device device) {
-  auto from_start = choices;
-  for (auto& choice : from_start) {
-    if (choice < 0) choice += size;
-  }
-  return torch::tensor(from_start, torch::kLong).to(device);
-}
-
 // A part of a mask or of something else that may be broadcast along `axis`.
 torch::Tensor part_along(const torch::Tensor& x, int64_t axis, const torch::Tensor& chosen) {
   return !x.defined() || x.size(axis) == 1 ? x : x.index_select(axis, chosen);
 }
 
 AttentionInputs with_heads_only(const AttentionInputs& in, const std::vector<int64_t>& choices) {
-  const auto chosen = indices(choices, in.query.size(1), in.query.device());
+  const auto chosen = chosen_indices(choices, in.query.size(1), in.query.device());
   auto result = in;
   result.query = in.query.index_select(1, chosen);
   result.key = in.key.index_select(1, chosen.div(in.group(), "floor"));
@@ -67,7 +58,7 @@ AttentionInputs with_heads_only(const AttentionInputs& in, const std::vector<int
 }
 
 AttentionInputs with_queries_only(const AttentionInputs& in, const std::vector<int64_t>& choices) {
-  const auto chosen = indices(choices, in.query.size(2), in.query.device());
+  const auto chosen = chosen_indices(choices, in.query.size(2), in.query.device());
   auto result = in;
   result.query = in.query.index_select(2, chosen);
   result.mask = in.mask.rows(in.shape(), chosen);
@@ -216,16 +207,29 @@ torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest&
 torch::Tensor requested_of(const torch::Tensor& all, const WeightsRequest& request) {
   auto result = all;
   if (!request.heads().empty()) {
-    result = result.index_select(1, indices(request.heads(), all.size(1), all.device()));
+    result = result.index_select(1, chosen_indices(request.heads(), all.size(1), all.device()));
   }
   if (!request.queries().empty()) {
-    result = result.index_select(2, indices(request.queries(), all.size(2), all.device()));
+    result = result.index_select(2, chosen_indices(request.queries(), all.size(2), all.device()));
   }
   return request.kind() == WeightsRequest::kMean ? result.mean(1) : result;
 }
 
-void check_request(const char* who, const WeightsRequest& request, int64_t heads, int64_t target) {
+torch::Tensor chosen_indices(const std::vector<int64_t>& choices, int64_t size,
+                             torch::Device device) {
+  auto from_start = choices;
+  for (auto& choice : from_start) {
+    if (choice < 0) choice += size;
+  }
+  return torch::tensor(from_start, torch::kLong).to(device);
+}
+
+void check_request(const char* who, const WeightsRequest& request, int64_t heads, int64_t target,
+                   bool has_scores) {
   if (request.is_none()) return;
+  TORCH_CHECK_VALUE(has_scores || request.values() == WeightsRequest::Values::kWeights, who,
+                    ": expected a request for weights, got one for scores or log-probabilities, "
+                    "which additive attention alone returns");
   check_choices(who, "heads", request.heads(), heads);
   check_choices(who, "queries", request.queries(), target);
 }

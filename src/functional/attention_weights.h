@@ -12,7 +12,13 @@ torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest&
 /// The same out of all weights.
 torch::Tensor requested_of(const torch::Tensor& all, const WeightsRequest& request);
 
-/// Throws c10::ValueError unless the heads and queries that `request` names exist.
-void check_request(const char* who, const WeightsRequest& request, int64_t heads, int64_t target);
+/// Throws c10::ValueError unless the heads and queries that `request` names exist, and, unless
+/// `has_scores`, if it is one for other values than weights.
+void check_request(const char* who, const WeightsRequest& request, int64_t heads, int64_t target,
+                   bool has_scores = false);
+
+/// Choices of `size` things, which may count from the end, as indices: int64.
+torch::Tensor chosen_indices(const std::vector<int64_t>& choices, int64_t size,
+                             torch::Device device);
 
 }  // namespace attend::functional

@@ -27,9 +27,7 @@ at::Generator& own_generator() {
 }
 
 torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
-  constexpr double kTwoTo32 = 4294967296.0;
-  const auto threshold = static_cast<uint32_t>(std::min(std::round(p * kTwoTo32), kTwoTo32 - 1));
-  const double scale = 1.0 / (1.0 - p);
+  const auto rule = dropout_rule(p);
   const auto type = x.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   const auto from = x.to(type).resolve_neg().contiguous();
   auto out = at::empty_like(from);
@@ -39,13 +37,12 @@ torch::Tensor compute(const torch::Tensor& x, double p, uint64_t seed) {
     auto* to = out.mutable_data_ptr<scalar_t>();
     const auto blocks = (size + kernels::kDropoutBlock - 1) / kernels::kDropoutBlock;
     detail::parallel_for(blocks, kBlocksOfThread, [&](int64_t first, int64_t last) {
-      kernels::dropout(in, to, size, threshold, static_cast<scalar_t>(scale), seed, first, last);
+      kernels::dropout(in, to, size, rule.threshold, static_cast<scalar_t>(rule.scale), seed, first,
+                       last);
     });
   });
   return out.to(x.scalar_type());
 }
-
-torch::Tensor dropped(const torch::Tensor& x, double p, uint64_t seed);
 
 // Linear in x, so its derivative is itself with the same mask.
 class Dropout : public torch::autograd::Function<Dropout> {
@@ -57,19 +54,19 @@ class Dropout : public torch::autograd::Function<Dropout> {
     return compute(x, p, static_cast<uint64_t>(seed));
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return {dropped(gradients[0], context->saved_data["p"].toDouble(),
-                    static_cast<uint64_t>(context->saved_data["seed"].toInt())),
+    return {dropout_with_seed(gradients[0], context->saved_data["p"].toDouble(),
+                              static_cast<uint64_t>(context->saved_data["seed"].toInt())),
             {},
             {}};
   }
 };
 
-torch::Tensor dropped(const torch::Tensor& x, double p, uint64_t seed) {
-  if (carries_tangent(x)) return x * compute(torch::ones_like(x), p, seed);
-  return Dropout::apply(x, p, static_cast<int64_t>(seed));
-}
-
 }  // namespace
+
+DropoutRule dropout_rule(double p) {
+  constexpr double kTwoTo32 = 4294967296.0;
+  return {static_cast<uint32_t>(std::min(std::round(p * kTwoTo32), kTwoTo32 - 1)), 1.0 / (1.0 - p)};
+}
 
 uint64_t draw_dropout_seed() {
   auto generator =
@@ -78,13 +75,18 @@ uint64_t draw_dropout_seed() {
   return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
 }
 
+torch::Tensor dropout_with_seed(const torch::Tensor& x, double p, uint64_t seed) {
+  if (carries_tangent(x)) return x * compute(torch::ones_like(x), p, seed);
+  return Dropout::apply(x, p, static_cast<int64_t>(seed));
+}
+
 torch::Tensor dropout(const torch::Tensor& x, double p) {
   detail::check_probability("dropout", "p", p);
   if (p == 0.0) return x;
   if (!x.is_cpu() || x.layout() != torch::kStrided || !x.is_floating_point()) {
     return torch::dropout(x, p, /*train=*/true);
   }
-  return dropped(x, p, draw_dropout_seed());
+  return dropout_with_seed(x, p, draw_dropout_seed());
 }
 
 DropoutSeed::DropoutSeed(uint64_t seed)

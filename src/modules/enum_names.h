@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "attend/functional/attention.h"
 #include "attend/functional/feed_forward.h"
 #include "attend/functional/rotary.h"
 #include "attend/modules/norm.h"
@@ -32,6 +33,14 @@ inline constexpr std::array<EnumName<Activation>, 6> kEnumNames<Activation>{
      {"gelu_pytorch_tanh", Activation::kGeluTanh},
      {"swish", Activation::kSwish},
      {"silu", Activation::kSwish}}};
+
+template <>
+inline constexpr std::array<EnumName<ScoreFunction>, 5> kEnumNames<ScoreFunction>{
+    {{"tanh", ScoreFunction::kTanh},
+     {"leaky_relu", ScoreFunction::kLeakyRelu},
+     {"relu", ScoreFunction::kRelu},
+     {"silu", ScoreFunction::kSilu},
+     {"gelu", ScoreFunction::kGelu}}};
 
 template <>
 inline constexpr std::array<EnumName<PositionKind>, 4> kEnumNames<PositionKind>{

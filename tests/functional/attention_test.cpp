@@ -678,7 +678,7 @@ TEST(Additive, ErrorsNameWhatWasExpectedAndGot) {
   const auto query = torch::randn({kB, kT, kA}), key = torch::randn({kB, kS, kA});
   const auto vector = torch::randn({kA}), value = torch::randn({kB, kS, kDv});
   EXPECT_THROW_MESSAGE(functional::additive_attention(query[0][0], key, vector, value), c10::Error,
-                       "additive_attention: expected query with 2 to 3 dimensions, got [8]");
+                       "additive_attention: expected query with 2 to 4 dimensions, got [8]");
   EXPECT_THROW_MESSAGE(functional::additive_attention(query, key[0], vector, value), c10::Error,
                        "additive_attention: expected key with 3 dimensions, got [5, 8]");
   EXPECT_THROW_MESSAGE(functional::additive_attention(query, value, vector, value), c10::Error,

@@ -26,6 +26,7 @@ std::vector<std::shared_ptr<torch::nn::Module>> modules() {
                          .norm(NormKind::kRms);
   return {ScaledDotProductAttention().ptr(),
           BasicAttention(3, 4, 5).ptr(),
+          GraphAttention(3, 4, 2).ptr(),
           SelfAttention(kE).ptr(),
           CrossAttention(kE, 5).ptr(),
           MultiHeadAttention(kE, kH).ptr(),

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "attend/functional/linear.h"
 #include "support/autocast.h"
 #include "support/devices.h"
 #include "support/module_checks.h"
@@ -201,6 +202,53 @@ TEST(BasicAttention, UnderAutocastItRunsInBFloat16) {
   EXPECT_EQ(half.weights.scalar_type(), torch::kFloat);
 }
 
+TEST(BasicAttention, HeadsAreAttentionsOfTheirOwn) {
+  constexpr int64_t kHeads = 2, kPart = kHidden / kHeads, kValues = 6;
+  auto attention =
+      randomised(sizes().bias(true).num_heads(kHeads).score_function(ScoreFunction::kLeakyRelu));
+  const auto [query, key, unused] = inputs();
+  const auto value = torch::randn({kB, kS, kValues}, torch::kDouble);
+  const auto [output, weights] =
+      attention(query, key, value, AttentionMask::causal(), WeightsRequest::kPerHead);
+  const auto q = functional::linear(query, attention->q_proj);
+  const auto k = attention->project_key(key);
+  for (int64_t h = 0; h < kHeads; ++h) {
+    const auto one = functional::additive_attention(
+        q.narrow(2, h * kPart, kPart), k.narrow(2, h * kPart, kPart),
+        attention->v.narrow(0, h * kPart, kPart), value.narrow(2, h * 3, 3),
+        AttentionMask::causal(), WeightsRequest::kPerHead,
+        {.score_function = ScoreFunction::kLeakyRelu});
+    EXPECT_TENSOR_NEAR(output.narrow(2, h * 3, 3), one.output, 1e-12);
+    EXPECT_TENSOR_NEAR(weights.select(1, h), one.weights, 1e-12);
+  }
+  const auto single = attention(query[1], key[1], value[1], AttentionMask::causal());
+  EXPECT_TENSOR_NEAR(single.output, output[1], 1e-12);
+}
+
+TEST(BasicAttention, AClipKeepsTheScoresOfAPointerWithinBounds) {
+  auto attention = randomised(sizes().score_clip(0.5));
+  const auto [query, key, value] = inputs();
+  const auto ask = [&](WeightsRequest::Values values) {
+    return attention(query, key, value, AttentionMask(),
+                     WeightsRequest(WeightsRequest::kMean).values(values))
+        .weights;
+  };
+  const auto scores = ask(WeightsRequest::Values::kScores);
+  EXPECT_LE(scores.abs().max().item<double>(), 0.5);
+  auto plain = randomised(sizes());
+  torch::NoGradGuard no_grad;
+  for (const auto& parameter : plain->named_parameters()) {
+    parameter.value().copy_(attention->named_parameters()[parameter.key()]);
+  }
+  const auto unbounded =
+      plain(query, key, value, AttentionMask(),
+            WeightsRequest(WeightsRequest::kMean).values(WeightsRequest::Values::kScores))
+          .weights;
+  EXPECT_TENSOR_NEAR(scores, 0.5 * torch::tanh(unbounded), 1e-12);
+  EXPECT_TENSOR_NEAR(ask(WeightsRequest::Values::kLogProbabilities), torch::log_softmax(scores, -1),
+                     1e-12);
+}
+
 TEST(BasicAttention, ACloneIsEqualAndSeparate) {
   for (const auto dtype : {torch::kFloat, torch::kDouble}) {
     auto attention = randomised(sizes().bias(true), dtype);
@@ -227,6 +275,10 @@ TEST(BasicAttention, ErrorsNameWhatWasExpectedAndGot) {
                        "BasicAttention: expected hidden_dim > 0, got 0");
   EXPECT_THROW_MESSAGE(BasicAttention(sizes().dropout(1.0)), c10::ValueError,
                        "BasicAttention: expected 0 <= dropout < 1, got 1");
+  EXPECT_THROW_MESSAGE(BasicAttention(sizes().num_heads(3)), c10::ValueError,
+                       "BasicAttention: expected hidden_dim divisible by num_heads 3, got 8");
+  EXPECT_THROW_MESSAGE(BasicAttention(sizes().score_clip(-1.0)), c10::ValueError,
+                       "BasicAttention: expected score_clip >= 0, got -1");
   auto attention = randomised(sizes(), torch::kFloat);
   const auto given = inputs(torch::kFloat);
   const auto &q = given.query, &k = given.key, &v = given.value;

@@ -19,6 +19,15 @@ struct AttentionOutput {
   torch::Tensor weights;  // undefined unless requested
 };
 
+/// f of an additive score.
+enum class ScoreFunction {
+  kTanh,
+  kLeakyRelu,  // x where x > 0, else negative_slope x
+  kRelu,
+  kSilu,  // x / (1 + exp(-x))
+  kGelu,  // x Phi(x), exact
+};
+
 namespace functional {
 
 /// The numbers of one attention that are not tensors.
@@ -72,23 +81,44 @@ ATTEND_API std::string explain_attention(const torch::Tensor& query, const torch
                                          const torch::Tensor& value, const AttentionMask& mask = {},
                                          const AttentionParameters& parameters = {});
 
+/// The parameters of one additive attention.
+struct AdditiveAttentionParameters {
+  double dropout_p = 0.0;            // on the weights, applied always; [0, 1)
+  std::optional<double> scale = {};  // of the sum over a; default 1
+  ScoreFunction score_function = ScoreFunction::kTanh;
+  double negative_slope = 0.2;  // of kLeakyRelu
+  double score_clip = 0.0;  // C > 0: scores become C tanh(score), before the mask and its biases
+                            // (Bello et al., 2017, arXiv:1611.09940, section A.1); 0: they stay
+  torch::Tensor key_term = {};  // [B, H, S], if defined: added to the scores of each key; without
+                                // heads [B, S], without batch [S]
+};
+
 /// Additive attention on projected queries and keys.
 ///
-///   score(t, s) = scale_vector . tanh(query_t + key_s),   output = softmax(score + mask) value
+///   score(t, s) = scale * sum_a scale_vector_a f(query_ta + key_sa) + key_term_s
+///   output = softmax(clip(score) + mask) value
 ///
-/// Source: Bahdanau et al., 2015, arXiv:1409.0473, section A.1.2.
-/// Shapes: query [B, T, A], key [B, S, A], scale_vector [A], value [B, S, Dv] -> output [B, T, Dv],
-///         weights [B, T, S]; or all of them without B.
-/// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p.
-/// Note:   derivatives, and what is not a number: as `scaled_dot_product_attention`; all by the
-///         formula.
-/// Note:   AttentionParameters::scale multiplies the scores; its default here is 1.
+/// Source: Bahdanau et al., 2015, arXiv:1409.0473, section A.1.2, where f is tanh. With a leaky ReLU
+///         it is the attention of GATv2 (Brody et al., 2022, arXiv:2105.14491, equation 7).
+/// Shapes: query [B, H, T, A], key [B, H, S, A], scale_vector [H, A], value [B, H, S, Dv]
+///         -> output [B, H, T, Dv], weights [B, H, T, S] or their mean [B, T, S];
+///         or without heads query [B, T, A], key [B, S, A], scale_vector [A], value [B, S, Dv]
+///         -> output [B, T, Dv], weights [B, T, S]; or all of them without B too.
+/// Returns: the output, the same bits with and without a request; on request weights before dropout,
+///         scores or log-probabilities (`WeightsRequest::values`), in float32 or wider. All are
+///         differentiable, with respect to all tensors, biases of the mask included.
+/// Throws: c10::Error for shapes, devices and dtypes; c10::ValueError for dropout_p and score_clip.
+/// Note:   on the CPU it is one operation forward and one backward: neither f of all pairs,
+///         [B, H, T, S, A], nor their scores are held. Keys that nobody sees are not computed.
+///         Numbers of 16 bits are computed in float32, and the output is rounded.
+/// Note:   derivatives beyond the first, tangents, and other devices: by the formula, which holds
+///         all that. What is not a number: as `scaled_dot_product_attention`.
 ATTEND_API AttentionOutput additive_attention(const torch::Tensor& query, const torch::Tensor& key,
                                               const torch::Tensor& scale_vector,
                                               const torch::Tensor& value,
                                               const AttentionMask& mask = {},
                                               const WeightsRequest& weights = WeightsRequest::kNone,
-                                              const AttentionParameters& parameters = {});
+                                              const AdditiveAttentionParameters& parameters = {});
 
 }  // namespace functional
 }  // namespace attend

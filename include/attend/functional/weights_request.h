@@ -16,6 +16,8 @@ namespace attend {
 ///
 ///   layer(x, mask, WeightsRequest::kMean);
 ///   model->run(ids, {}, WeightsRequest(WeightsRequest::kPerHead).heads({0, 3}).layers({-1}));
+///   pointer(query, key, key, mask, WeightsRequest(WeightsRequest::kMean)
+///                                      .values(WeightsRequest::Values::kLogProbabilities));
 ///
 /// Indices count from 0, or from the end with -1 the last, and weights are returned in their order.
 struct ATTEND_API WeightsRequest {
@@ -25,14 +27,19 @@ struct ATTEND_API WeightsRequest {
   static constexpr Kind kPerHead = Kind::kPerHead;  // [B, H, T, S]
   static constexpr Kind kMean = Kind::kMean;        // the mean over the heads, [B, T, S]
 
+  /// What to return of them. Scores are those that the softmax is taken of, with the mask applied:
+  /// -infinity where a key is hidden. So are logarithms of hidden weights.
+  enum class Values { kWeights, kScores, kLogProbabilities };
+
   /// Implicit, so that a kind can be passed where a request is expected.
   WeightsRequest(Kind kind = kNone) : kind_(kind) {}  // NOLINT(google-explicit-constructor)
 
   TORCH_ARG(Kind, kind);
   TORCH_ARG(std::vector<int64_t>, heads);    // H is their number; a mean is over them; empty: all
   TORCH_ARG(std::vector<int64_t>, queries);  // T is their number; empty: all
-  TORCH_ARG(std::vector<int64_t>, layers);   // of a stack: the weights of its other layers are
-                                             // undefined tensors; empty: all. A layer ignores it.
+  TORCH_ARG(Values, values) = Values::kWeights;  // others: of additive attention alone
+  TORCH_ARG(std::vector<int64_t>, layers);       // of a stack: the weights of its other layers are
+      // undefined tensors; empty: all. A layer ignores it.
 
  public:
   bool is_none() const { return kind_ == kNone; }
