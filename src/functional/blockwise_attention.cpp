@@ -121,7 +121,14 @@ void run_forward(const kernels::Attention<T>& attention, kernels::HeadRows<T> ou
             });
 }
 
-// Of few queries.
+// Whether keys are read where they lie: for up to four queries, those of a group's heads together,
+// and for up to eight where there are many keys (benchmarks/attention_benchmark.cpp).
+template <typename T>
+bool has_few_queries(const kernels::Attention<T>& a) {
+  const auto queries = a.target * a.group;
+  return queries <= 4 || (queries <= 8 && a.source >= 1024);
+}
+
 template <typename T>
 void run_few(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* log_sums) {
   const auto groups = attention.batch * attention.kv_heads();
@@ -145,7 +152,7 @@ void compute_forward(const torch::Tensor& query, const torch::Tensor& key,
     const auto attention = described<scalar_t>(query, key, value, sinks, parameters);
     const auto out = mutable_rows<scalar_t>(output);
     auto* sums = log_sums.defined() ? log_sums.mutable_data_ptr<scalar_t>() : nullptr;
-    if (attention.target * attention.group <= kernels::kFewQueries) {
+    if (has_few_queries(attention)) {
       run_few(attention, out, sums);
     } else {
       run_forward(attention, out, sums);

@@ -76,13 +76,10 @@ void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* log
 template <typename T>
 int64_t attention_forward_workspace(const Attention<T>& attention);
 
-/// Up to so many queries, those of a group's heads together, keys are read where they lie: to pack
-/// them would take longer than their products.
-constexpr int64_t kFewQueries = 4;
-
-/// The same results for few queries, of which a step of decoding has one: the keys of a head are
-/// divided into parts, a function of the sizes alone. There are B * Hkv * parts tasks; each writes
-/// partials [B * Hkv * parts, group * T, 2 + Dv] at its own place.
+/// The same results for few queries, of which a step of decoding has one: keys are read where they
+/// lie, since to pack them would take longer than their products. The keys of a head are divided
+/// into parts, a function of the sizes alone. There are B * Hkv * parts tasks; each writes partials
+/// [B * Hkv * parts, group * T, 2 + Dv] at its own place.
 template <typename T>
 int64_t attention_of_few_parts(const Attention<T>& attention);
 template <typename T>
