@@ -11,11 +11,15 @@
 #include <benchmark/benchmark.h>
 #include <dlfcn.h>
 #include <hwy/targets.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <climits>
 #include <cstdlib>
 #include <optional>
 #include <thread>
@@ -224,6 +228,11 @@ BENCHMARK(memory)->Unit(benchmark::kMicrosecond)->UseRealTime();
 }  // namespace
 
 int main(int argc, char** argv) {
+#ifdef __GLIBC__
+  // Else what a result's new memory costs is measured, and chance decides whether it is new.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+#endif
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
   if (std::getenv("ATTEND_BENCHMARK_AVX2") != nullptr) hwy::SetSupportedTargetsForTest(HWY_AVX2);
   benchmark::Initialize(&argc, argv);

@@ -17,9 +17,11 @@ using Floats = hn::CappedTag<float, 16>;
 int64_t multiply_adds(int64_t rounds) {
   constexpr int64_t kSums = 12;  // more than a unit's latency times their number
   const Floats d;
-  auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0, s8 = s0,
-       s9 = s0, s10 = s0, s11 = s0;
-  auto factor = hn::Set(d, 0.5F);
+  // All different, else a compiler would see one sum.
+  const auto start = [&](float x) HWY_ATTR { return hn::Set(d, x); };
+  auto s0 = start(0), s1 = start(1), s2 = start(2), s3 = start(3), s4 = start(4), s5 = start(5),
+       s6 = start(6), s7 = start(7), s8 = start(8), s9 = start(9), s10 = start(10), s11 = start(11);
+  const auto factor = hn::Set(d, 0.5F);
   const auto term = hn::Set(d, 1.0F);
   for (int64_t i = 0; i < rounds; ++i) {
     s0 = hn::MulAdd(s0, factor, term);

@@ -48,7 +48,7 @@ bool has_narrow_tiles(torch::ScalarType type);
 
 /// Whether attend's own float32 products are faster than LibTorch's: on AMD's processors with AVX2
 /// or AVX-512. There LibTorch's, which are MKL's, reach 45 to 95 % of their speed with 8 rows or
-/// more, and a third with one row and weights that no cache holds. Others were not measured. The
+/// more, and 40 % with one row and weights that no cache holds. Others were not measured. The
 /// environment variable ATTEND_LINEAR, `attend` or `libtorch`, overrides the choice.
 /// Throws: c10::ValueError for another value.
 bool prefers_own_products();
