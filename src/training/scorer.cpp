@@ -27,6 +27,14 @@ bool is_one_of(const std::array<std::string_view, N>& names, std::string_view na
   return std::ranges::find(names, name) != names.end();
 }
 
+double score_of_translations(std::string_view metric, const std::vector<std::string>& hypotheses,
+                             const std::vector<std::string>& references, BleuTokenizer tokenizer) {
+  if (metric == "bleu") return corpus_bleu(hypotheses, references, {.tokenizer = tokenizer}).score;
+  if (metric == "chrf") return corpus_chrf(hypotheses, references, {.word_order = 0}).score;
+  if (metric == "chrf++") return corpus_chrf(hypotheses, references, {.word_order = 2}).score;
+  TORCH_INTERNAL_ASSERT(false, "no score for the metric ", metric);
+}
+
 }  // namespace
 
 bool is_metric(const std::string& name) {
@@ -95,11 +103,7 @@ std::vector<std::pair<std::string, double>> Scorer::scores() {
       if (metric.ends_with("perplexity")) score = std::exp(score);
     } else {
       if (!hypotheses) hypotheses = translations();
-      score =
-          metric == "bleu"
-              ? corpus_bleu(*hypotheses, text_.target, {.tokenizer = options_.bleu_tokenizer}).score
-              : corpus_chrf(*hypotheses, text_.target, {.word_order = metric == "chrf++" ? 2 : 0})
-                    .score;
+      score = score_of_translations(metric, *hypotheses, text_.target, options_.bleu_tokenizer);
     }
     scores.emplace_back(metric, score);
   }
