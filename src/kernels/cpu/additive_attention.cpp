@@ -197,59 +197,52 @@ HWY_INLINE T dot(const T* x, const T* y, int64_t dim) {
   return dots[0];
 }
 
-// A vector of floats as two of doubles, half the lanes each.
 #if HWY_TARGET == HWY_SCALAR
 using Doubles = hn::CappedTag<double, 1>;
 #else
 using Doubles = hn::Repartition<double, Vectors<float>>;
 #endif
-template <bool kPartial>
-HWY_INLINE void load_wide(const float* from, int64_t rest, hn::Vec<Doubles>& lower,
-                          hn::Vec<Doubles>& upper) {
+
+// sum + x, whose lanes are added in pairs.
+template <class V>
+HWY_INLINE hn::Vec<Doubles> add_wide(hn::Vec<Doubles> sum, V x) {
   const Doubles wide;
   const hn::Rebind<float, Doubles> half;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(half));
-  if constexpr (kPartial) {
-    const auto first = least(rest, lanes);
-    lower = hn::PromoteTo(wide, load_first(half, from, first));
-    upper = hn::Zero(wide);
-    if (rest > lanes) upper = hn::PromoteTo(wide, load_first(half, from + lanes, rest - lanes));
-  } else {
-    lower = hn::PromoteTo(wide, hn::LoadU(half, from));
-    upper = hn::PromoteTo(wide, hn::LoadU(half, from + lanes));
-  }
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Add(sum, hn::PromoteTo(wide, hn::LowerHalf(half, x)));
+#else
+  return hn::Add(sum, hn::Add(hn::PromoteTo(wide, hn::LowerHalf(half, x)),
+                              hn::PromoteTo(wide, hn::UpperHalf(half, x))));
+#endif
 }
 
-template <int64_t kRows, bool kPartial>
-HWY_INLINE void add_wide_dots(hn::Vec<Doubles> (&sums)[kRows][kTileKeys], const float* const* x,
-                              const float* const* y, int64_t at, int64_t rest) {
-  hn::Vec<Doubles> lower[kRows], upper[kRows];
-  for (int64_t r = 0; r < kRows; ++r) load_wide<kPartial>(x[r] + at, rest, lower[r], upper[r]);
-  for (int64_t c = 0; c < kTileKeys; ++c) {
-    auto first = lower[0], second = upper[0];
-    load_wide<kPartial>(y[c] + at, rest, first, second);
-    for (int64_t r = 0; r < kRows; ++r) {
-      sums[r][c] = hn::MulAdd(lower[r], first, sums[r][c]);
-      sums[r][c] = hn::MulAdd(upper[r], second, sums[r][c]);
-    }
-  }
-}
-
-// dots[r][c] = x[r] . y[c], summed in float64.
+// dots[r][c] = x[r] . y[c], in float64 but for the sums of a few products.
 template <int64_t kRows>
 HWY_INLINE void wide_dot_tile(const float* const* x, const float* const* y, int64_t dim,
                               double (&dots)[kRows][kTileKeys]) {
+  constexpr int64_t kFewVectors = 4;
+  const Vectors<float> d;
   const Doubles wide;
-  const auto lanes = 2 * static_cast<int64_t>(hn::Lanes(wide));
-  hn::Vec<Doubles> sums[kRows][kTileKeys];
-  for (auto& row : sums) {
-    for (auto& sum : row) sum = hn::Zero(wide);
+  const auto lanes = lanes_of<float>();
+  hn::Vec<Doubles> totals[kRows][kTileKeys];
+  for (auto& row : totals) {
+    for (auto& total : row) total = hn::Zero(wide);
   }
-  int64_t at = 0;
-  for (; at + lanes <= dim; at += lanes) add_wide_dots<kRows, false>(sums, x, y, at, lanes);
-  if (at < dim) add_wide_dots<kRows, true>(sums, x, y, at, dim - at);
+  for (int64_t begin = 0; begin < dim; begin += kFewVectors * lanes) {
+    hn::Vec<Vectors<float>> sums[kRows][kTileKeys];
+    for (auto& row : sums) {
+      for (auto& sum : row) sum = hn::Zero(d);
+    }
+    const auto end = least(begin + kFewVectors * lanes, dim);
+    int64_t at = begin;
+    for (; at + lanes <= end; at += lanes) add_dots<kRows, false>(d, sums, x, y, at, lanes);
+    if (at < end) add_dots<kRows, true>(d, sums, x, y, at, end - at);
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t c = 0; c < kTileKeys; ++c) totals[r][c] = add_wide(totals[r][c], sums[r][c]);
+    }
+  }
   for (int64_t r = 0; r < kRows; ++r) {
-    store_sums(wide, sums[r][0], sums[r][1], sums[r][2], sums[r][3], dots[r]);
+    store_sums(wide, totals[r][0], totals[r][1], totals[r][2], totals[r][3], dots[r]);
   }
 }
 template <int64_t kRows>
@@ -891,7 +884,7 @@ void backward_pairs(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g
 }
 
 // The gradients of the weights of kRows queries, less the sum of them times the weights, which is
-// output_gradient . output. Both are summed in float64: what is left of them may be small. Where
+// output_gradient . output. Both are summed in float64, since what is left of them may be small. Where
 // there is dropout, work.scores holds its factors.
 template <int64_t kRows, typename T>
 HWY_INLINE void centre_rows(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,
