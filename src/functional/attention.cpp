@@ -62,8 +62,8 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
       .scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3)))),
       .parameters = parameters};
   const AttentionShape masked{batch, heads, q.size(2), k.size(2) - open_keys};
-  in.mask = lower_mask(who, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
-                       in.query.scalar_type());
+  in.mask = described_mask(who, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
+                           in.query.scalar_type());
   if (open_keys > 0 && !in.mask.is_none()) {
     in.mask = in.mask.with_open_keys(masked, open_keys, q.device());
   }

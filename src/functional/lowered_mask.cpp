@@ -315,6 +315,12 @@ LoweredMask lower(std::string_view who, const AttentionMask& mask, const Attenti
 
 LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const AttentionShape& shape,
                        torch::Device device, torch::ScalarType dtype) {
+  return described_mask(who, mask, shape, device, dtype).dense(shape);
+}
+
+LoweredMask described_mask(std::string_view who, const AttentionMask& mask,
+                           const AttentionShape& shape, torch::Device device,
+                           torch::ScalarType dtype) {
   if (mask.is_none()) return {};
   const auto make = [&] { return lower(who, mask, shape, device, dtype); };
   const auto& memo = mask.memo();

@@ -73,9 +73,14 @@ struct KernelMask {
 };
 KernelMask kernel_mask(const LoweredMask& mask, const AttentionShape& shape, torch::Device device);
 
-/// Checks `mask` against the sizes and lowers it to the cheapest form that says the same.
+/// Checks `mask` against the sizes and lowers it to the cheapest dense form that says the same.
 /// Throws: c10::Error if a part does not broadcast to [B, H, T, S] or lies on another device.
 LoweredMask lower_mask(std::string_view who, const AttentionMask& mask, const AttentionShape& shape,
                        torch::Device device, torch::ScalarType dtype);
+
+/// The same with what is described as it is, for kernels that take that.
+LoweredMask described_mask(std::string_view who, const AttentionMask& mask,
+                           const AttentionShape& shape, torch::Device device,
+                           torch::ScalarType dtype);
 
 }  // namespace attend::functional

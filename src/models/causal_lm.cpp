@@ -47,9 +47,8 @@ AttentionMask behind_padding(const torch::Tensor& padding, int64_t length) {
 torch::Tensor left_padding(const AttentionMask& mask, const torch::Tensor& prompt) {
   if (mask.is_none()) return {};
   const auto batch = prompt.size(0), length = prompt.size(1);
-  const auto lowered =
-      functional::lower_mask(kCausalLM, mask, {batch, 1, 1, length}, prompt.device(), torch::kFloat)
-          .dense({batch, 1, 1, length});
+  const auto lowered = functional::lower_mask(kCausalLM, mask, {batch, 1, 1, length},
+                                              prompt.device(), torch::kFloat);
   const auto is_tokens = lowered.band.is_everything() && !lowered.bias.defined();
   TORCH_CHECK(is_tokens, kCausalLM,
               ": expected a prompt's mask to be of padding alone, got another");

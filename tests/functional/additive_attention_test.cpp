@@ -81,6 +81,16 @@ std::vector<MaskCase> masks(const Sizes& s) {
                                AttentionMask::causal() & AttentionMask::key_lengths(lengths) &
                                    AttentionMask(allowed) & AttentionMask(bias),
                                {causal.logical_and(of_lengths).logical_and(allowed), bias}}};
+  const auto of_queries = torch::arange(s.batch * s.target).view({s.batch, -1}) % 3,
+             of_keys = torch::arange(s.batch * s.source).view({s.batch, -1}) % 3;
+  cases.push_back({"segments",
+                   AttentionMask::segments(of_queries, of_keys),
+                   {of_queries.unsqueeze(2).eq(of_keys.unsqueeze(1)).unsqueeze(1), {}}});
+  const auto slopes = doubles({s.heads}).abs();
+  const auto distance =
+      torch::arange(s.source) - torch::arange(s.source - s.target, s.source).unsqueeze(1);
+  cases.push_back(
+      {"slopes", AttentionMask::alibi(slopes), {{}, -slopes.view({1, -1, 1, 1}) * distance.abs()}});
   if (s.target <= s.source + 1) {
     const auto window = functional::window_mask(s.target, s.source, 3, 1);
     cases.push_back({"window", AttentionMask::window(3, 1), {window, {}}});
