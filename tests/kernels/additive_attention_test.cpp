@@ -183,8 +183,9 @@ struct AdditiveReference {
 
   template <typename T>
   void add_row(AdditiveProblem<T>& p, int64_t head, int64_t t) {
-    const auto& [batch, heads, target, source, hidden_dim, value_dim] = p.z;
     const auto& a = p.a;
+    const auto heads = p.z.heads, target = p.z.target, source = p.z.source;
+    const auto hidden_dim = p.z.hidden_dim, value_dim = p.z.value_dim;
     const auto row = head * target + t, q = row * hidden_dim, o = row * value_dim;
     const auto vector_at = head % heads * hidden_dim;
     const auto k = [&](int64_t s) { return (head * source + s) * hidden_dim; };

@@ -152,8 +152,9 @@ struct Reference {
 
   template <typename T>
   void add_row(Problem<T>& p, int64_t b, int64_t h, int64_t t) {
-    const auto& [batch, heads, group, target, source, head_dim, value_dim] = p.z;
     const auto& a = p.a;
+    const auto heads = p.z.heads, group = p.z.group, target = p.z.target, source = p.z.source;
+    const auto head_dim = p.z.head_dim, value_dim = p.z.value_dim;
     const auto size = static_cast<size_t>(source);
     std::vector<double> weights(size), slope(size, 1.0), kept(size, 1.0), of_weights(size);
     const auto q = ((b * target + t) * heads + h) * head_dim;
