@@ -40,6 +40,12 @@ template <int64_t kRows, int64_t kVectors, typename T>
 struct Tile {
   hn::Vec<Vectors<T>> sums[kRows][kVectors];
 
+#if !HWY_ARCH_X86
+  // Vectors have constructors there, and the compiler's own for the tile would be compiled for the
+  // baseline, which may not inline them.
+  HWY_INLINE Tile() {}  // NOLINT(modernize-use-equals-default)
+#endif
+
   HWY_INLINE void zero() {
     HWY_UNROLL(16)
     for (auto& row : sums) {

@@ -1,0 +1,381 @@
+#include "kernels/cpu/attention.h"
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/numbers.h"
+#include "support/instruction_sets.h"
+
+namespace attend::kernels_test {
+namespace {
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+constexpr int64_t kNoBand = std::numeric_limits<int64_t>::max();
+
+struct Sizes {
+  int64_t batch, heads, group, target, source, head_dim, value_dim;
+};
+
+// One attention, in the memory order of [B, L, H, D], and what the kernels make of it.
+template <typename T>
+struct Problem {
+  Sizes z;
+  int64_t kv_heads;
+  Numbers<T> query, key, value, output_gradient, bias, slopes, sinks;
+  std::vector<char> allowed;
+  std::vector<int64_t> query_segments, key_segments;
+  Numbers<T> output, log_sums, query_gradient, key_gradient, value_gradient;
+  kernels::Attention<T> a{};
+
+  explicit Problem(const Sizes& sizes)
+      : z(sizes),
+        kv_heads(z.heads / z.group),
+        query(normal<T>(z.batch * z.target * z.heads * z.head_dim, 1)),
+        key(normal<T>(z.batch * z.source * kv_heads * z.head_dim, 2)),
+        value(normal<T>(z.batch * z.source * kv_heads * z.value_dim, 3)),
+        output_gradient(normal<T>(z.batch * z.target * z.heads * z.value_dim, 4)),
+        bias(normal<T>(z.heads * z.target * z.source, 5)),
+        slopes(normal<T>(z.heads, 6, 0.1)),
+        sinks(normal<T>(z.heads, 7)),
+        output(output_gradient.size()),
+        log_sums(z.batch * z.heads * z.target),
+        query_gradient(query.size()),
+        key_gradient(key.size()),
+        value_gradient(value.size()) {
+    a.batch = z.batch;
+    a.heads = z.heads;
+    a.target = z.target;
+    a.source = z.source;
+    a.head_dim = z.head_dim;
+    a.value_dim = z.value_dim;
+    a.group = z.group;
+    a.query = rows<const T>(query, z.target, z.heads, z.head_dim);
+    a.key = rows<const T>(key, z.source, kv_heads, z.head_dim);
+    a.value = rows<const T>(value, z.source, kv_heads, z.value_dim);
+    a.band_left = a.band_right = kNoBand;
+    a.scale = static_cast<T>(1 / std::sqrt(static_cast<double>(z.head_dim)));
+  }
+
+  template <typename Element>
+  static kernels::HeadRows<Element> rows(Numbers<T>& x, int64_t length, int64_t heads,
+                                         int64_t dim) {
+    return {x.data(), length * heads * dim, dim, heads * dim};
+  }
+  kernels::HeadRows<T> output_rows() { return rows<T>(output, z.target, z.heads, z.value_dim); }
+
+  void clear() {
+    output = Numbers<T>(output.size(), T{-77});
+    log_sums = Numbers<T>(log_sums.size(), T{-77});
+  }
+  void run_forward() {
+    clear();
+    Numbers<T> workspace(kernels::attention_forward_workspace(a));
+    const auto tasks = kernels::attention_forward_tasks(a);
+    for (int64_t task = 0; task < tasks; ++task) {
+      kernels::attention_forward(a, output_rows(), log_sums.data(), task, workspace.data());
+    }
+  }
+  void run_few() {
+    clear();
+    const auto tasks = kernels::attention_of_few_parts(a) * z.batch * kv_heads;
+    const auto size = z.group * z.target * (2 + z.value_dim);
+    Numbers<T> workspace(kernels::attention_of_few_workspace(a)), partials(tasks * size);
+    for (int64_t task = 0; task < tasks; ++task) {
+      kernels::attention_of_few(a, task, partials.data() + task * size, workspace.data());
+    }
+    kernels::attention_of_few_joined<T>(a, partials.data(), output_rows(), log_sums.data(), 0,
+                                        z.batch * kv_heads);
+  }
+  void run_backward() {
+    const auto of_output = rows<const T>(output, z.target, z.heads, z.value_dim);
+    const auto gradient = rows<const T>(output_gradient, z.target, z.heads, z.value_dim);
+    Numbers<T> deltas(log_sums.size()), workspace(kernels::attention_backward_workspace(a));
+    kernels::attention_deltas<T>(a, of_output, gradient, deltas.data(), 0, z.batch * z.heads);
+    const auto parts = kernels::attention_key_parts(a);
+    const auto part_size = z.batch * z.heads * z.target * z.head_dim;
+    Numbers<T> query_parts((parts - 1) * part_size);
+    query_gradient = Numbers<T>(query.size());
+    const kernels::AttentionBackward<T> backward{
+        gradient,
+        log_sums.data(),
+        deltas.data(),
+        {rows<T>(query_gradient, z.target, z.heads, z.head_dim),
+         rows<T>(key_gradient, z.source, kv_heads, z.head_dim),
+         rows<T>(value_gradient, z.source, kv_heads, z.value_dim)},
+        parts > 1 ? query_parts.data() : nullptr};
+    for (int64_t task = 0; task < z.batch * kv_heads * parts; ++task) {
+      kernels::attention_backward(a, backward, task, workspace.data());
+    }
+    for (int64_t i = 0; i < query_parts.size(); ++i) {
+      const auto dim = i % z.head_dim, t = i / z.head_dim % z.target;
+      const auto row = i % part_size / (z.head_dim * z.target);  // of all B * H
+      const auto batch = row / z.heads, head = row % z.heads;
+      query_gradient[((batch * z.target + t) * z.heads + head) * z.head_dim + dim] +=
+          query_parts[i];
+    }
+  }
+};
+
+// The same by its formula, score by score.
+struct Reference {
+  std::vector<double> output, log_sums, query, key, value;
+
+  template <typename T>
+  explicit Reference(Problem<T>& p) {
+    output.resize(static_cast<size_t>(p.output.size()));
+    query.resize(static_cast<size_t>(p.query.size()));
+    key.resize(static_cast<size_t>(p.key.size()));
+    value.resize(static_cast<size_t>(p.value.size()));
+    for (int64_t b = 0; b < p.z.batch; ++b) {
+      for (int64_t h = 0; h < p.z.heads; ++h) {
+        for (int64_t t = 0; t < p.z.target; ++t) add_row(p, b, h, t);
+      }
+    }
+  }
+
+ private:
+  template <typename T>
+  static bool is_visible(const Problem<T>& p, int64_t b, int64_t h, int64_t t, int64_t s) {
+    const auto& a = p.a;
+    const auto diagonal = t + p.z.source - p.z.target;
+    if (a.band_left != kNoBand && s < diagonal - a.band_left) return false;
+    if (a.band_right != kNoBand && s > diagonal + a.band_right) return false;
+    if (a.allowed.data != nullptr && !a.allowed.row(b, h, t)[s * a.allowed.source_stride]) {
+      return false;
+    }
+    return a.query_segments == nullptr ||
+           a.query_segments[b * p.z.target + t] == a.key_segments[b * p.z.source + s];
+  }
+
+  template <typename T>
+  void add_row(Problem<T>& p, int64_t b, int64_t h, int64_t t) {
+    const auto& a = p.a;
+    const auto heads = p.z.heads, group = p.z.group, target = p.z.target, source = p.z.source;
+    const auto head_dim = p.z.head_dim, value_dim = p.z.value_dim;
+    const auto size = static_cast<size_t>(source);
+    std::vector<double> weights(size), slope(size, 1.0), kept(size, 1.0), of_weights(size);
+    const auto q = ((b * target + t) * heads + h) * head_dim;
+    const auto o = ((b * target + t) * heads + h) * value_dim;
+    const auto k = [&](int64_t s) {
+      return ((b * source + s) * p.kv_heads + h / group) * head_dim;
+    };
+    const auto v = [&](int64_t s) {
+      return ((b * source + s) * p.kv_heads + h / group) * value_dim;
+    };
+    const double sink = a.sinks != nullptr ? a.sinks[h] : -kInfinite;
+    double largest = sink;
+    for (int64_t s = 0; s < source; ++s) {
+      const auto i = static_cast<size_t>(s);
+      double x = 0.0;
+      for (int64_t e = 0; e < head_dim; ++e) x += double{p.query[q + e]} * p.key[k(s) + e];
+      x *= a.scale;
+      if (a.soft_cap > 0) {
+        const double y = std::tanh(x / a.soft_cap);
+        x = a.soft_cap * y;
+        slope[i] = 1 - y * y;
+      }
+      if (a.bias.data != nullptr) x += a.bias.row(b, h, t)[s * a.bias.source_stride];
+      if (a.slopes != nullptr) {
+        x -= a.slopes[h] * std::abs(static_cast<double>(t + source - target - s));
+      }
+      if (a.dropout.threshold > 0) {
+        const auto row = static_cast<uint64_t>((b * heads + h) * target + t);
+        const auto number = attention_number(a.dropout.seed, row, i);
+        kept[i] = number >= a.dropout.threshold ? a.dropout.scale() : 0.0;
+      }
+      weights[i] = is_visible(p, b, h, t, s) ? x : -kInfinite;
+      // The greater of x and NaN is NaN.
+      largest = weights[i] <= largest ? largest : weights[i];
+    }
+    double sum = largest == -kInfinite ? 0.0 : std::exp(sink - largest);
+    for (auto& w : weights) {
+      w = w == -kInfinite ? 0.0 : std::exp(w - largest);
+      sum += w;
+    }
+    log_sums.push_back(sum == 0.0 ? kInfinite : largest + std::log(sum));
+    double delta = 0.0;
+    for (int64_t s = 0; s < source; ++s) {
+      const auto i = static_cast<size_t>(s);
+      if (sum != 0.0) weights[i] /= sum;
+      for (int64_t e = 0; e < value_dim; ++e) {
+        const double gradient = p.output_gradient[o + e], factor = kept[i] * weights[i];
+        output[static_cast<size_t>(o + e)] += factor * p.value[v(s) + e];
+        value[static_cast<size_t>(v(s) + e)] += factor * gradient;
+        of_weights[i] += kept[i] * gradient * p.value[v(s) + e];
+      }
+      delta += of_weights[i] * weights[i];
+    }
+    for (int64_t s = 0; s < source; ++s) {
+      const auto i = static_cast<size_t>(s);
+      const double g = weights[i] * (of_weights[i] - delta) * slope[i] * a.scale;
+      for (int64_t e = 0; e < head_dim; ++e) {
+        query[static_cast<size_t>(q + e)] += g * p.key[k(s) + e];
+        key[static_cast<size_t>(k(s) + e)] += g * p.query[q + e];
+      }
+    }
+  }
+};
+
+template <typename T>
+struct Case {
+  std::string name;
+  std::function<void(Problem<T>&)> change;
+};
+
+template <typename T>
+std::vector<Case<T>> cases() {
+  using P = Problem<T>;
+  const auto with_allowed = [](P& p) {
+    const auto& z = p.z;
+    p.allowed.resize(static_cast<size_t>(z.batch * z.target * z.source));
+    std::mt19937 random(8);
+    for (auto& x : p.allowed) x = random() % 3 == 0;
+    // A query that sees nothing, and one that sees all.
+    const auto row = p.allowed.begin();
+    if (z.target > 3) std::fill(row + 2 * z.source, row + 3 * z.source, 0);
+    std::fill(row, row + z.source, 1);
+    p.a.allowed = {reinterpret_cast<const bool*>(p.allowed.data()), z.target * z.source, 0,
+                   z.source, 1};
+  };
+  const auto with_lengths = [](P& p) {
+    const auto& z = p.z;
+    for (int64_t i = 0; i < z.batch * z.source; ++i) {
+      p.allowed.push_back(i % z.source < z.source * 2 / (3 + i / z.source));
+    }
+    p.a.allowed = {reinterpret_cast<const bool*>(p.allowed.data()), z.source, 0, 0, 1};
+  };
+  const auto with_bias = [](P& p) {
+    p.a.bias = {p.bias.data(), 0, p.z.target * p.z.source, p.z.source, 1};
+  };
+  const auto causal = [](P& p) { p.a.band_right = 0; };
+  return {
+      {"plain", [](P&) {}},
+      {"causal", causal},
+      {"band",
+       [](P& p) {
+         p.a.band_left = 20;
+         p.a.band_right = 3;
+       }},
+      {"allowed", with_allowed},
+      {"lengths", with_lengths},
+      {"causal lengths",
+       [=](P& p) {
+         with_lengths(p);
+         causal(p);
+       }},
+      {"bias",
+       [=](P& p) {
+         with_bias(p);
+         causal(p);
+       }},
+      {"bias of the queries",
+       [](P& p) {
+         p.a.bias = {p.bias.data(), 0, p.z.target, 1, 0};
+       }},
+      {"slopes and soft cap",
+       [](P& p) {
+         p.a.slopes = p.slopes.data();
+         p.a.soft_cap = 3;
+       }},
+      {"sinks",
+       [](P& p) {
+         p.a.sinks = p.sinks.data();
+         p.a.band_left = 9;
+         p.a.band_right = 0;
+       }},
+      {"segments",
+       [](P& p) {
+         const auto& z = p.z;
+         for (int64_t i = 0; i < z.batch * z.target; ++i) {
+           p.query_segments.push_back(i % z.target * 3 / z.target);
+         }
+         for (int64_t i = 0; i < z.batch * z.source; ++i) {
+           p.key_segments.push_back(i % z.source * 4 / z.source);
+         }
+         p.a.query_segments = p.query_segments.data();
+         p.a.key_segments = p.key_segments.data();
+       }},
+      {"dropout",
+       [](P& p) {
+         p.a.dropout = {.threshold = 20000, .seed = 0x123456789ABCDEF0};
+         p.a.band_right = 0;
+       }},
+      {"all together",
+       [=](P& p) {
+         with_allowed(p);
+         with_bias(p);
+         p.a.slopes = p.slopes.data();
+         p.a.sinks = p.sinks.data();
+         p.a.soft_cap = 5;
+         p.a.band_left = 40;
+         p.a.dropout = {.threshold = 10000, .seed = 5};
+       }},
+  };
+}
+
+// Blocks have 64 queries and 128 keys; vectors 4, 8 or 16 numbers.
+constexpr Sizes kSizes[] = {{2, 4, 2, 7, 11, 8, 5},
+                            {1, 3, 1, 70, 135, 33, 17},
+                            {2, 8, 4, 1, 270, 20, 36},
+                            {1, 2, 1, 5, 129, 40, 70}};
+
+template <typename T>
+class KernelAttention : public testing::Test {};
+struct TypeNames {
+  template <typename T>
+  static std::string GetName(int /*index*/) {
+    return sizeof(T) == 4 ? "Float32" : "Float64";
+  }
+};
+using Types = testing::Types<float, double>;
+TYPED_TEST_SUITE(KernelAttention, Types, TypeNames);
+
+TYPED_TEST(KernelAttention, AgreesWithItsFormula) {
+  for (const auto& sizes : kSizes) {
+    for (const auto& [name, change] : cases<TypeParam>()) {
+      SCOPED_TRACE(testing::Message()
+                   << name << ", T = " << sizes.target << ", S = " << sizes.source);
+      Problem<TypeParam> p(sizes);
+      change(p);
+      const Reference expected(p);
+      testing_support::for_each_instruction_set([&] {
+        p.run_few();
+        expect_near(p.output, expected.output, 20, "output for few queries");
+        expect_near(p.log_sums, expected.log_sums, 20, "log sums for few queries");
+        p.run_forward();
+        expect_near(p.output, expected.output, 20, "output");
+        expect_near(p.log_sums, expected.log_sums, 20, "log sums");
+        p.run_backward();
+        expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
+        expect_near(p.key_gradient, expected.key, 60, "gradient of the key");
+        expect_near(p.value_gradient, expected.value, 60, "gradient of the value");
+      });
+    }
+  }
+}
+
+// Which of two numbers the greater one is where one is NaN depends on the instruction set.
+TYPED_TEST(KernelAttention, WhatIsNotANumberIsSeenByThoseWhoSeeTheKey) {
+  for (const double wrong : {std::nan(""), kInfinite}) {
+    for (const int64_t at : {0, 3, 130, 134}) {
+      SCOPED_TRACE(testing::Message() << wrong << " for key " << at);
+      Problem<TypeParam> p(kSizes[1]);
+      p.a.bias = {p.bias.data(), 0, 0, 0, 1};
+      p.a.band_right = 0;
+      p.bias[at] = static_cast<TypeParam>(wrong);
+      const Reference expected(p);
+      testing_support::for_each_instruction_set([&] {
+        p.run_few();
+        expect_near(p.output, expected.output, 20, "output for few queries");
+        p.run_forward();
+        expect_near(p.output, expected.output, 20, "output");
+      });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace attend::kernels_test
