@@ -110,7 +110,9 @@ struct KernelOutput {
 };
 
 KernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
-  const auto [batch, heads, target, source] = in.shape();
+  // No structured binding: Clang before 16 lets no lambda see one.
+  const auto batch = in.shape().batch, heads = in.shape().heads, target = in.shape().target,
+             source = in.shape().source;
   const auto dim = in.value.size(3);
   const auto options = in.query.options();
   KernelOutput result;
@@ -149,7 +151,9 @@ struct KernelGradients {
 KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& output,
                              const torch::Tensor& sums, const torch::Tensor& of_output,
                              const torch::Tensor& of_scores) {
-  const auto [batch, heads, target, source] = in.shape();
+  // No structured binding: Clang before 16 lets no lambda see one.
+  const auto batch = in.shape().batch, heads = in.shape().heads, target = in.shape().target,
+             source = in.shape().source;
   const auto options = in.query.options();
   const auto hidden = in.query.size(3);
   const auto output_gradient = of_output.defined() ? additive_rows(of_output) : of_output;

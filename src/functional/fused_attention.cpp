@@ -76,8 +76,11 @@ class DeviceAttentionFunction : public torch::autograd::Function<DeviceAttention
     const bool is_causal = context->saved_data["is_causal"].toBool();
     const double scale = context->saved_data["scale"].toDouble();
     const double dropout_p = context->saved_data["dropout_p"].toDouble();
-    const auto kept =
-        dropout_p > 0.0 ? kept_weights(value, output) / (1.0 - dropout_p) : torch::Tensor();
+    auto kept = torch::Tensor();
+    if (dropout_p > 0.0) {
+      const auto type = output.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
+      kept = kept_weights(value, output).to(type) / (1.0 - dropout_p);
+    }
     return gradients_of_formula(
         inputs,
         [&](const variable_list& x) -> variable_list {

@@ -835,9 +835,11 @@ void add_gradients_of_rows(const AdditiveAttention<T>& a, const AdditiveGradient
                            int64_t index, int64_t r, int64_t i, int64_t count,
                            const AdditiveWork<T>& work) {
   const auto kept_size = padded_dim_of<T>(a.hidden_dim) * kRows * kTileKeys;
+  // Summed by themselves first: in one sum over many keys more would be rounded away.
   T* to_query[kRows];
   for (int64_t row = 0; row < kRows; ++row) {
-    to_query[row] = g.query + (index * a.target + work.queries[r + row]) * a.hidden_dim;
+    to_query[row] = work.of_query[row];
+    fill(to_query[row], a.hidden_dim, T{0});
   }
   for (int64_t c = 0; c < count; c += kTileKeys) {
     if (!sees_tile(work, r, kRows, i + c)) continue;
@@ -852,6 +854,10 @@ void add_gradients_of_rows(const AdditiveAttention<T>& a, const AdditiveGradient
     gradient_tile<Score, kRows, T>(work.query_rows + r, work.key_rows + i + c, of_tile,
                                    work.kept + c / kTileKeys * kept_size, a.hidden_dim, to_query,
                                    to_key, work.of_vector);
+  }
+  for (int64_t row = 0; row < kRows; ++row) {
+    T* const sums = g.query + (index * a.target + work.queries[r + row]) * a.hidden_dim;
+    for (int64_t e = 0; e < a.hidden_dim; ++e) sums[e] += to_query[row][e];
   }
 }
 

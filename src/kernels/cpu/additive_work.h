@@ -22,6 +22,7 @@ template <typename T>
 struct AdditiveWork {
   T* vector;           // [A]: times (1 - slope) scale, then zeros
   T* of_vector;        // [A]: its gradient, padded likewise
+  T* of_query[2];      // [A]: of the queries at hand, from the keys at hand alone
   T* scratch;          // [A], written to and never looked at
   T* kept;             // what a score function keeps
   T* tile[2];          // [kMostTileKeys]: scores, then their gradients
@@ -52,7 +53,7 @@ class AdditiveMemory {
     const auto tile = kMostTileKeys + kRowPadding;
     const auto kept = kKeptBytes / static_cast<int64_t>(sizeof(T)) + 2 * kTileKeys * padded_;
     numbers_.resize(
-        size(3 * padded_ + kept + 2 * tile + kAdditiveRows + (2 * kAdditiveRows + 1) * stride_));
+        size(5 * padded_ + kept + 2 * tile + kAdditiveRows + (2 * kAdditiveRows + 1) * stride_));
     random_.resize(size(kDropoutBlock));
     visible_.resize(size(kAdditiveRows * stride_));
     keys_.resize(size(stride_));
@@ -66,6 +67,8 @@ class AdditiveMemory {
     };
     work_.vector = take(padded_);
     work_.of_vector = take(padded_);
+    work_.of_query[0] = take(padded_);
+    work_.of_query[1] = take(padded_);
     work_.scratch = take(padded_);
     work_.kept = take(kept);
     work_.tile[0] = take(tile);
