@@ -227,9 +227,9 @@ TEST(BasicAttention, HeadsAreAttentionsOfTheirOwn) {
 
 TEST(BasicAttention, AClipKeepsTheScoresOfAPointerWithinBounds) {
   auto attention = randomised(sizes().score_clip(0.5));
-  const auto [query, key, value] = inputs();
+  const auto in = inputs();
   const auto ask = [&](WeightsRequest::Values values) {
-    return attention(query, key, value, AttentionMask(),
+    return attention(in.query, in.key, in.value, AttentionMask(),
                      WeightsRequest(WeightsRequest::kMean).values(values))
         .weights;
   };
@@ -241,7 +241,7 @@ TEST(BasicAttention, AClipKeepsTheScoresOfAPointerWithinBounds) {
     parameter.value().copy_(attention->named_parameters()[parameter.key()]);
   }
   const auto unbounded =
-      plain(query, key, value, AttentionMask(),
+      plain(in.query, in.key, in.value, AttentionMask(),
             WeightsRequest(WeightsRequest::kMean).values(WeightsRequest::Values::kScores))
           .weights;
   EXPECT_TENSOR_NEAR(scores, 0.5 * torch::tanh(unbounded), 1e-12);
