@@ -17,7 +17,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // So many multiply-adds are worth a thread of their own.
-constexpr int64_t kWorkOfThread = 65536;
+constexpr int64_t kMultiplyAddsOfThread = 65536;
 
 // What an attention consists of beside its tensors that are differentiated.
 struct BlockwiseParameters {
@@ -99,7 +99,7 @@ template <typename T, typename F>
 void run_tasks(const kernels::Attention<T>& a, int64_t tasks, int64_t workspace, const F& f) {
   constexpr int64_t kAlignment = 64 / sizeof(T);
   const auto work =
-      a.batch * a.heads * a.target * a.source * (a.head_dim + a.value_dim) / kWorkOfThread;
+      a.batch * a.heads * a.target * a.source * (a.head_dim + a.value_dim) / kMultiplyAddsOfThread;
   const auto threads = std::clamp<int64_t>(std::min(tasks, work), 1, at::get_num_threads());
   std::atomic<int64_t> next = 0;
   detail::parallel_for(threads, 1, [&](int64_t first, int64_t last) {
@@ -186,10 +186,11 @@ variable_list compute_backward(const BackwardTensors& x, const BlockwiseParamete
     const auto attention = described<scalar_t>(x.query, x.key, x.value, x.sinks, parameters);
     const auto heads = attention.batch * attention.heads;
     const auto work = attention.target * attention.value_dim;
-    detail::parallel_for(heads, 1 + kWorkOfThread / (1 + work), [&](int64_t first, int64_t last) {
-      kernels::attention_deltas(attention, rows<scalar_t>(x.output), rows<scalar_t>(x.gradient),
-                                deltas.mutable_data_ptr<scalar_t>(), first, last);
-    });
+    detail::parallel_for(
+        heads, 1 + kMultiplyAddsOfThread / (1 + work), [&](int64_t first, int64_t last) {
+          kernels::attention_deltas(attention, rows<scalar_t>(x.output), rows<scalar_t>(x.gradient),
+                                    deltas.mutable_data_ptr<scalar_t>(), first, last);
+        });
     const auto parts = kernels::attention_key_parts(attention);
     torch::Tensor query_parts;
     if (parts > 1) {

@@ -32,7 +32,7 @@ template <typename T>
 constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
 // Scores exist for blocks of so many queries (of one or more heads) and keys.
-constexpr int64_t kBlockRows = 64, kBlockKeys = 128;
+inline constexpr int64_t kBlockRows = 64, kBlockKeys = 128;
 
 HWY_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 HWY_INLINE int64_t most(int64_t a, int64_t b) { return a < b ? b : a; }
@@ -426,7 +426,7 @@ HWY_INLINE void products_with_columns(const Attention<T>& a, const QueryRows& ro
 }
 
 // Rows of a head lie far from each other, which the processor does not foresee.
-constexpr int64_t kRowsAhead = 8;
+inline constexpr int64_t kRowsAhead = 8;
 template <typename T>
 HWY_INLINE void prefetch_row(const T* row, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / sizeof(T)) hwy::Prefetch(row + i);
