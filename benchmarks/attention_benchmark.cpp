@@ -188,7 +188,7 @@ void machine() {
     int64_t done = 0;
     for (auto _ : state) {
       std::vector<int64_t> counts(at::get_num_threads());
-      on_threads([&](int i) { counts[i] = attend::benchmarks::multiply_add(2'000'000); });
+      on_threads([&](int i) { counts[i] = attend::benchmarks::multiply_add(20'000'000); });
       for (const auto count : counts) done += count;
     }
     state.counters["rate"] =

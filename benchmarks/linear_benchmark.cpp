@@ -198,7 +198,7 @@ void on_each_thread(const F& f) {
 }
 
 void peak(benchmark::State& state) {
-  constexpr int64_t kRounds = 1'000'000;
+  constexpr int64_t kRounds = 20'000'000;
   std::atomic<int64_t> multiplied = 0;
   for (auto _ : state) {
     on_each_thread([&](int64_t /*thread*/, int64_t /*threads*/) {
