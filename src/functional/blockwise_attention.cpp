@@ -129,6 +129,7 @@ bool has_few_queries(const kernels::Attention<T>& a) {
   return queries <= 4 || (queries <= 8 && a.source >= 1024);
 }
 
+// The parts of all heads' keys, then their join.
 template <typename T>
 void run_few(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* log_sums) {
   const auto groups = attention.batch * attention.kv_heads();

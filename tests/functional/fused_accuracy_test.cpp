@@ -18,7 +18,7 @@ struct FusedCase {
   const char* name;
   int64_t heads, kv_heads, target, source, head_dim;
 };
-// The short kernel, its border, LibTorch's kernel, and its blocks of a window.
+// Less than a block of queries and keys, whole ones, and several.
 constexpr FusedCase kFusedCases[]{{"short", 4, 4, 7, 11, 8},
                                   {"grouped", 4, 2, 24, 31, 16},
                                   {"border", 2, 2, 128, 128, 32},

@@ -45,7 +45,7 @@ testing::AssertionResult same_kind(const torch::Tensor& actual, const torch::Ten
          << expected.isfinite().logical_not().sum().item<int64_t>() << " of " << actual.numel();
 }
 
-// Around the sizes of vectors of any instruction set, and of the short kernel's largest.
+// Around the sizes of vectors of any instruction set, and of blocks of keys.
 const std::vector<int64_t>& lengths() {
   static const std::vector<int64_t> all{1,  2,  3,  4,  5,  7,  8,  9,   15,  16,  17,  23,  31,
                                         32, 33, 63, 64, 65, 95, 96, 127, 128, 129, 130, 131, 200};

@@ -102,7 +102,6 @@ TEST(WeightsRequest, MeansCanBeDifferentiatedTwice) {
   testing_support::expect_gradients_match_differences(
       [&] {
         const torch::AutoGradMode record(true);
-        // A soft cap keeps it from the short kernel.
         const auto mean = scaled_dot_product_attention(query, key, key, {}, WeightsRequest::kMean,
                                                        {.soft_cap = 2.0})
                               .weights;
