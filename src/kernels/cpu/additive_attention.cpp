@@ -14,6 +14,7 @@
 
 #include "kernels/cpu/partial-inl.h"
 #include "kernels/cpu/score_functions-inl.h"
+#include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
@@ -25,25 +26,8 @@ template <typename T>
 constexpr T kHidden = -std::numeric_limits<T>::infinity();
 
 template <typename T>
-using Vectors = hn::CappedTag<T, 64 / sizeof(T)>;
-
-template <typename T>
-HWY_INLINE int64_t lanes_of() {
-  return static_cast<int64_t>(hn::Lanes(Vectors<T>()));
-}
-
-template <typename T>
-HWY_INLINE int64_t padded_dim_of(int64_t dim) {
-  return (dim + lanes_of<T>() - 1) / lanes_of<T>() * lanes_of<T>();
-}
-
-HWY_INLINE int64_t least(int64_t x, int64_t y) { return x < y ? x : y; }
-HWY_INLINE int64_t most(int64_t x, int64_t y) { return x < y ? y : x; }
-
-// Not std::fill: see attention.cpp.
-template <typename T>
 HWY_INLINE void fill(T* begin, int64_t count, T value) {
-  for (int64_t i = 0; i < count; ++i) begin[i] = value;
+  fill(begin, int64_t{0}, count, value);
 }
 
 template <bool kPartial, class D, typename T = hn::TFromD<D>>
@@ -758,7 +742,7 @@ void join_row(const AdditiveAttention<T>& a, const AdditiveResult<T>& result, in
 template <class Score, int64_t kRows, typename T>
 void score_kept_rows(const AdditiveAttention<T>& a, const AdditiveWork<T>& work, int64_t r,
                      int64_t i, int64_t count) {
-  const auto kept_size = padded_dim_of<T>(a.hidden_dim) * kRows * kTileKeys;
+  const auto kept_size = rounded_up<T>(a.hidden_dim) * kRows * kTileKeys;
   for (int64_t c = 0; c < count; c += kTileKeys) {
     T* to[kRows];
     for (int64_t row = 0; row < kRows; ++row) to[row] = work.tile[row] + c;
@@ -834,7 +818,7 @@ template <class Score, int64_t kRows, typename T>
 void add_gradients_of_rows(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g,
                            int64_t index, int64_t r, int64_t i, int64_t count,
                            const AdditiveWork<T>& work) {
-  const auto kept_size = padded_dim_of<T>(a.hidden_dim) * kRows * kTileKeys;
+  const auto kept_size = rounded_up<T>(a.hidden_dim) * kRows * kTileKeys;
   // Summed by themselves first: in one sum over many keys more would be rounded away.
   T* to_query[kRows];
   for (int64_t row = 0; row < kRows; ++row) {
@@ -876,7 +860,7 @@ HWY_INLINE void backward_rows(const AdditiveAttention<T>& a, const AdditiveGradi
 template <class Score, typename T>
 void backward_pairs(const AdditiveAttention<T>& a, const AdditiveGradients<T>& g, int64_t batch,
                     int64_t head, AdditiveWork<T>& work) {
-  const auto row = static_cast<int64_t>(sizeof(T)) * 2 * padded_dim_of<T>(a.hidden_dim);
+  const auto row = static_cast<int64_t>(sizeof(T)) * 2 * rounded_up<T>(a.hidden_dim);
   const auto at_once =
       most(kTileKeys, least(kKeptBytes / row / kTileKeys * kTileKeys, kMostTileKeys));
   for (int64_t i = 0; i < work.count; i += at_once) {

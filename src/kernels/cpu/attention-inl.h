@@ -34,26 +34,6 @@ constexpr T kInfinity = std::numeric_limits<T>::infinity();
 // Scores exist for blocks of so many queries (of one or more heads) and keys.
 inline constexpr int64_t kBlockRows = 64, kBlockKeys = 128;
 
-HWY_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-HWY_INLINE int64_t most(int64_t a, int64_t b) { return a < b ? b : a; }
-
-template <typename T>
-HWY_INLINE int64_t rounded_up(int64_t count) {
-  const auto lanes = lanes_of<T>();
-  return (count + lanes - 1) / lanes * lanes;
-}
-template <typename T>
-HWY_INLINE int64_t rounded_down(int64_t count) {
-  return count - count % lanes_of<T>();
-}
-
-// Not std::fill: a template of the standard library, instantiated here, would be compiled for this
-// instruction set and might be the copy that the linker keeps for the whole program.
-template <typename T>
-HWY_INLINE void fill(T* row, int64_t begin, int64_t end, T value) {
-  for (auto i = begin; i < end; ++i) row[i] = value;
-}
-
 // Keys or queries [begin, end).
 struct Range {
   int64_t begin, end;

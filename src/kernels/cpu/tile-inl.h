@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/vectors-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
@@ -25,14 +27,6 @@ inline constexpr int64_t kWideTile = 8, kTallTile = 12;
 inline constexpr int64_t kWideTile = 4, kTallTile = 6;
 #endif
 inline constexpr int64_t kWideVectors = 3, kTallVectors = 2;
-
-template <typename T>
-using Vectors = hn::CappedTag<T, 64 / sizeof(T)>;
-
-template <typename T>
-HWY_INLINE int64_t lanes_of() {
-  return static_cast<int64_t>(hn::Lanes(Vectors<T>()));
-}
 
 // Sums of kRows by kVectors vectors. Where a loop over rows is not unrolled they lie in memory, hence
 // the pragmas.
