@@ -88,12 +88,19 @@ endif()
 # The apps keep the run path to LibTorch, which lies outside the prefix. It is named here because
 # INSTALL_RPATH_USE_LINK_PATH passes over what lies in the source tree, as build/env does.
 if(_attend_built_programs)
-  file(RELATIVE_PATH _attend_to_libraries
-    "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
-  set_target_properties(${_attend_built_programs} PROPERTIES
+  set(_attend_launchers ${_attend_built_programs})
+  list(FILTER _attend_launchers EXCLUDE REGEX "-program$")
+  set(_attend_launched ${_attend_built_programs})
+  list(FILTER _attend_launched INCLUDE REGEX "-program$")
+  cmake_path(SET _attend_program_folder NORMALIZE
+    "${CMAKE_INSTALL_FULL_BINDIR}/${ATTEND_PROGRAM_FOLDER}")
+  file(RELATIVE_PATH _attend_to_libraries "${_attend_program_folder}" "${CMAKE_INSTALL_FULL_LIBDIR}")
+  set_target_properties(${_attend_launched} PROPERTIES
     INSTALL_RPATH "$ORIGIN/${_attend_to_libraries};${ATTEND_TORCH_PREFIX}/lib")
-  install(TARGETS ${_attend_built_programs}
+  install(TARGETS ${_attend_launchers}
     RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT programs)
+  install(TARGETS ${_attend_launched}
+    RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}/${ATTEND_PROGRAM_FOLDER}" COMPONENT programs)
 endif()
 
 string(REGEX MATCH "^[0-9]+\\.[0-9]+" ATTEND_TORCH_SERIES "${ATTEND_TORCH_VERSION}")

@@ -24,11 +24,16 @@ def cuda_libraries(program):
             if name == "libtorch" or re.match(r"lib(torch_|c10_)?(cu|nv|nccl)", name)}
 
 
-class Programs(PackagingTest):
-    """The programs of attend."""
+def printed(*command):
+    return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True,
+                          env=environment()).stdout
 
-    def programs(self):
-        found = [path for path in (BUILD / "apps").glob("*/attend-*") if path.is_file()]
+
+class Programs(PackagingTest):
+    """The programs of attend, and the launchers by which they are started."""
+
+    def programs(self, folder="libexec/attend"):
+        found = [path for path in (BUILD / "apps").glob(f"{folder}/attend-*") if path.is_file()]
         if not found:
             self.skipTest("the programs were not built")
         return found
@@ -37,6 +42,23 @@ class Programs(PackagingTest):
         for program in self.programs():
             with self.subTest(program=program.name):
                 self.assertLessEqual(cuda_libraries(program), OF_THE_CPU_HALF)
+
+    def test_help_needs_no_libtorch(self):
+        for launcher in self.programs("[!l]*"):
+            with self.subTest(launcher=launcher.name):
+                listed = subprocess.run(["ldd", launcher], check=True, stdout=subprocess.PIPE, text=True).stdout
+                self.assertNotRegex(listed, r"torch|libc10|libattend")
+                program = BUILD / "apps/libexec/attend" / f"{launcher.name}-program"
+                overview = printed(program, "--help")
+                subcommands = re.findall(r"^  (\w+) ", overview.partition("\nSubcommands:\n")[2], re.MULTILINE)
+                self.assertEqual(bool(subcommands), launcher.name == "attend-seq2seq")
+                alone = self.work / launcher.name  # where it finds no program
+                alone.write_bytes(launcher.read_bytes())
+                alone.chmod(0o755)
+                for subcommand in ([], *([name] for name in subcommands)):
+                    for flag in ("--help", "-h"):
+                        self.assertEqual(printed(alone, *subcommand, flag), printed(program, *subcommand, flag))
+                self.assert_fails(run(alone, "--version"), f"{launcher.name}: expected the program at ")
 
     def test_an_installation_without_the_cuda_half_is_named(self):
         # What scripts/setup installs where there is no driver, in links. The loader asks LD_LIBRARY_PATH first.
@@ -47,7 +69,7 @@ class Programs(PackagingTest):
                 (libraries / name).symlink_to(TORCH / "lib" / name)
         if (TORCH.parent / "nvidia").exists():
             (self.work / "site-packages/nvidia").symlink_to(TORCH.parent / "nvidia")
-        translate = [path for path in self.programs() if path.name == "attend-seq2seq"]
+        translate = [path for path in self.programs() if path.name == "attend-seq2seq-program"]
         self.assert_fails(run(translate[0], "translate", "-m", self.work, "--device", "cuda",
                               env=environment(LD_LIBRARY_PATH=libraries)),
                           f"expected the CUDA half of LibTorch in {libraries}/libtorch_cuda.so (scripts/setup "

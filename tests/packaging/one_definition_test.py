@@ -15,8 +15,7 @@ from support import BUILD, cache, environment, run
 
 TOOLKIT = BUILD / "src/libattend_toolkit.so"
 TORCH = pathlib.Path(os.environ["ATTEND_TORCH"]) / "lib"
-PROGRAMS = [BUILD / "apps" / name for name in
-            ("seq2seq/attend-seq2seq", "tour/attend-tour", "visualize/attend-visualize")]
+PROGRAMS = [BUILD / "apps/libexec/attend" / name for name in ("attend-seq2seq-program", "attend-tour-program", "attend-visualize-program")]
 
 RUNTIME = r"lib(c|m|dl|rt|util|pthread|gcc_s|stdc\+\+)\.so|ld-linux"
 # The same symbol in several of a program's libraries that does no harm, and why.
