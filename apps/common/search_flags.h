@@ -29,6 +29,16 @@ inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
          "false: when the best unfinished one scores no better; never: when none can still score "
          "better; default: the folder's, or false")
       ->check(CLI::IsMember({"false", "true", "never"}));
+  const std::map<std::string, WeightPrecision> precisions{{"fp32", WeightPrecision::kFloat32},
+                                                          {"bf16", WeightPrecision::kBFloat16},
+                                                          {"int8", WeightPrecision::kInt8}};
+  app.add_option_function<std::string>(
+         "--precision",
+         [&options, precisions](const std::string& name) {
+           options.precision = precisions.at(name);
+         },
+         "Of the weights, on the CPU; sums are float32; default: fp32")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
 }
 
 }  // namespace attend::app

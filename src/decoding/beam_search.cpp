@@ -138,17 +138,12 @@ detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& st
     first_rows_.push_back(attention_.empty() ? 0 : first_rows_.back() + attention_.back().size(0));
     attention_.push_back(output.alignment.to(torch::kFloat));
   }
-  auto logits = output.logits.to(torch::kFloat);  // [N, V]
-  const auto vocab = logits.size(1);
+  const auto vocab = output.logits.size(1);
   if (step_ == 0) {
     forbidden_ = detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
   }
-  if (options_.renormalize_logits) detail::forbid(logits, forbidden_);
-  const auto normaliser = logits.logsumexp(1, /*keepdim=*/true);  // [N, 1]
-  if (!options_.renormalize_logits) detail::forbid(logits, forbidden_);
-  const auto [best, best_tokens] =
-      logits.topk(options_.beam_size < vocab / 2 ? 2 * options_.beam_size : vocab, 1);
-  return {best - normaliser, best_tokens};
+  return detail::most_probable(output.logits, forbidden_, options_.renormalize_logits,
+                               options_.beam_size < vocab / 2 ? 2 * options_.beam_size : vocab);
 }
 
 std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t first_row,

@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <iterator>
 #include <limits>
+#include <utility>
+
+#include "detail/parallel.h"
+#include "kernels/cpu/top_tokens.h"
 
 namespace attend::detail {
 
@@ -26,6 +31,61 @@ torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int
 
 void forbid(torch::Tensor& logits, const torch::Tensor& ids) {
   if (ids.numel() > 0) logits.index_fill_(1, ids, -std::numeric_limits<double>::infinity());
+}
+
+namespace {
+
+// Rows of so many logits are worth another thread.
+constexpr int64_t kLogitsForAThread = 50'000;
+
+// log(e^a + e^b); NaN where either is.
+float log_sum(float a, float b) {
+  const auto [less, more] = a < b ? std::pair(a, b) : std::pair(b, a);
+  return std::isinf(more) && more < 0 ? more : more + std::log1p(std::exp(less - more));
+}
+
+}  // namespace
+
+StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden, bool shared,
+                         int64_t count) {
+  // Of the forbidden alone, if the others do not get their share.
+  torch::Tensor apart;
+  if (!shared && forbidden.numel() > 0) {
+    apart = logits.index_select(1, forbidden).to(torch::kFloat).logsumexp(1, /*keepdim=*/true);
+  }
+  forbid(logits, forbidden);
+  if (!logits.device().is_cpu() || logits.scalar_type() != torch::kFloat) {
+    const auto numbers = logits.to(torch::kFloat);
+    auto normaliser = numbers.logsumexp(1, /*keepdim=*/true);  // [N, 1]
+    if (apart.defined()) normaliser = torch::logaddexp(normaliser, apart);
+    const auto [best, tokens] = numbers.topk(count, 1);
+    return {best - normaliser, tokens};
+  }
+  const auto dense = logits.contiguous();
+  const auto rows = dense.size(0), vocab = dense.size(1);
+  const auto numbers = torch::empty({rows, count}, torch::kFloat);
+  const auto tokens = torch::empty({rows, count}, torch::kInt);
+  std::vector<float> sums(static_cast<size_t>(rows));
+  const kernels::TopTokens top{.size = vocab,
+                               .count = count,
+                               .logits = dense.const_data_ptr<float>(),
+                               .log_sums = sums.data(),
+                               .values = numbers.mutable_data_ptr<float>(),
+                               .tokens = tokens.mutable_data_ptr<int32_t>()};
+  parallel_for(
+      rows, std::max<int64_t>(kLogitsForAThread / std::max<int64_t>(vocab, 1), 1),
+      [&](int64_t first, int64_t last) {
+        std::vector<float> workspace(static_cast<size_t>(kernels::top_tokens_workspace(vocab)));
+        kernels::top_tokens(top, first, last, workspace.data());
+      });
+  const auto* others = apart.defined() ? apart.const_data_ptr<float>() : nullptr;
+  for (int64_t row = 0; row < rows; ++row) {
+    auto normaliser = sums[static_cast<size_t>(row)];
+    if (others != nullptr) normaliser = log_sum(normaliser, others[row]);
+    float* const of_row = numbers.mutable_data_ptr<float>() + row * count;
+    for (int64_t c = 0; c < count; ++c) of_row[c] -= normaliser;
+  }
+  return {numbers, tokens};
 }
 
 StepTokens::StepTokens(const torch::Tensor& numbers, const torch::Tensor& tokens)

@@ -37,4 +37,10 @@ class StepTokens {
   const int32_t* data_;   // the data of packed_
 };
 
+/// The `count` most probable tokens of each row, with the logarithms of their probabilities, in
+/// descending order. logits: [N, V], in which those of `forbidden` ids become -infinity. `shared`:
+/// whether the forbidden ids' probability is shared among the others. A row with NaN begins with NaN.
+StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden, bool shared,
+                         int64_t count);
+
 }  // namespace attend::detail

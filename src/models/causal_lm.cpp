@@ -6,8 +6,8 @@
 #include "attend/functional/loss.h"
 #include "detail/check.h"
 #include "detail/print.h"
-#include "functional/lowered_mask.h"
 #include "functional/named_linear.h"
+#include "models/prompt_padding.h"
 #include "models/vocabulary_ids.h"
 #include "modules/enum_names.h"
 
@@ -41,29 +41,6 @@ AttentionMask behind_padding(const torch::Tensor& padding, int64_t length) {
   if (!padding.defined()) return {};
   const auto keys = torch::arange(length, padding.options());
   return AttentionMask(keys.ge(padding.unsqueeze(1)).unsqueeze(1).unsqueeze(1));
-}
-
-// The number of padding tokens before each prompt: [B], or undefined without a mask.
-torch::Tensor left_padding(const AttentionMask& mask, const torch::Tensor& prompt) {
-  if (mask.is_none()) return {};
-  const auto batch = prompt.size(0), length = prompt.size(1);
-  const auto lowered = functional::lower_mask(kCausalLM, mask, {batch, 1, 1, length},
-                                              prompt.device(), torch::kFloat);
-  const auto is_tokens = lowered.band.is_everything() && !lowered.bias.defined();
-  TORCH_CHECK(is_tokens, kCausalLM,
-              ": expected a prompt's mask to be of padding alone, got another");
-  if (!lowered.allowed.defined()) return {};
-  const auto real = lowered.allowed.expand({batch, 1, 1, length}).view({batch, length});
-  const auto count = real.sum(1);  // [B]
-  const auto keys = torch::arange(length, count.options());
-  const auto padding = length - count;
-  TORCH_CHECK(real.eq(keys.ge(padding.unsqueeze(1)))
-                  .logical_and(count.gt(0).unsqueeze(1))
-                  .all()
-                  .item<bool>(),
-              kCausalLM,
-              ": expected prompts of at least 1 token, padded on the left, got padding elsewhere");
-  return padding;
 }
 
 }  // namespace
@@ -231,7 +208,7 @@ std::unique_ptr<DecoderState> CausalLMImpl::start(const torch::Tensor& prompt,
   const auto last = prompt.size(1) - 1;
   auto state = std::make_unique<CausalLMState>(static_cast<size_t>(options.num_layers()),
                                                prompt.select(1, last));
-  state->padding_ = left_padding(mask, prompt);
+  state->padding_ = detail::left_padding(kCausalLM, mask, prompt);
   if (last > 0) {
     decoder->step(embed(prompt.narrow(1, 0, last), 0, state->padding_), state->caches_,
                   behind_padding(state->padding_, last));

@@ -120,7 +120,7 @@ std::vector<std::vector<Translation>> joined(const std::vector<Part>& parts,
 constexpr int64_t kBeamSize = 5;  // default if neither the caller nor the folder sets it
 
 // The search options that save_model writes into generation_config.json.
-BeamSearchOptions search_of_saved(const TranslationModel& model) {
+BeamSearchOptions search_of_saved(const IncrementalModel& model) {
   return {.beam_size = kBeamSize, .max_length = model.max_target_length(), .forced_eos = true};
 }
 
@@ -137,9 +137,17 @@ BeamSearchOptions search_options(const TranslatorOptions& options,
   return search;
 }
 
-std::shared_ptr<TranslationModel> checked(std::shared_ptr<TranslationModel> model) {
+// The model on the device, in evaluation mode; prepared, if there is a precision.
+std::shared_ptr<IncrementalModel> ready(std::shared_ptr<TranslationModel> model,
+                                        std::optional<WeightPrecision> precision,
+                                        torch::Device device) {
   TORCH_CHECK_VALUE(model != nullptr, "Translator: expected a model, got none");
-  return model;
+  model->module().to(device);
+  model->module().eval();
+  if (!precision) return model;
+  TORCH_CHECK_VALUE(device.is_cpu(), "Translator: expected the device cpu with a precision, got ",
+                    device.str());
+  return prepare_for_inference(*model, {.precision = *precision});
 }
 
 }  // namespace
@@ -151,7 +159,7 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
 Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
                        const TranslatorOptions& options, torch::Device device,
                        const std::optional<BeamSearchOptions>& of_folder)
-    : model_(checked(std::move(model))),
+    : model_(ready(std::move(model), options.precision, device)),
       tokenizer_(std::move(tokenizer)),
       options_(options),
       search_(search_options(options, of_folder ? *of_folder : search_of_saved(*model_))),
@@ -169,17 +177,19 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
   search_.bad_words_ids.insert(search_.bad_words_ids.end(), spare.begin(), spare.end());
   // Probabilities are then over the ids that a text may have.
   search_.renormalize_logits |= !spare.empty();
-  model_->module().to(device_);
-  model_->module().eval();
 }
 
 Translator Translator::load(const std::filesystem::path& folder, const TranslatorOptions& options,
                             torch::Device device) {
   auto model = load_translation_model(folder);
+  auto own = options;
+  if (!own.precision && device.is_cpu() && inference_obstacle(*model).empty()) {
+    own.precision = WeightPrecision::kFloat32;
+  }
   auto tokenizer = load_tokenizer_of(*model, folder);
   const auto search =
       load_search_options(folder, model->special_tokens(), {.beam_size = kBeamSize});
-  return {std::move(model), std::move(tokenizer), options, device, search};
+  return {std::move(model), std::move(tokenizer), own, device, search};
 }
 
 // A translator's threads. One call at a time uses them, the one that holds `busy`.

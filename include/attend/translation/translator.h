@@ -13,6 +13,7 @@
 
 #include "attend/decoding/alignment.h"
 #include "attend/decoding/beam_search.h"
+#include "attend/inference/prepared_model.h"
 #include "attend/models/incremental_model.h"
 #include "attend/text/subword_tokenizer.h"
 #include "attend/toolkit_export.h"
@@ -32,6 +33,9 @@ struct TranslatorOptions {
   double max_length_factor = 3.0;                    // target tokens allowed for each source token
   int64_t batch_tokens = 4096;                       // source tokens per batch, padding counted
   bool attention = false;                            // return alignments too
+  // Translate with the model prepared for inference (prepare_for_inference), on the CPU. `load` takes
+  // kFloat32 by default where the model can be prepared; otherwise the default is the model itself.
+  std::optional<WeightPrecision> precision = {};
 };
 
 /// One translation of a text.
@@ -58,7 +62,8 @@ struct Translation {
 ///         (`tokenizer_mismatch`).
 class ATTEND_TOOLKIT_API Translator {
  public:
-  /// Switches the model to evaluation mode.
+  /// Switches the model to evaluation mode. With a precision, changes of the model's weights have no
+  /// effect afterwards.
   Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
              const TranslatorOptions& options = {}, torch::Device device = torch::kCPU);
 
@@ -81,7 +86,6 @@ class ATTEND_TOOLKIT_API Translator {
                                    const std::vector<std::string>& targets) const;
 
   const SubwordTokenizer& tokenizer() const { return tokenizer_; }
-  TranslationModel& model() const { return *model_; }
   const TranslatorOptions& options() const { return options_; }
 
  private:
@@ -90,7 +94,7 @@ class ATTEND_TOOLKIT_API Translator {
              const TranslatorOptions& options, torch::Device device,
              const std::optional<BeamSearchOptions>& of_folder);
 
-  std::shared_ptr<TranslationModel> model_;
+  std::shared_ptr<IncrementalModel> model_;  // as given, or prepared
   SubwordTokenizer tokenizer_;
   TranslatorOptions options_;
   BeamSearchOptions search_;

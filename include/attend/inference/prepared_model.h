@@ -1,0 +1,55 @@
+#pragma once
+
+// For those who serve a trained model.
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "attend/export.h"
+#include "attend/models/incremental_model.h"
+
+namespace attend {
+
+/// How a prepared model stores its weights. Sums are float32 with each.
+enum class WeightPrecision {
+  kFloat32,
+  kBFloat16,  // weights rounded to bfloat16: half the memory
+  kInt8,      // weights rounded to 8 bits with a scale an output, and inputs with a scale a row: a
+              // quarter of the memory
+};
+
+/// Options for `prepare_for_inference`.
+struct InferenceOptions {
+  WeightPrecision precision = WeightPrecision::kFloat32;
+};
+
+/// A model whose step is a fixed plan: weights packed once in the order in which products read them,
+/// queries, keys and values of a layer in one product, bias, activation and residual at a product's
+/// end, a cache that is indexed rather than copied, and no dispatch of LibTorch's operators.
+///
+/// Beam search, sampling and Translator take it as they take the model. A row's logits have the same
+/// bits whatever other rows are in the batch.
+///
+/// Note:   it holds the weights as they were when it was made; token and position tables are shared
+///         with the model. It has no gradients.
+///         Several threads may use it, each with states of its own. The logits of a step may be
+///         overwritten by the state's next step unless a reference to them is held.
+class ATTEND_API PreparedModel : public IncrementalModel {
+ public:
+  /// The bytes of its packed weights, tables of tokens and positions not counted.
+  virtual size_t weight_bytes() const = 0;
+};
+
+/// Why `model` cannot be prepared; empty if it can: a `Seq2Seq` or `CausalLM` in float32 on the CPU,
+/// with any options but relative_bias, add_bias_kv and add_zero_attn.
+ATTEND_API std::string inference_obstacle(const IncrementalModel& model);
+
+/// Prepares a model for serving on the CPU. Packing takes about as long as reading the weights.
+/// Throws: c10::ValueError with inference_obstacle(model).
+ATTEND_API std::unique_ptr<PreparedModel> prepare_for_inference(
+    const IncrementalModel& model, const InferenceOptions& options = {});
+
+}  // namespace attend

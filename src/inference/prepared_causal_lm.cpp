@@ -1,0 +1,209 @@
+#include <algorithm>
+#include <utility>
+
+#include "detail/check.h"
+#include "inference/prepared_layer.h"
+#include "inference/prepared_models.h"
+#include "inference/prepared_rows.h"
+#include "models/prompt_padding.h"
+#include "models/vocabulary_ids.h"
+
+namespace attend::detail {
+namespace {
+
+class PreparedCausalLMState final : public DecoderState {
+ public:
+  PreparedCausalLMState(int64_t rows, int64_t layers, int64_t key_width)
+      : cache(layers, key_width), slots(rows) {}
+
+  int64_t position() const override { return fed; }
+  torch::Tensor first_tokens() const override { return first; }
+
+  void reorder(const torch::Tensor& rows, const torch::Tensor& /*sentences*/) override {
+    const auto from = values_of(rows);
+    slots.reorder(from);
+    first = first.index_select(0, rows);
+    std::vector<int64_t> moved;
+    for (const auto row : from) moved.push_back(padding[static_cast<size_t>(row)]);
+    padding = std::move(moved);
+  }
+
+  SlotCache cache;
+  SlotTable slots;
+  torch::Tensor first;           // [N], the prompts' last tokens
+  std::vector<int64_t> padding;  // [N], padding tokens before each prompt
+  int64_t fed = 0;               // padding counted
+  Scratch scratch;
+  torch::Tensor logits;  // of the last step
+};
+
+class PreparedCausalLM final : public PreparedModel {
+ public:
+  PreparedCausalLM(const CausalLMImpl& model, WeightPrecision precision);
+
+  SpecialTokenIds special_tokens() const override { return special_; }
+  VocabularySizes vocabulary_sizes() const override { return sizes_; }
+  int64_t max_target_length() const override { return max_length_; }
+  std::unique_ptr<DecoderState> start(const torch::Tensor& prompt,
+                                      const AttentionMask& mask) override;
+  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override;
+  size_t weight_bytes() const override;
+
+ private:
+  struct Prompts;
+  void read_prompts(const Prompts& prompts, PreparedCausalLMState& state) const;
+
+  SpecialTokenIds special_;
+  VocabularySizes sizes_;
+  int64_t max_length_;
+  TokenTables tokens_;
+  std::vector<PreparedLayer> layers_;
+  std::optional<PreparedNorm> norm_;
+  PreparedLinear output_;
+};
+
+PreparedCausalLM::PreparedCausalLM(const CausalLMImpl& model, WeightPrecision precision)
+    : special_(model.special_tokens()),
+      sizes_(model.vocabulary_sizes()),
+      max_length_(model.options.max_length()),
+      tokens_(model.embed_tokens->weight, *model.embed_positions, 1.0),
+      output_(model.lm_head ? model.lm_head->weight : model.embed_tokens->weight, {}, precision) {
+  for (const auto& layer : *model.decoder->layers) {
+    layers_.emplace_back(*layer->as<TransformerEncoderLayer>(), max_length_, precision);
+  }
+  if (model.decoder->layer_norm) norm_.emplace(*model.decoder->layer_norm);
+}
+
+size_t PreparedCausalLM::weight_bytes() const {
+  auto bytes = output_.bytes();
+  for (const auto& layer : layers_) bytes += layer.bytes();
+  return bytes;
+}
+
+// Tokens of prompts that go through the layers together: a bound on memory.
+constexpr int64_t kPromptTokens = 1024;
+
+// The tokens of all prompts but each one's last, one after another.
+struct PreparedCausalLM::Prompts {
+  std::vector<int64_t> ids;
+  std::vector<int32_t> positions, first, counts;  // first: the slot of the prompt's first token
+};
+
+// The tokens attend to those before them in their prompt, which lie in the slots before theirs.
+void PreparedCausalLM::read_prompts(const Prompts& prompts, PreparedCausalLMState& state) const {
+  const auto count = static_cast<int64_t>(prompts.ids.size()), dim = tokens_.embed_dim();
+  for (int64_t begin = 0; begin < count; begin += kPromptTokens) {
+    const StepRows rows{.count = std::min(kPromptTokens, count - begin),
+                        .positions = prompts.positions.data() + begin};
+    auto* x = state.scratch.x.of(rows.count * dim);
+    for (int64_t r = 0; r < rows.count; ++r) {
+      tokens_.embed(prompts.ids[static_cast<size_t>(begin + r)], rows.positions[r], x + r * dim);
+    }
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      layers_[i].run_causal(x, rows,
+                            {.cache = &state.cache,
+                             .layer = static_cast<int64_t>(i),
+                             .first_slot = begin,
+                             .slots = nullptr,
+                             .slots_stride = 0,
+                             .first = prompts.first.data() + begin,
+                             .counts = prompts.counts.data() + begin},
+                            nullptr, 0, state.scratch);
+    }
+  }
+}
+
+std::unique_ptr<DecoderState> PreparedCausalLM::start(const torch::Tensor& prompt,
+                                                      const AttentionMask& mask) {
+  check_ids(kPreparedModel, "prompt", prompt);
+  check_shape(kPreparedModel, "prompt", prompt, {-1, -1});
+  const auto batch = prompt.size(0), columns = prompt.size(1);
+  TORCH_CHECK_VALUE(columns >= 1, kPreparedModel, ": expected a prompt of at least 1 token, got 0");
+  TORCH_CHECK_VALUE(columns <= max_length_, kPreparedModel,
+                    ": expected a prompt of at most max_length ", max_length_, " tokens, got ",
+                    columns);
+  check_vocabulary(kPreparedModel, "prompt", prompt, sizes_.source);
+  const torch::InferenceMode inference;
+  auto state = std::make_unique<PreparedCausalLMState>(batch, static_cast<int64_t>(layers_.size()),
+                                                       layers_.front().self().key_width());
+  const auto padding = left_padding(kPreparedModel, mask, prompt);
+  state->padding =
+      padding.defined() ? values_of(padding) : std::vector<int64_t>(static_cast<size_t>(batch));
+  state->first = prompt.select(1, columns - 1).clone();
+  state->fed = columns - 1;
+  const auto ids = values_of(prompt);
+  Prompts prompts;
+  for (int64_t b = 0; b < batch; ++b) {
+    const auto first_slot = static_cast<int32_t>(prompts.ids.size());
+    const auto before = state->padding[static_cast<size_t>(b)];
+    for (int64_t p = 0; p < columns - 1 - before; ++p) {
+      state->slots.append_to(b, static_cast<int64_t>(prompts.ids.size()));
+      prompts.ids.push_back(ids[static_cast<size_t>(b * columns + before + p)]);
+      prompts.positions.push_back(static_cast<int32_t>(p));
+      prompts.first.push_back(first_slot);
+      prompts.counts.push_back(static_cast<int32_t>(p + 1));
+    }
+  }
+  state->cache.take(static_cast<int64_t>(prompts.ids.size()));
+  read_prompts(prompts, *state);
+  return state;
+}
+
+StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& state,
+                                  bool want_alignment) {
+  auto* own = dynamic_cast<PreparedCausalLMState*>(&state);
+  TORCH_CHECK(own != nullptr, kPreparedModel,
+              ": expected a state made by this model's start, got another");
+  check_ids(kPreparedModel, "tokens", tokens);
+  check_shape(kPreparedModel, "tokens", tokens, {own->slots.rows()});
+  TORCH_CHECK_VALUE(own->fed < max_length_, kPreparedModel,
+                    ": expected positions within max_length ", max_length_, ", got ", own->fed,
+                    " + 1");
+  check_vocabulary(kPreparedModel, "tokens", tokens, sizes_.target);
+  const torch::InferenceMode inference;
+  const auto count = tokens.size(0), dim = tokens_.embed_dim();
+  const auto ids = values_of(tokens);
+  const std::vector<int32_t> positions(own->slots.counts(), own->slots.counts() + count);
+  const auto first_slot = own->cache.take(count);
+  own->slots.append(first_slot);
+  auto* x = own->scratch.x.of(count * dim);
+  for (int64_t r = 0; r < count; ++r) {
+    tokens_.embed(ids[static_cast<size_t>(r)], positions[static_cast<size_t>(r)], x + r * dim);
+  }
+  const auto width = own->fed + 1;
+  const auto alignment = want_alignment ? torch::zeros({count, width}) : torch::Tensor();
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const bool is_last = i + 1 == layers_.size();
+    layers_[i].run_causal(x, {.count = count, .positions = positions.data()},
+                          {.cache = &own->cache,
+                           .layer = static_cast<int64_t>(i),
+                           .first_slot = first_slot,
+                           .slots = own->slots.data(),
+                           .slots_stride = own->slots.stride(),
+                           .first = nullptr,
+                           .counts = own->slots.counts()},
+                          want_alignment && is_last ? alignment.mutable_data_ptr<float>() : nullptr,
+                          width, own->scratch);
+  }
+  if (norm_) norm_->run(x, count, x);
+  // A caller may have kept the last ones.
+  if (!own->logits.defined() || own->logits.use_count() > 1 || own->logits.size(0) != count) {
+    own->logits = torch::empty({count, sizes_.target}, torch::kFloat);
+  }
+  output_.run(x, count, own->logits.mutable_data_ptr<float>(), own->scratch);
+  ++own->fed;
+  for (int64_t r = 0; want_alignment && r < count; ++r) {  // behind the row's padding
+    float* const weights = alignment.mutable_data_ptr<float>() + r * width;
+    const auto before = own->padding[static_cast<size_t>(r)];
+    std::rotate(weights, weights + width - before, weights + width);
+  }
+  return {own->logits, alignment};
+}
+
+}  // namespace
+
+std::unique_ptr<PreparedModel> prepare(const CausalLMImpl& model, WeightPrecision precision) {
+  return std::make_unique<PreparedCausalLM>(model, precision);
+}
+
+}  // namespace attend::detail

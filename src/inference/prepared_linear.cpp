@@ -1,0 +1,125 @@
+#include "inference/prepared_linear.h"
+
+#include <algorithm>
+
+#include "detail/parallel.h"
+
+namespace attend::detail {
+namespace {
+
+// A part of a product that is worth another thread, in multiply-adds: about 10 us.
+constexpr int64_t kWorthAThread = 500'000;
+// Rows of a part, where there are fewer panels than threads: a panel is read once for each.
+constexpr int64_t kRowsOfPart = 24;
+
+kernels::WeightStorage storage_of(WeightPrecision precision) {
+  switch (precision) {
+    case WeightPrecision::kFloat32:
+      return kernels::WeightStorage::kFloat32;
+    case WeightPrecision::kBFloat16:
+      return kernels::WeightStorage::kBFloat16;
+    case WeightPrecision::kInt8:
+      return kernels::WeightStorage::kInt8;
+  }
+  TORCH_INTERNAL_ASSERT(false, "precision");
+}
+
+// The rows [first, first + rows) of a product.
+kernels::PackedProduct rows_of(const kernels::PackedProduct& whole, int64_t first, int64_t rows) {
+  auto part = whole;
+  const auto offset = first * whole.weights.columns;
+  part.rows = rows;
+  if (whole.input != nullptr) part.input += first * whole.input_stride;
+  if (whole.integers != nullptr) {
+    part.integers += first * kernels::packed_depth(whole.weights.storage, whole.weights.depth);
+    part.input_scales += first;
+  }
+  if (whole.ending.factor != nullptr) part.ending.factor += offset;
+  if (whole.ending.addend != nullptr) part.ending.addend += offset;
+  part.output += offset;
+  return part;
+}
+
+}  // namespace
+
+PreparedLinear::PreparedLinear(const torch::Tensor& weight, const torch::Tensor& bias,
+                               WeightPrecision precision)
+    : storage_(storage_of(precision)), columns_(weight.size(0)), depth_(weight.size(1)) {
+  const auto source = weight.detach().contiguous();
+  const auto padded = kernels::packed_panels(columns_) * kernels::kPackedColumns;
+  packed_ = torch::empty({static_cast<int64_t>(kernels::packed_bytes(storage_, columns_, depth_))},
+                         torch::kByte);
+  if (storage_ == kernels::WeightStorage::kInt8) {
+    scales_ = torch::empty({padded}, torch::kFloat);
+    sums_ = torch::empty({padded}, torch::kInt);
+  }
+  if (bias.defined()) {
+    bias_ = torch::zeros({padded}, torch::kFloat);
+    bias_.narrow(0, 0, columns_).copy_(bias.detach());
+  }
+  kernels::pack_weights(storage_, source.const_data_ptr<float>(), columns_, depth_,
+                        reinterpret_cast<std::byte*>(packed_.mutable_data_ptr<uint8_t>()),
+                        scales_.defined() ? scales_.mutable_data_ptr<float>() : nullptr,
+                        sums_.defined() ? sums_.mutable_data_ptr<int32_t>() : nullptr);
+}
+
+PreparedLinear PreparedLinear::joined(const std::vector<torch::nn::Linear>& layers,
+                                      WeightPrecision precision) {
+  std::vector<torch::Tensor> weights, biases;
+  for (const auto& layer : layers) {
+    weights.push_back(layer->weight.detach());
+    if (layer->bias.defined()) biases.push_back(layer->bias.detach());
+  }
+  TORCH_INTERNAL_ASSERT(biases.empty() || biases.size() == layers.size());
+  return {torch::cat(weights), biases.empty() ? torch::Tensor() : torch::cat(biases), precision};
+}
+
+kernels::PackedWeights PreparedLinear::view() const {
+  return {.storage = storage_,
+          .columns = columns_,
+          .depth = depth_,
+          .data = reinterpret_cast<const std::byte*>(packed_.const_data_ptr<uint8_t>()),
+          .bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr,
+          .scales = scales_.defined() ? scales_.const_data_ptr<float>() : nullptr,
+          .sums = sums_.defined() ? sums_.const_data_ptr<int32_t>() : nullptr};
+}
+
+void PreparedLinear::run(const float* input, int64_t rows, float* output, Scratch& scratch,
+                         const kernels::Ending& ending) const {
+  kernels::PackedProduct product{.rows = rows,
+                                 .input = input,
+                                 .input_stride = depth_,
+                                 .integers = nullptr,
+                                 .input_scales = nullptr,
+                                 .weights = view(),
+                                 .ending = ending,
+                                 .output = output};
+  if (storage_ == kernels::WeightStorage::kInt8) {
+    const auto size = kernels::packed_depth(storage_, depth_);
+    auto* integers = scratch.integers.of(rows * size);
+    auto* scales = scratch.scales.of(rows);
+    parallel_for(rows, std::max<int64_t>(kWorthAThread / std::max<int64_t>(depth_, 1), 1),
+                 [&](int64_t first, int64_t last) {
+                   kernels::quantize_rows(input + first * depth_, depth_, last - first, depth_,
+                                          integers + first * size, scales + first);
+                 });
+    product.input = nullptr;
+    product.integers = integers;
+    product.input_scales = scales;
+  }
+  const auto panels = kernels::packed_panels(columns_);
+  const auto parts =
+      panels < torch::get_num_threads() ? std::max<int64_t>(rows / kRowsOfPart, 1) : 1;
+  const auto work = std::max<int64_t>(rows * kernels::kPackedColumns * depth_ / parts, 1);
+  parallel_for(panels * parts, std::max<int64_t>(kWorthAThread / work, 1),
+               [&](int64_t first, int64_t last) {
+                 if (parts == 1) return kernels::packed_product(product, first, last);
+                 for (auto task = first; task < last; ++task) {
+                   const auto part = task / panels, panel = task % panels;
+                   const auto row = rows * part / parts, end = rows * (part + 1) / parts;
+                   kernels::packed_product(rows_of(product, row, end - row), panel, panel + 1);
+                 }
+               });
+}
+
+}  // namespace attend::detail

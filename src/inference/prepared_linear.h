@@ -1,0 +1,42 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "attend/inference/prepared_model.h"
+#include "inference/scratch.h"
+#include "kernels/cpu/packed_product.h"
+
+namespace attend::detail {
+
+/// A linear layer with packed weights, or several of the same input as one.
+class PreparedLinear {
+ public:
+  PreparedLinear() = default;
+  /// weight: [N, K]; bias: [N] or undefined. Float32, on the CPU.
+  PreparedLinear(const torch::Tensor& weight, const torch::Tensor& bias, WeightPrecision precision);
+  /// The layers' outputs side by side.
+  static PreparedLinear joined(const std::vector<torch::nn::Linear>& layers,
+                               WeightPrecision precision);
+  static PreparedLinear of(const torch::nn::Linear& layer, WeightPrecision precision) {
+    return joined({layer}, precision);
+  }
+
+  /// output [rows, N] = ending(input [rows, K] weight^T + bias).
+  void run(const float* input, int64_t rows, float* output, Scratch& scratch,
+           const kernels::Ending& ending = {}) const;
+
+  int64_t outputs() const { return columns_; }
+  size_t bytes() const { return static_cast<size_t>(packed_.defined() ? packed_.numel() : 0); }
+
+ private:
+  kernels::PackedWeights view() const;
+
+  kernels::WeightStorage storage_ = kernels::WeightStorage::kFloat32;
+  int64_t columns_ = 0, depth_ = 0;
+  torch::Tensor packed_, bias_, scales_, sums_;  // as in PackedWeights
+};
+
+}  // namespace attend::detail

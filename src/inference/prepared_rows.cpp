@@ -1,0 +1,83 @@
+#include "inference/prepared_rows.h"
+
+#include <algorithm>
+
+namespace attend::detail {
+namespace {
+
+constexpr int64_t kFirstStride = 32;
+
+}  // namespace
+
+TokenTables::TokenTables(const torch::Tensor& table, const PositionalEncodingImpl& positions,
+                         double scale)
+    : tokens_(table.detach().contiguous()), scale_(static_cast<float>(scale)) {
+  if (positions.weight.defined()) {
+    positions_ = positions.weight.detach().to(torch::kFloat).contiguous();
+  }
+}
+
+void TokenTables::embed(int64_t token, int64_t position, float* row) const {
+  const auto dim = embed_dim();
+  const float* from = tokens_.const_data_ptr<float>() + token * dim;
+  if (!positions_.defined()) {
+    for (int64_t i = 0; i < dim; ++i) row[i] = from[i] * scale_;
+    return;
+  }
+  const float* offset = positions_.const_data_ptr<float>() + position * dim;
+  for (int64_t i = 0; i < dim; ++i) row[i] = from[i] * scale_ + offset[i];
+}
+
+SlotTable::SlotTable(int64_t rows)
+    : rows_(rows),
+      stride_(kFirstStride),
+      slots_(static_cast<size_t>(rows * stride_)),
+      counts_(static_cast<size_t>(rows)) {}
+
+void SlotTable::make_room() {
+  if (counts_.empty() || *std::ranges::max_element(counts_) < stride_) return;
+  std::vector<int32_t> wider(static_cast<size_t>(rows_ * stride_ * 2));
+  for (int64_t row = 0; row < rows_; ++row) {
+    std::copy_n(slots_.begin() + row * stride_, stride_, wider.begin() + row * stride_ * 2);
+  }
+  slots_ = std::move(wider);
+  stride_ *= 2;
+}
+
+void SlotTable::append_to(int64_t row, int64_t slot) {
+  make_room();
+  auto& count = counts_[static_cast<size_t>(row)];
+  slots_[static_cast<size_t>(row * stride_ + count++)] = static_cast<int32_t>(slot);
+}
+
+void SlotTable::append(int64_t first) {
+  make_room();
+  for (int64_t row = 0; row < rows_; ++row) {
+    auto& count = counts_[static_cast<size_t>(row)];
+    slots_[static_cast<size_t>(row * stride_ + count++)] = static_cast<int32_t>(first + row);
+  }
+}
+
+void SlotTable::take_back() {
+  for (auto& count : counts_) --count;
+}
+
+void SlotTable::reorder(const std::vector<int64_t>& rows) {
+  std::vector<int32_t> slots(rows.size() * static_cast<size_t>(stride_)), counts(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    counts[i] = counts_[static_cast<size_t>(rows[i])];
+    std::copy_n(slots_.begin() + rows[i] * stride_, counts[i],
+                slots.begin() + static_cast<std::ptrdiff_t>(i) * stride_);
+  }
+  slots_ = std::move(slots);
+  counts_ = std::move(counts);
+  rows_ = static_cast<int64_t>(rows.size());
+}
+
+std::vector<int64_t> values_of(const torch::Tensor& ids) {
+  const auto values = ids.to(torch::kCPU, torch::kLong).contiguous();
+  const auto* data = values.const_data_ptr<int64_t>();
+  return {data, data + values.numel()};
+}
+
+}  // namespace attend::detail

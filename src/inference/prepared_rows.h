@@ -1,0 +1,60 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "attend/modules/positional_encoding.h"
+
+namespace attend::detail {
+
+/// A model's tables of tokens and positions, shared with it: rows of x are made from them.
+class TokenTables {
+ public:
+  TokenTables() = default;
+  /// table: [V, E]; positions: the module, of kind kNone or with a table.
+  TokenTables(const torch::Tensor& table, const PositionalEncodingImpl& positions, double scale);
+
+  int64_t size() const { return tokens_.size(0); }
+  int64_t embed_dim() const { return tokens_.size(1); }
+
+  /// Writes the row of a token at a position.
+  void embed(int64_t token, int64_t position, float* row) const;
+
+ private:
+  torch::Tensor tokens_, positions_;  // [V, E]; [max_length, E] or undefined
+  float scale_ = 1;
+};
+
+/// For each row of a batch of hypotheses the slots of its tokens in a cache.
+class SlotTable {
+ public:
+  explicit SlotTable(int64_t rows);
+
+  int64_t rows() const { return rows_; }
+  int64_t stride() const { return stride_; }
+  const int32_t* data() const { return slots_.data(); }
+  const int32_t* counts() const { return counts_.data(); }  // [rows], tokens of each
+  int32_t count(int64_t row) const { return counts_[static_cast<size_t>(row)]; }
+
+  /// Appends slots first, first + 1, ... to the rows.
+  void append(int64_t first);
+  /// Appends one slot to a row.
+  void append_to(int64_t row, int64_t slot);
+  /// Takes what the last append added away.
+  void take_back();
+  /// Makes row i the old row rows[i].
+  void reorder(const std::vector<int64_t>& rows);
+
+ private:
+  void make_room();
+
+  int64_t rows_, stride_;
+  std::vector<int32_t> slots_, counts_;
+};
+
+/// The values of an id tensor on any device.
+std::vector<int64_t> values_of(const torch::Tensor& ids);
+
+}  // namespace attend::detail

@@ -1,0 +1,249 @@
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "detail/check.h"
+#include "inference/prepared_layer.h"
+#include "inference/prepared_models.h"
+#include "inference/prepared_rows.h"
+#include "models/shared_vocabulary.h"
+#include "models/source_mask.h"
+#include "models/vocabulary_ids.h"
+
+namespace attend::detail {
+namespace {
+
+// The tokens of a batch of sources without padding, one after another.
+struct SourceTokens {
+  std::vector<int64_t> ids;
+  std::vector<int32_t> positions;  // also the column in [B, S]
+  Sentences sentences;
+};
+
+// source: [B, S]; mask: [B, 1, 1, S], bool, or undefined.
+SourceTokens without_padding(const torch::Tensor& source, const torch::Tensor& mask) {
+  const auto batch = source.size(0), columns = source.size(1);
+  const auto ids = values_of(source);
+  const auto kept = mask.defined() ? mask.to(torch::kBool).contiguous() : torch::Tensor();
+  const auto* keeps = kept.defined() ? kept.const_data_ptr<bool>() : nullptr;
+  SourceTokens tokens;
+  for (int64_t b = 0; b < batch; ++b) {
+    tokens.sentences.first.push_back(static_cast<int32_t>(tokens.ids.size()));
+    for (int64_t s = 0; s < columns; ++s) {
+      const auto at = b * columns + s;
+      if (keeps != nullptr && !keeps[at]) continue;
+      tokens.ids.push_back(ids[static_cast<size_t>(at)]);
+      tokens.positions.push_back(static_cast<int32_t>(s));
+    }
+    tokens.sentences.length.push_back(static_cast<int32_t>(tokens.ids.size()) -
+                                      tokens.sentences.first.back());
+  }
+  return tokens;
+}
+
+class PreparedSeq2SeqState final : public DecoderState {
+ public:
+  PreparedSeq2SeqState(int64_t rows, int64_t layers, int64_t key_width)
+      : cache(layers, key_width), slots(rows) {}
+
+  int64_t position() const override { return fed; }
+
+  void reorder(const torch::Tensor& rows, const torch::Tensor& /*sentences*/) override {
+    const auto from = values_of(rows);
+    slots.reorder(from);
+    std::vector<int32_t> moved_first, moved_count;
+    for (const auto row : from) {
+      moved_first.push_back(memory_first[static_cast<size_t>(row)]);
+      moved_count.push_back(memory_count[static_cast<size_t>(row)]);
+    }
+    memory_first = std::move(moved_first);
+    memory_count = std::move(moved_count);
+  }
+
+  SlotCache cache;
+  SlotTable slots;
+  std::vector<torch::Tensor> memory;                // of each layer: [tokens, 2 Hkv D]
+  std::vector<int32_t> memory_first, memory_count;  // [N], each row's tokens in `memory`
+  std::vector<int32_t> columns;                     // of each token in [B, S]
+  int64_t source_length = 0;                        // S
+  int64_t fed = 0;
+  Scratch scratch;
+  torch::Tensor logits;  // of the last step
+};
+
+class PreparedSeq2Seq final : public PreparedModel {
+ public:
+  PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision precision);
+
+  SpecialTokenIds special_tokens() const override { return special_; }
+  VocabularySizes vocabulary_sizes() const override { return sizes_; }
+  int64_t max_target_length() const override { return max_length_; }
+  std::unique_ptr<DecoderState> start(const torch::Tensor& source,
+                                      const AttentionMask& source_mask) override;
+  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override;
+  size_t weight_bytes() const override;
+
+ private:
+  void decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
+              float* alignment) const;
+
+  SpecialTokenIds special_;
+  VocabularySizes sizes_;
+  int64_t max_length_;
+  TokenTables source_, target_;
+  std::vector<PreparedLayer> encoder_, decoder_;
+  std::optional<PreparedNorm> encoder_norm_, decoder_norm_;
+  PreparedLinear output_;
+};
+
+PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision precision)
+    : special_(model.special_tokens()),
+      sizes_(model.vocabulary_sizes()),
+      max_length_(model.options.max_length()) {
+  const auto& o = model.options;
+  const auto& body = *model.model;
+  const double scale = o.scale_embedding() ? std::sqrt(static_cast<double>(o.embed_dim())) : 1.0;
+  const auto table = [&](const auto& side) {
+    return o.share_embeddings() ? body.shared->weight : side.embed_tokens->weight;
+  };
+  source_ = TokenTables(table(*body.encoder), *body.encoder->embed_positions, scale);
+  target_ = TokenTables(table(*body.decoder), *body.decoder->embed_positions, scale);
+  for (const auto& layer : *body.encoder->stack->layers) {
+    encoder_.emplace_back(*layer->as<TransformerEncoderLayer>(), max_length_, precision);
+  }
+  for (const auto& layer : *body.decoder->stack->layers) {
+    decoder_.emplace_back(*layer->as<TransformerDecoderLayer>(), max_length_, precision);
+  }
+  if (body.encoder->stack->layer_norm) encoder_norm_.emplace(*body.encoder->stack->layer_norm);
+  if (body.decoder->stack->layer_norm) decoder_norm_.emplace(*body.decoder->stack->layer_norm);
+  output_ = PreparedLinear(
+      model.lm_head ? model.lm_head->weight : first_rows(table(*body.decoder), o.tgt_vocab()),
+      model.final_logits_bias.squeeze(0), precision);
+}
+
+size_t PreparedSeq2Seq::weight_bytes() const {
+  auto bytes = output_.bytes();
+  for (const auto& layer : encoder_) bytes += layer.bytes();
+  for (const auto& layer : decoder_) bytes += layer.bytes();
+  return bytes;
+}
+
+std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source,
+                                                     const AttentionMask& source_mask) {
+  check_ids(kPreparedModel, "source", source);
+  check_shape(kPreparedModel, "source", source, {-1, -1});
+  TORCH_CHECK_VALUE(source.size(1) <= max_length_, kPreparedModel,
+                    ": expected a source of at most max_length ", max_length_, " tokens, got ",
+                    source.size(1));
+  check_vocabulary(kPreparedModel, "source", source, sizes_.source);
+  const torch::InferenceMode inference;
+  const auto mask =
+      memory_mask_row(kPreparedModel, mask_or_padding(source_mask, source, special_.pad_id),
+                      torch::empty({source.size(0), source.size(1), 0}));
+  TORCH_CHECK(!mask.defined() || mask.scalar_type() == torch::kBool, kPreparedModel,
+              ": expected a source mask of padding, got one with a bias");
+  auto tokens = without_padding(source, mask);
+
+  const auto key_width = decoder_.empty() ? 0 : decoder_.front().self().key_width();
+  auto state = std::make_unique<PreparedSeq2SeqState>(
+      source.size(0), static_cast<int64_t>(decoder_.size()), key_width);
+  const StepRows rows{.count = static_cast<int64_t>(tokens.ids.size()),
+                      .positions = tokens.positions.data()};
+  auto& scratch = state->scratch;
+  auto* x = scratch.x.of(rows.count * source_.embed_dim());
+  for (int64_t r = 0; r < rows.count; ++r) {
+    source_.embed(tokens.ids[static_cast<size_t>(r)], rows.positions[r],
+                  x + r * source_.embed_dim());
+  }
+  for (const auto& layer : encoder_) layer.run_encoder(x, rows, tokens.sentences, scratch);
+  if (encoder_norm_) encoder_norm_->run(x, rows.count, x);
+  for (const auto& layer : decoder_) {
+    auto& memory = state->memory.emplace_back(
+        torch::empty({rows.count, 2 * layer.cross().key_width()}, torch::kFloat));
+    layer.cross().project_memory(x, rows.count, memory.mutable_data_ptr<float>(), scratch);
+  }
+  state->memory_first = std::move(tokens.sentences.first);
+  state->memory_count = std::move(tokens.sentences.length);
+  state->columns = std::move(tokens.positions);
+  state->source_length = source.size(1);
+  return state;
+}
+
+void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
+                             float* alignment) const {
+  const auto count = static_cast<int64_t>(tokens.size()), dim = target_.embed_dim();
+  const std::vector<int32_t> positions(tokens.size(), static_cast<int32_t>(state.fed));
+  const StepRows rows{.count = count, .positions = positions.data()};
+  auto* x = state.scratch.x.of(count * dim);
+  for (int64_t r = 0; r < count; ++r) {
+    target_.embed(tokens[static_cast<size_t>(r)], state.fed, x + r * dim);
+  }
+  const auto first_slot = state.cache.take(count);
+  state.slots.append(first_slot);
+  for (size_t i = 0; i < decoder_.size(); ++i) {
+    const bool is_last = i + 1 == decoder_.size();
+    decoder_[i].run_decoder(x, rows,
+                            {.cache = &state.cache,
+                             .layer = static_cast<int64_t>(i),
+                             .first_slot = first_slot,
+                             .slots = state.slots.data(),
+                             .slots_stride = state.slots.stride(),
+                             .first = nullptr,
+                             .counts = state.slots.counts()},
+                            {.key_values = state.memory[i].const_data_ptr<float>(),
+                             .first = state.memory_first.data(),
+                             .counts = state.memory_count.data(),
+                             .mean_weights = is_last ? alignment : nullptr,
+                             .mean_stride = state.source_length},
+                            state.scratch);
+  }
+  if (decoder_norm_) decoder_norm_->run(x, count, x);
+  output_.run(x, count, state.logits.mutable_data_ptr<float>(), state.scratch);
+}
+
+// Moves each row's weights of its tokens to the tokens' columns.
+void spread(torch::Tensor& alignment, const std::vector<int32_t>& first,
+            const std::vector<int32_t>& counts, const std::vector<int32_t>& columns) {
+  const auto width = alignment.size(1);
+  for (size_t row = 0; row < first.size(); ++row) {
+    float* const weights = alignment.mutable_data_ptr<float>() + static_cast<int64_t>(row) * width;
+    for (auto j = counts[row]; j-- > 0;) {
+      const auto column = columns[static_cast<size_t>(first[row] + j)];
+      if (column != j) weights[column] = std::exchange(weights[j], 0.0F);
+    }
+  }
+}
+
+StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& state,
+                                 bool want_alignment) {
+  auto* own = dynamic_cast<PreparedSeq2SeqState*>(&state);
+  TORCH_CHECK(own != nullptr, kPreparedModel,
+              ": expected a state made by this model's start, got another");
+  check_ids(kPreparedModel, "tokens", tokens);
+  check_shape(kPreparedModel, "tokens", tokens, {own->slots.rows()});
+  TORCH_CHECK_VALUE(own->fed < max_length_, kPreparedModel,
+                    ": expected positions within max_length ", max_length_, ", got ", own->fed,
+                    " + 1");
+  check_vocabulary(kPreparedModel, "tokens", tokens, sizes_.target);
+  const torch::InferenceMode inference;
+  const auto rows = tokens.size(0);
+  // A caller may have kept the last ones.
+  if (!own->logits.defined() || own->logits.use_count() > 1 || own->logits.size(0) != rows) {
+    own->logits = torch::empty({rows, sizes_.target}, torch::kFloat);
+  }
+  torch::Tensor alignment;
+  if (want_alignment && !decoder_.empty()) alignment = torch::zeros({rows, own->source_length});
+  decode(values_of(tokens), *own,
+         alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
+  ++own->fed;
+  if (alignment.defined()) spread(alignment, own->memory_first, own->memory_count, own->columns);
+  return {own->logits, alignment};
+}
+
+}  // namespace
+
+std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, WeightPrecision precision) {
+  return std::make_unique<PreparedSeq2Seq>(model, precision);
+}
+
+}  // namespace attend::detail

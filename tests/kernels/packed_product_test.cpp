@@ -1,0 +1,186 @@
+#include "kernels/cpu/packed_product.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "kernels/numbers.h"
+#include "support/instruction_sets.h"
+
+namespace attend::kernels_test {
+namespace {
+
+using kernels::Ending;
+using kernels::WeightStorage;
+
+// What a weight or an input counts as, and the scale of its row.
+double rounded_to_bfloat16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7FFFU + (bits >> 16U & 1U)) & 0xFFFF0000U);
+}
+
+std::vector<double> rounded_rows(WeightStorage storage, Numbers<float>& x, int64_t rows,
+                                 int64_t columns, bool is_input) {
+  std::vector<double> result;
+  for (int64_t r = 0; r < rows; ++r) {
+    float greatest = 0;
+    for (int64_t c = 0; c < columns; ++c) {
+      greatest = std::max(greatest, std::abs(x[r * columns + c]));
+    }
+    for (int64_t c = 0; c < columns; ++c) {
+      const float value = x[r * columns + c];
+      if (storage == WeightStorage::kFloat32 || (storage == WeightStorage::kBFloat16 && is_input)) {
+        result.push_back(value);
+      } else if (storage == WeightStorage::kBFloat16) {
+        result.push_back(rounded_to_bfloat16(value));
+      } else if (greatest == 0.0F) {
+        result.push_back(0.0);
+      } else {
+        const float scale = greatest / 127.0F;
+        const float integer =
+            std::nearbyint(is_input ? value * (127.0F / greatest) : value / scale);
+        result.push_back(double{integer} * scale);
+      }
+    }
+  }
+  return result;
+}
+
+double activated(double x, Ending::Activation activation) {
+  switch (activation) {
+    case Ending::Activation::kNone:
+      return x;
+    case Ending::Activation::kRelu:
+      return std::max(x, 0.0);
+    case Ending::Activation::kGelu:
+      return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+    case Ending::Activation::kGeluTanh:
+      return x * 0.5 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    case Ending::Activation::kSwish:
+      return x / (1 + std::exp(-x));
+  }
+  return x;
+}
+
+struct PackedCase {
+  WeightStorage storage;
+  int64_t rows, columns, depth;
+  Ending::Activation activation = Ending::Activation::kNone;
+  bool with_bias = true, with_factor = false, with_addend = false;
+};
+
+void check_packed_product(const PackedCase& z) {
+  SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(z.storage) << ", " << z.rows
+                                  << " x " << z.columns << " x " << z.depth << ", activation "
+                                  << static_cast<int>(z.activation));
+  auto input = normal<float>(z.rows * z.depth, 1), weights = normal<float>(z.columns * z.depth, 2),
+       bias = normal<float>(kernels::packed_panels(z.columns) * kernels::kPackedColumns, 3),
+       factor = normal<float>(z.rows * z.columns, 4), addend = normal<float>(z.rows * z.columns, 5);
+  for (int64_t k = 0; k < z.depth; ++k) input[(z.rows - 1) * z.depth + k] = 0;  // a row of zeros
+  const auto a = rounded_rows(z.storage, input, z.rows, z.depth, true);
+  const auto w = rounded_rows(z.storage, weights, z.columns, z.depth, false);
+  std::vector<double> expected;
+  for (int64_t i = 0; i < z.rows; ++i) {
+    for (int64_t j = 0; j < z.columns; ++j) {
+      double sum = z.with_bias ? bias[j] : 0.0;
+      for (int64_t k = 0; k < z.depth; ++k) {
+        sum += a[static_cast<size_t>(i * z.depth + k)] * w[static_cast<size_t>(j * z.depth + k)];
+      }
+      const auto at = i * z.columns + j;
+      expected.push_back(activated(sum, z.activation) * (z.with_factor ? factor[at] : 1.0F) +
+                         (z.with_addend ? addend[at] : 0.0F));
+    }
+  }
+  const auto padded = bias.size();
+  Numbers<std::byte> packed(
+      static_cast<int64_t>(kernels::packed_bytes(z.storage, z.columns, z.depth)));
+  Numbers<float> scales(padded), input_scales(z.rows), output(z.rows * z.columns, -1e9F);
+  Numbers<int32_t> sums(padded);
+  Numbers<int8_t> integers(z.rows * kernels::packed_depth(WeightStorage::kInt8, z.depth));
+  kernels::pack_weights(z.storage, weights.data(), z.columns, z.depth, packed.data(), scales.data(),
+                        sums.data());
+  kernels::quantize_rows(input.data(), z.depth, z.rows, z.depth, integers.data(),
+                         input_scales.data());
+  if (z.with_addend) output = addend;  // which may be the output itself
+  const kernels::PackedProduct product{
+      .rows = z.rows,
+      .input = input.data(),
+      .input_stride = z.depth,
+      .integers = integers.data(),
+      .input_scales = input_scales.data(),
+      .weights = {.storage = z.storage,
+                  .columns = z.columns,
+                  .depth = z.depth,
+                  .data = packed.data(),
+                  .bias = z.with_bias ? bias.data() : nullptr,
+                  .scales = scales.data(),
+                  .sums = sums.data()},
+      .ending = {.activation = z.activation,
+                 .factor = z.with_factor ? factor.data() : nullptr,
+                 .addend = z.with_addend ? output.data() : nullptr},
+      .output = output.data()};
+  const auto panels = kernels::packed_panels(z.columns);
+  for (int64_t panel = panels; panel-- > 0;) kernels::packed_product(product, panel, panel + 1);
+  expect_near(output, expected, static_cast<double>(12 + z.depth), "output");
+
+  // A row's bits do not depend on the rows beside it.
+  Numbers<float> alone(z.rows * z.columns, -1e9F);
+  if (z.with_addend) alone = addend;
+  for (int64_t i = 0; i < z.rows; ++i) {
+    auto row = product;
+    row.rows = 1;
+    row.input += i * z.depth;
+    row.integers += i * kernels::packed_depth(WeightStorage::kInt8, z.depth);
+    row.input_scales += i;
+    row.output = alone.data() + i * z.columns;
+    if (z.with_factor) row.ending.factor += i * z.columns;
+    if (z.with_addend) row.ending.addend = row.output;
+    kernels::packed_product(row, 0, panels);
+  }
+  for (int64_t i = 0; i < output.size(); ++i) ASSERT_EQ(output[i], alone[i]) << i;
+}
+
+TEST(PackedProduct, IsTheProductOfRoundedNumbers) {
+  testing_support::for_each_instruction_set([] {
+    for (const auto storage :
+         {WeightStorage::kFloat32, WeightStorage::kBFloat16, WeightStorage::kInt8}) {
+      check_packed_product({.storage = storage, .rows = 1, .columns = 1, .depth = 1});
+      check_packed_product({.storage = storage, .rows = 5, .columns = 64, .depth = 7});
+      check_packed_product({.storage = storage, .rows = 13, .columns = 67, .depth = 33});
+      check_packed_product(
+          {.storage = storage, .rows = 8, .columns = 130, .depth = 96, .with_bias = false});
+      check_packed_product({.storage = storage, .rows = 6, .columns = 31, .depth = 130});
+    }
+  });
+}
+
+TEST(PackedProduct, AppliesItsEnding) {
+  using Activation = Ending::Activation;
+  testing_support::for_each_instruction_set([] {
+    for (const auto activation : {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh,
+                                  Activation::kSwish, Activation::kNone}) {
+      check_packed_product({.storage = WeightStorage::kFloat32,
+                            .rows = 7,
+                            .columns = 75,
+                            .depth = 5,
+                            .activation = activation,
+                            .with_factor = activation != Activation::kRelu,
+                            .with_addend = activation != Activation::kSwish});
+    }
+    check_packed_product({.storage = WeightStorage::kInt8,
+                          .rows = 3,
+                          .columns = 70,
+                          .depth = 12,
+                          .activation = Activation::kRelu,
+                          .with_factor = true,
+                          .with_addend = true});
+  });
+}
+
+TEST(PackedProduct, OfAnEmptySumIsTheBias) {
+  check_packed_product({.storage = WeightStorage::kFloat32, .rows = 2, .columns = 3, .depth = 0});
+}
+
+}  // namespace
+}  // namespace attend::kernels_test
