@@ -142,11 +142,11 @@ std::shared_ptr<IncrementalModel> ready(std::shared_ptr<TranslationModel> model,
                                         std::optional<WeightPrecision> precision,
                                         torch::Device device) {
   TORCH_CHECK_VALUE(model != nullptr, "Translator: expected a model, got none");
+  TORCH_CHECK_VALUE(!precision || device.is_cpu(),
+                    "Translator: expected the device cpu with a precision, got ", device.str());
   model->module().to(device);
   model->module().eval();
   if (!precision) return model;
-  TORCH_CHECK_VALUE(device.is_cpu(), "Translator: expected the device cpu with a precision, got ",
-                    device.str());
   return prepare_for_inference(*model, {.precision = *precision});
 }
 

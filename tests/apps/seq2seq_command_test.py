@@ -398,6 +398,16 @@ class Translate(ProgramTest):
                 status, _, errors = self.go_on(model, own)
                 self.assertEqual(status, 0, errors)
 
+    def test_weights_may_be_rounded(self):
+        exact = run("translate", "-m", self.model, "--score", text="a b\n")
+        self.assertEqual(run("translate", "-m", self.model, "--score", "--precision", "fp32", text="a b\n"), exact)
+        for precision in ("bf16", "int8"):
+            status, out, errors = run("translate", "-m", self.model, "--score", "--precision", precision, text="a b\n")
+            self.assertEqual((status, errors), (0, ""))
+            self.assertNotEqual(out, exact[1])
+            self.assertEqual(out.count(" ||| "), 2)
+        self.refused(run("translate", "-m", self.model, "--precision", "fp16", text="a\n"), 2, "--precision", "fp16")
+
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)
         self.refused(run("nonsense", "-m", "x"), 2, "expected demo, train, translate or evaluate, got nonsense")

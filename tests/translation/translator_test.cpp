@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "attend/checkpoint/model_folder.h"
+#include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
 #include "attend/text/words.h"
@@ -23,8 +24,7 @@ SubwordTokenizer tokenizer() {
                         {.vocab_size = 60});
 }
 
-Translator random_translator(const TranslatorOptions& options) {
-  const auto subwords = tokenizer();
+Seq2Seq random_model(const SubwordTokenizer& subwords) {
   torch::manual_seed(11);
   Seq2Seq model(
       Seq2SeqOptions(subwords.vocab_size(), subwords.vocab_size(), 16, 2, 1).max_length(24));
@@ -32,7 +32,26 @@ Translator random_translator(const TranslatorOptions& options) {
     const torch::NoGradGuard no_grad;
     parameter.normal_(0.0, 0.5);
   }
-  return {model, subwords, options, testing_support::test_device()};
+  return model;
+}
+
+Translator random_translator(const TranslatorOptions& options) {
+  const auto subwords = tokenizer();
+  return {random_model(subwords), subwords, options, testing_support::test_device()};
+}
+
+// As Translator::load makes it.
+Translator prepared_translator(TranslatorOptions options,
+                               WeightPrecision precision = WeightPrecision::kFloat32) {
+  const auto subwords = tokenizer();
+  options.precision = precision;
+  return {random_model(subwords), subwords, options};
+}
+
+void save_random_model(const std::filesystem::path& folder) {
+  const auto subwords = tokenizer();
+  save_model(folder, random_model(subwords));
+  subwords.save(folder);
 }
 
 const std::vector<std::string>& texts() {
@@ -202,25 +221,23 @@ std::vector<double> scores_of(const Translator& translator) {
 
 TEST(Translator, TheFolderSaysHowToSearchWhereTheCallerDoesNot) {
   const testing_support::TemporaryFolder folder;
-  const auto made = random_translator({});
-  save_model(folder.path(), made.model());
-  made.tokenizer().save(folder.path());
+  save_random_model(folder.path());
   const auto loaded = [&](const TranslatorOptions& options) {
     return scores_of(Translator::load(folder.path(), options));
   };
   // attend's own folder says what attend does without one.
-  EXPECT_EQ(loaded({}), scores_of(made));
+  EXPECT_EQ(loaded({}), scores_of(prepared_translator({})));
 
   folder.write("generation_config.json",
                R"({"num_beams": 2, "length_penalty": 0.0, "early_stopping": true, "max_length": 24,
                    "forced_eos_token_id": 0, "eos_token_id": 0})");
   const TranslatorOptions told{
       .beam_size = 2, .length_penalty = 0.0, .early_stopping = EarlyStopping::kTrue};
-  EXPECT_EQ(loaded({}), scores_of(random_translator(told)));
-  EXPECT_NE(loaded({}), scores_of(made));
+  EXPECT_EQ(loaded({}), scores_of(prepared_translator(told)));
+  EXPECT_NE(loaded({}), scores_of(prepared_translator({})));
   const TranslatorOptions other{
       .beam_size = 4, .length_penalty = 0.5, .early_stopping = EarlyStopping::kNever};
-  EXPECT_EQ(loaded(other), scores_of(random_translator(other)));
+  EXPECT_EQ(loaded(other), scores_of(prepared_translator(other)));
   // As many as asked for need as wide a beam.
   EXPECT_EQ(Translator::load(folder.path(), {.n_best = 3}).translate(texts()).at(0).size(), 3U);
 
@@ -234,9 +251,7 @@ TEST(Translator, TheFolderSaysHowToSearchWhereTheCallerDoesNot) {
 
 TEST(Translator, ATranslationMayBeCutByTheLimitAndStillHaveAnAlignment) {
   const testing_support::TemporaryFolder folder;
-  const auto made = random_translator({});
-  save_model(folder.path(), made.model());
-  made.tokenizer().save(folder.path());
+  save_random_model(folder.path());
   folder.write("generation_config.json", R"({"max_new_tokens": 2})");
   const auto translator = Translator::load(folder.path(), {.attention = true});
   for (const auto& translations : translator.translate(texts())) {
@@ -244,6 +259,36 @@ TEST(Translator, ATranslationMayBeCutByTheLimitAndStillHaveAnAlignment) {
     if (!one.attention.defined()) continue;
     EXPECT_EQ(one.attention.size(0), static_cast<int64_t>(split_words(one.text).size()));
   }
+}
+
+TEST(Translator, APreparedModelTranslatesAsTheModule) {
+  if (!testing_support::test_device().is_cpu()) GTEST_SKIP() << "models are prepared on the CPU";
+  for (const int64_t beam_size : {1, 3}) {
+    const TranslatorOptions options{.beam_size = beam_size, .attention = true};
+    const auto expected = random_translator(options).translate(texts());
+    const auto found = prepared_translator(options).translate(texts());
+    for (size_t i = 0; i < texts().size(); ++i) {
+      EXPECT_EQ(found[i].front().text, expected[i].front().text);
+      EXPECT_NEAR(found[i].front().score, expected[i].front().score, 1e-4);
+      EXPECT_EQ(found[i].front().alignment, expected[i].front().alignment);
+    }
+  }
+  const auto exact = scores_of(prepared_translator({}));
+  EXPECT_NE(scores_of(prepared_translator({}, WeightPrecision::kBFloat16)), exact);
+  EXPECT_NE(scores_of(prepared_translator({}, WeightPrecision::kInt8)), exact);
+}
+
+TEST(Translator, APrecisionNeedsAModelThatCanBePrepared) {
+  const auto subwords = tokenizer();
+  const TranslatorOptions options{.precision = WeightPrecision::kInt8};
+  const auto size = subwords.vocab_size();
+  EXPECT_THROW_MESSAGE(
+      Translator(RecurrentSeq2Seq(RecurrentSeq2SeqOptions(size, size, 8)), subwords, options),
+      c10::ValueError,
+      "prepare_for_inference: expected a Seq2Seq or a CausalLM, got another model");
+  EXPECT_THROW_MESSAGE(Translator(random_model(subwords), subwords, options, torch::Device("meta")),
+                       c10::ValueError,
+                       "Translator: expected the device cpu with a precision, got meta");
 }
 
 TEST(Translator, OptionsOutOfTheirRangeAreRefusedBeforeAnyText) {
