@@ -84,9 +84,7 @@ struct ForwardTask {
 template <typename T>
 ForwardTask forward_task(const AdditiveAttention<T>& a, int64_t task) {
   const auto parts = additive_parts(a), blocks = a.row_blocks();
-  const auto part = task % parts, place = task / parts % blocks, index = task / parts / blocks;
-  // From both ends in turn: of a causal mask, neighbours make as much work as others.
-  const auto block = place % 2 == 0 ? place / 2 : blocks - 1 - place / 2;
+  const auto part = task % parts, block = task / parts % blocks, index = task / parts / blocks;
   const auto first = block * kAdditiveRows;
   return {index,
           index / a.heads,
@@ -96,6 +94,15 @@ ForwardTask forward_task(const AdditiveAttention<T>& a, int64_t task) {
           part,
           parts,
           {part * a.source / parts, (part + 1) * a.source / parts}};
+}
+
+// Where task i of [first, last) stands. Half of them stand at the front and half at the back: threads
+// then have as much work as others where it grows or falls along the queries, the keys or the batch.
+template <typename T>
+int64_t place_of(const AdditiveAttention<T>& a, int64_t i, int64_t first, int64_t last) {
+  const auto front = (first + 1) / 2 + i - first, front_end = (last + 1) / 2;
+  const auto tasks = a.batch * a.heads * a.row_blocks() * additive_parts(a);
+  return front < front_end ? front : tasks - last / 2 + front - front_end;
 }
 
 template <typename T>
@@ -214,7 +221,7 @@ void score_pairs_by_score(const AdditiveAttention<T>& a, const AdditiveWork<T>& 
   void forward_##T(const AdditiveAttention<T>& a, const AdditiveResult<T>& result, int64_t first, \
                    int64_t last, AdditiveWork<T>& work) {                                         \
     for (int64_t i = first; i < last; ++i) {                                                      \
-      const auto task = forward_task(a, i);                                                       \
+      const auto task = forward_task(a, place_of(a, i, first, last));                             \
       prepare_forward(a, task, work);                                                             \
       score_pairs_by_score(a, work);                                                              \
       finish_forward(a, result, task, work);                                                      \
