@@ -1,9 +1,9 @@
 // Updates of a translator as the trainer makes them, on random sentences of 32 + 32 tokens: prints
 // source + target tokens/s. benchmarks/training_speed.py runs it beside Python's.
 //
-//   training_speed [tiny|base] [updates] [fp32|bf16] [cpu|cuda] [shares]
+//   training_speed [tiny|base|recurrent] [updates] [fp32|bf16] [cpu|cuda] [shares]
 //
-// shares: threads that each compute a part of the batch (attend::BatchThreads); all by default on CPU.
+// recurrent: GRUs of 192 with additive attention, as the demo's. shares: threads that each compute a part of the batch (attend::BatchThreads); all by default on CPU.
 #include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
@@ -11,9 +11,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/training/adam.h"
 #include "attend/training/batch_threads.h"
@@ -24,12 +26,18 @@ namespace {
 constexpr int64_t kVocab = 10'000, kBatch = 64, kLength = 32;
 constexpr int kWarmUp = 3;
 
-attend::Seq2SeqOptions options(const std::string& size) {
-  if (size == "base") {
-    return attend::Seq2SeqOptions(kVocab, kVocab, 512, 8, 6).feed_forward_dim(2048).dropout(0.1);
+std::shared_ptr<attend::TranslationModel> model_of(const std::string& size) {
+  if (size == "recurrent") {
+    return std::make_shared<attend::RecurrentSeq2SeqImpl>(
+        attend::RecurrentSeq2SeqOptions(kVocab, kVocab, 192).dropout(0.3));
   }
-  TORCH_CHECK_VALUE(size == "tiny", "expected tiny or base, got ", size);
-  return attend::Seq2SeqOptions(kVocab, kVocab, 128, 4, 4).feed_forward_dim(256).dropout(0.3);
+  TORCH_CHECK_VALUE(size == "tiny" || size == "base", "expected tiny, base or recurrent, got ",
+                    size);
+  const auto options =
+      size == "base"
+          ? attend::Seq2SeqOptions(kVocab, kVocab, 512, 8, 6).feed_forward_dim(2048).dropout(0.1)
+          : attend::Seq2SeqOptions(kVocab, kVocab, 128, 4, 4).feed_forward_dim(256).dropout(0.3);
+  return std::make_shared<attend::Seq2SeqImpl>(attend::Seq2SeqOptions(options).max_length(64));
 }
 
 }  // namespace
@@ -46,9 +54,9 @@ int main(int argc, char** argv) {
     if (device.is_cuda()) torch::cuda::synchronize();
   };
   torch::manual_seed(1);
-  attend::Seq2Seq model(options(argument(0, "tiny")).max_length(64));
-  model->to(device);
-  attend::Adam adam(*model);
+  const auto model = model_of(argument(0, "tiny"));
+  model->module().to(device);
+  attend::Adam adam(model->module());
   const auto ids = torch::TensorOptions(torch::kLong).device(device);
   const auto source = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
   const auto target = torch::randint(3, kVocab - 1, {kBatch, kLength}, ids);
@@ -56,7 +64,7 @@ int main(int argc, char** argv) {
   const int all = torch::get_num_threads();
   const int64_t shares =
       std::atoi(argument(4, device.is_cuda() ? "1" : std::to_string(all).c_str()).c_str());
-  attend::BatchThreads threads(*model, shares, std::max<int64_t>(1, all / shares));
+  attend::BatchThreads threads(model->module(), shares, std::max<int64_t>(1, all / shares));
   const auto loss_of = [&](int64_t share) {
     const auto rows = [&](const torch::Tensor& t) { return t.tensor_split(shares)[share]; };
     at::autocast::set_autocast_dtype(device.type(), torch::kBFloat16);

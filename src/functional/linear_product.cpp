@@ -102,8 +102,8 @@ class LinearProduct : public torch::autograd::Function<LinearProduct> {
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1];
     const auto gradient = as_rows(gradients[0]);
-    // LibTorch's own products to be differentiated again, and of a single row, which are faster.
-    const bool by_libtorch = is_differentiated_again(gradients) || gradient.size(0) == 1;
+    // LibTorch's own products can be differentiated again.
+    const bool by_libtorch = is_differentiated_again(gradients);
     variable_list result(3);
     if (weight.defined() && context->needs_input_grad(0)) {
       const auto of_x =
@@ -112,7 +112,9 @@ class LinearProduct : public torch::autograd::Function<LinearProduct> {
     }
     if (x.defined() && context->needs_input_grad(1)) {
       const auto rows = as_rows(x);
-      result[1] = by_libtorch ? at::mm(gradient.t(), rows) : gradient_of_weight(gradient, rows);
+      // Of a single row it is only written, which LibTorch does faster.
+      result[1] = by_libtorch || rows.size(0) == 1 ? at::mm(gradient.t(), rows)
+                                                   : gradient_of_weight(gradient, rows);
     }
     if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2)) {
       result[2] = gradient.sum(0);

@@ -33,12 +33,16 @@ constexpr int64_t kDotColumns = 4;
 constexpr int64_t kPanelDepth = 512, kDepthInPlace = 256;
 // Rows of c for which a panel is used before the next is copied.
 constexpr int64_t kBlockRows = 384;
-// Up to so many rows, copying b takes longer than reading it where it lies.
+// Up to so many rows, copying b takes longer than reading it where it lies, by its columns.
 constexpr int64_t kFewRows = 32;
+// And by its rows: a panel that is one line wide has them all in a few places of the cache.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+constexpr int64_t kRowsInPlace = 128;
+#else
+constexpr int64_t kRowsInPlace = 16;
+#endif
 // Up to so many, not even fetching a panel ahead is worth it.
 constexpr int64_t kRowsWithoutFetch = 8;
-// Up to so many columns of a, neither a nor b is copied.
-constexpr int64_t kShallow = 64;
 constexpr int64_t kLine = 64 / sizeof(float);
 
 HWY_INLINE int64_t panel_width() { return kTileVectors * lanes_of<float>(); }
@@ -50,18 +54,34 @@ HWY_INLINE int64_t even_part(int64_t whole, int64_t most) {
   return divide_up(whole, std::max<int64_t>(divide_up(whole, most), 1));
 }
 
-// to[k * to_stride + i] = from[i * from_stride + k], i and k < 4.
-HWY_INLINE void transpose_4(const float* HWY_RESTRICT from, int64_t from_stride,
-                            float* HWY_RESTRICT to, int64_t to_stride) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int64_t i = 0; i < 4; ++i) {
-    for (int64_t k = 0; k < 4; ++k) to[k * to_stride + i] = from[i * from_stride + k];
+#if HWY_TARGET != HWY_SCALAR
+// A block of row 0, one of row 4, one of row 8, ..., as many as a vector has.
+template <class D>
+HWY_INLINE hn::Vec<D> load_blocks(D d, const float* HWY_RESTRICT from, int64_t stride) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return hn::LoadU(d, from);
+  } else {
+    const hn::Half<D> half;
+    constexpr auto kRows = static_cast<int64_t>(hn::MaxLanes(half));
+    return hn::Combine(d, load_blocks(half, from + kRows * stride, stride),
+                       load_blocks(half, from, stride));
   }
+}
+#endif
+
+// to[k * to_stride + i] = from[i * from_stride + k], for 4 k and as many i as D has lanes.
+template <class D>
+HWY_INLINE void transpose([[maybe_unused]] D d, const float* HWY_RESTRICT from,
+                          [[maybe_unused]] int64_t from_stride, float* HWY_RESTRICT to,
+                          int64_t to_stride) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int64_t k = 0; k < 4; ++k) to[k * to_stride] = from[k];
 #else
-  const hn::Full128<float> d;
-  const hn::RepartitionToWide<decltype(d)> pairs;
-  const auto row = [&](int64_t i) HWY_ATTR { return hn::LoadU(d, from + i * from_stride); };
-  const auto r0 = row(0), r1 = row(1), r2 = row(2), r3 = row(3);
+  const hn::RepartitionToWide<D> pairs;
+  const auto r0 = load_blocks(d, from, from_stride);
+  const auto r1 = load_blocks(d, from + from_stride, from_stride);
+  const auto r2 = load_blocks(d, from + 2 * from_stride, from_stride);
+  const auto r3 = load_blocks(d, from + 3 * from_stride, from_stride);
   const auto low_01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1));
   const auto low_23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3));
   const auto high_01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
@@ -71,6 +91,19 @@ HWY_INLINE void transpose_4(const float* HWY_RESTRICT from, int64_t from_stride,
   hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high_01, high_23)), d, to + 2 * to_stride);
   hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high_01, high_23)), d, to + 3 * to_stride);
 #endif
+}
+
+// The same for a line of k, and for i from `i` on as long as they fill D: returns the next one.
+template <class D>
+HWY_INLINE int64_t transpose_line(D d, int64_t i, int64_t end, const float* HWY_RESTRICT from,
+                                  int64_t from_stride, float* HWY_RESTRICT to, int64_t to_stride) {
+  constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(D()));
+  for (; i + kLanes <= end; i += kLanes) {
+    for (int64_t k = 0; k < kLine; k += 4) {
+      transpose(d, from + i * from_stride + k, from_stride, to + k * to_stride + i, to_stride);
+    }
+  }
+  return i;
 }
 
 // `columns` columns of `depth` rows of b, from `from` on, as a panel; zeros beyond them.
@@ -91,17 +124,12 @@ HWY_INLINE void pack_panel(const Strided& b, const float* HWY_RESTRICT from, int
     for (int64_t first = 0; first < columns; first += kLine) {
       const auto last = std::min(first + kLine, columns);
       for (k = 0; k < whole; k += kLine) {
-        int64_t j = first;
-        for (; j + 4 <= last; j += 4) {
-          for (int64_t i = k; i < k + kLine; i += 4) {
-            transpose_4(from + j * b.column_stride + i, b.column_stride, panel + i * width + j,
-                        width);
-          }
-        }
+        const float* lines = from + k;
+        float* to = panel + k * width;
+        auto j = transpose_line(Vectors<float>(), first, last, lines, b.column_stride, to, width);
+        j = transpose_line(hn::CappedTag<float, 4>(), j, last, lines, b.column_stride, to, width);
         for (; j < last; ++j) {
-          for (int64_t i = k; i < k + kLine; ++i) {
-            panel[i * width + j] = from[j * b.column_stride + i];
-          }
+          for (int64_t i = 0; i < kLine; ++i) to[i * width + j] = lines[j * b.column_stride + i];
         }
       }
     }
@@ -144,26 +172,30 @@ HWY_INLINE void pack_tiles(const Strided& a, const float* HWY_RESTRICT from, int
   }
 }
 
-// A panel that will be copied next, fetched into the cache line by line between multiplications.
+// A panel that will be read or copied next, fetched into the cache between multiplications: by rows of
+// memory, of each as many lines at a time as a panel is wide.
 struct Fetch {
-  const float* data;
-  int64_t stride, rows, lines;
-  int64_t at_a_time, row = 0, line = 0;
+  static constexpr int64_t kLines = std::max<int64_t>(
+      kTileVectors * static_cast<int64_t>(hn::MaxLanes(Vectors<float>())) / kLine, 1);
+  const float* next;
+  int64_t stride, rows, left, at_a_time, row = 0;
 
   HWY_INLINE Fetch(const Strided& b, const float* from, int64_t depth, int64_t columns,
                    int64_t times)
-      : data(from),
+      : next(from),
         stride(b.row_stride == 1 ? b.column_stride : b.row_stride),
         rows(b.row_stride == 1 ? columns : depth),
-        lines(divide_up(b.row_stride == 1 ? depth : columns, kLine)),
-        at_a_time(divide_up(rows * lines, std::max<int64_t>(times, 1))) {}
+        left(rows * divide_up(b.row_stride == 1 ? depth : columns, kLines * kLine)),
+        at_a_time(divide_up(left, std::max<int64_t>(times, 1))) {}
 
   HWY_INLINE void some() {
-    for (int64_t i = 0; i < at_a_time && row < rows; ++i) {
-      hwy::Prefetch(data + row * stride + line * kLine);
-      if (++line >= lines) {
-        line = 0;
-        ++row;
+    const auto end = left - std::min(at_a_time, left);
+    for (; left > end; --left) {
+      for (int64_t line = 0; line < kLines; ++line) hwy::Prefetch(next + line * kLine);
+      next += stride;
+      if (++row == rows) {
+        row = 0;
+        next += kLines * kLine - rows * stride;
       }
     }
   }
@@ -180,7 +212,7 @@ struct Step {
   int64_t stride, columns;
 };
 
-constexpr int64_t kDepthOfFetch = 32;
+constexpr int64_t kDepthOfFetch = 16;
 
 // kRows rows of c and up to kVectors vectors of columns.
 template <int64_t kVectors, bool kByRows, int64_t kRows>
@@ -199,7 +231,7 @@ void multiply_tile(const Step& step, float* HWY_RESTRICT c, Fetch& fetch) {
     for (int64_t j = 0; j < kMost; ++j) whole[j] = j < step.columns ? step.bias[j] : 0.0F;
     sums.fill(whole);
   }
-  for (int64_t r = 0; r < kRows && step.depth > kDepthOfFetch; ++r) {  // for when it is written
+  for (int64_t r = 0; r < kRows; ++r) {  // for when it is written
     for (int64_t j = 0; j < step.columns; j += kLine) hwy::Prefetch(c + r * step.stride + j);
   }
   // Compilers then know one of them.
@@ -264,14 +296,10 @@ HWY_INLINE void multiply_panel(Step step, int64_t tile_stride, int64_t rows, int
   }
 }
 
-bool reads_in_place(const Product& p) {
-  return p.b.column_stride == 1 && (p.rows <= kFewRows || p.depth <= kShallow);
-}
+bool reads_in_place(const Product& p) { return p.b.column_stride == 1 && p.rows <= kRowsInPlace; }
 
-// Whether a tile would read a where it lies from too many places.
-bool packs_a(const Product& p) {
-  return p.a.column_stride != 1 && (p.a.row_stride != 1 || p.depth > kShallow);
-}
+// Whether a tile would read a where it lies from many places.
+bool packs_a(const Product& p) { return p.a.column_stride != 1; }
 
 struct BlockSizes {
   int64_t depth, rows, height;
@@ -289,7 +317,7 @@ void multiply_by_panels(const Product& p, const Rectangle& of) {
   const auto width = panel_width();
   const auto block = block_sizes(p, of);
   const bool packs = packs_a(p), in_place = reads_in_place(p);
-  const bool fetches = !in_place || (p.rows > kRowsWithoutFetch && p.depth > kShallow);
+  const bool fetches = !in_place || p.rows > kRowsWithoutFetch;
   const auto size_of_a =
       packs ? divide_up(block.rows, block.height) * tile_size(block.height, block.depth) : 0;
   const auto memory =
@@ -324,6 +352,43 @@ void multiply_by_panels(const Product& p, const Rectangle& of) {
                        packs ? tile_size(height, depth) : height * p.a.row_stride, rows, height,
                        p.c + row * p.columns + column, fetch);
       }
+    }
+  }
+}
+
+// `depth` rows of b from k on and kVectors vectors of columns, added to a single row.
+template <int64_t kVectors>
+HWY_INLINE void add_to_row(const Product& p, int64_t k, int64_t depth, int64_t column) {
+  Tile<1, kVectors, float> sums;
+  if (k > 0) {
+    sums.load(p.c + column, 0);
+  } else if (p.bias != nullptr) {
+    sums.fill(p.bias + column);
+  } else {
+    sums.zero();
+  }
+  sums.multiply(p.a.data + k * p.a.column_stride, 0, p.a.column_stride,
+                p.b.data + k * p.b.row_stride + column, depth, p.b.row_stride);
+  sums.store(p.c + column, 0);
+}
+
+// Rows of b are read along their length, a few at a time: memory is read fastest as a few long streams.
+void multiply_row(const Product& p, const Rectangle& of) {
+  constexpr int64_t kStreams = 16, kVectors = 4;
+  const auto lanes = lanes_of<float>();
+  for (int64_t k = 0; k < p.depth || k == 0; k += kStreams) {
+    const auto depth = std::min(kStreams, p.depth - k);
+    auto column = of.column;
+    for (; column + kVectors * lanes <= of.column_end; column += kVectors * lanes) {
+      add_to_row<kVectors>(p, k, depth, column);
+    }
+    for (; column + lanes <= of.column_end; column += lanes) add_to_row<1>(p, k, depth, column);
+    for (; column < of.column_end; ++column) {
+      float sum = k > 0 ? p.c[column] : p.bias == nullptr ? 0.0F : p.bias[column];
+      for (int64_t i = k; i < k + depth; ++i) {
+        sum += p.a.data[i * p.a.column_stride] * p.b.data[i * p.b.row_stride + column];
+      }
+      p.c[column] = sum;
     }
   }
 }
@@ -455,9 +520,9 @@ void multiply_by_dots(const Product& p, const Rectangle& of) {
 
 // Few rows, of depth enough that their vectors are seldom summed up.
 bool takes_dots(const Product& p) {
-  constexpr int64_t kDepthOfRow = 8, kAlways = 4;
+  constexpr int64_t kDepthOfDots = 8, kAlways = 4;
   return p.a.column_stride == 1 && p.b.row_stride == 1 &&
-         p.rows <= std::max(std::min(p.depth / kDepthOfRow, kFewRows), kAlways);
+         p.rows <= std::max(std::min(p.depth / kDepthOfDots, kFewRows), kAlways);
 }
 
 #endif  // HWY_TARGET != HWY_SCALAR
@@ -469,6 +534,10 @@ void multiply(const Product& p, const Rectangle& of) {
     return;
   }
 #endif
+  if (p.rows == 1 && p.b.column_stride == 1) {
+    multiply_row(p, of);
+    return;
+  }
   multiply_by_panels(p, of);
 }
 
