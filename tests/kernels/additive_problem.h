@@ -71,10 +71,6 @@ struct AdditiveProblem {
     a.source = z.source;
     a.hidden_dim = z.hidden_dim;
     a.value_dim = z.value_dim;
-    a.query = rows<const T>(query, z.target, z.hidden_dim);
-    a.key = rows<const T>(key, z.source, z.hidden_dim);
-    a.value = rows<const T>(value, z.source, z.value_dim);
-    a.vector = vector.data();
     a.band_left = a.band_right = kUnbounded;
     a.score = score;
     a.slope = score == AdditiveScore::kLeakyRelu ? T{0.25} : T{0};
@@ -86,8 +82,6 @@ struct AdditiveProblem {
       allowed.resize(static_cast<size_t>(bias.size()));
       for (auto& x : allowed) x = random() % 3 == 0;
       std::fill(allowed.begin() + z.source, allowed.begin() + 2 * z.source, 0);  // query 1
-      a.allowed = {reinterpret_cast<const bool*>(allowed.data()), z.heads * z.target * z.source,
-                   z.target * z.source, z.source, 1};
     }
     if (extras == Extras::kBandBiasAndTerm) {
       a.band_left = 60;
@@ -99,6 +93,22 @@ struct AdditiveProblem {
       a.threshold = 0x40000000;
       a.keep_scale = static_cast<T>(4.0 / 3);
       a.seed = 0x123456789ABCDEF0;
+    }
+    repoint();
+  }
+
+  // Of a copy: its attention is that of its own numbers.
+  void repoint() {
+    const auto of_head = z.target * z.source;
+    a.query = rows<const T>(query, z.target, z.hidden_dim);
+    a.key = rows<const T>(key, z.source, z.hidden_dim);
+    a.value = rows<const T>(value, z.source, z.value_dim);
+    a.vector = vector.data();
+    if (a.key_term != nullptr) a.key_term = key_term.data();
+    if (a.bias.data != nullptr) a.bias.data = bias.data();
+    if (!allowed.empty()) {
+      a.allowed = {reinterpret_cast<const bool*>(allowed.data()), z.heads * of_head, of_head,
+                   z.source, 1};
     }
   }
 

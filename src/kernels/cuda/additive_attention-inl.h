@@ -318,4 +318,191 @@ ATTEND_DEVICE void join_block(const Block& block, const AdditiveGrid& grid,
   result.sums[2 * row + 1] = scale;
 }
 
+// ---- Backward ----
+
+template <class Shape, typename T>
+struct BackwardMemory {
+  TileMemory<Shape, T> tile;
+  PairMemory<Shape, T> gradients;  // of the sums over hidden units
+  PairMemory<Shape, T> weights;    // after dropout
+};
+
+/// What the output's gradient is multiplied with the output to, first of all: a warp for each query of
+/// B * H * T.
+constexpr int64_t delta_rows() { return kThreads / 32; }  // of a block
+template <class Block, typename T>
+ATTEND_DEVICE void delta_block(const Block& block, const AdditiveAttention<T>& a,
+                               const AdditiveUpstream<T>& upstream) {
+  constexpr int kWarp = 32;
+  const auto rows = a.batch * a.heads * a.target;
+  const auto own = block.index() * delta_rows() + block.thread() / kWarp;
+  const auto row = least_of(own, rows - 1);  // all threads take part in the shuffles
+  const auto index = row / a.target, t = row % a.target;
+  const auto of = [&](const HeadRows<const T>& x) {
+    return x.at(index / a.heads, index % a.heads) + t * x.row_stride;
+  };
+  const T *x = of(upstream.output_gradient), *y = of(upstream.output);
+  T sum{0};
+  for (int64_t i = block.thread() % kWarp; i < a.value_dim; i += kWarp) {
+    sum = multiply_add(x[i], y[i], sum);
+  }
+  for (int mask = kWarp / 2; mask > 0; mask /= 2) sum += block.shuffle_xor(sum, mask);
+  if (block.thread() % kWarp == 0 && own < rows) upstream.deltas[row] = sum;
+}
+
+// What a pair adds to gradients.
+template <typename T>
+struct PairGradient {
+  T of_score, of_sum;  // after and before key term and clip
+  T weight;            // after dropout
+};
+
+// `sum` over hidden units of a pair that is seen, and the gradient of its weight, which is `product`
+// before dropout.
+template <typename T>
+ATTEND_DEVICE PairGradient<T> pair_gradient(const AdditiveAttention<T>& a,
+                                            const AdditiveUpstream<T>& upstream,
+                                            const BlockPlace& place, const Pair& pair, T sum,
+                                            T product, T bias) {
+  const auto row = place.index * a.target + pair.t;
+  const auto score = clipped_score(a, place, pair, sum);
+  PairGradient<T> result{T{0}, T{0}, T{0}};
+  if (upstream.output_gradient.data != nullptr) {
+    const T weight =
+        exp_of(score.value + bias - upstream.sums[2 * row]) * upstream.sums[2 * row + 1];
+    const T kept = kept_factor(a, place, pair);
+    result.weight = weight * kept;
+    result.of_score = weight * multiply_add(kept, product, -upstream.deltas[row]);
+  }
+  if (upstream.score_gradient != nullptr) {
+    result.of_score += upstream.score_gradient[row * a.source + pair.s];
+  }
+  result.of_sum = result.of_score * score.slope;
+  return result;
+}
+
+// Queries and keys, or gradients of outputs and values: which of them are a block's own.
+template <typename T>
+struct Sides {
+  RowsAt<const T> own, other;
+};
+template <bool kOwnAreQueries, typename T>
+ATTEND_DEVICE Sides<T> sides_of(const BlockPlace& place, const HeadRows<const T>& of_query,
+                                const HeadRows<const T>& of_key, int64_t first, int count) {
+  return {rows_of(kOwnAreQueries ? of_query : of_key, place, place.first, place.count),
+          rows_of(kOwnAreQueries ? of_key : of_query, place, first, count)};
+}
+
+// Fills memory.gradients and memory.weights for others [first, first + count), and those of the bias,
+// unless it is null. Returns whether some pair is seen.
+template <class Shape, bool kOwnAreQueries, class Score, class Block, typename T>
+ATTEND_DEVICE bool tile_gradients(const Block& block, BackwardMemory<Shape, T>& memory,
+                                  const AdditiveAttention<T>& a,
+                                  const AdditiveUpstream<T>& upstream, const BlockPlace& place,
+                                  const Score& score, int64_t first, int count, T* of_bias) {
+  T biases[Shape::kOwnEach][Shape::kOtherEach], sums[Shape::kOwnEach][Shape::kOtherEach];
+  T products[Shape::kOwnEach][Shape::kOtherEach] = {};
+  if (!find_visible<Shape, kOwnAreQueries>(block, a, place, first, count, memory.tile, biases)) {
+    return false;
+  }
+  const auto units = sides_of<kOwnAreQueries>(place, a.query, a.key, first, count);
+  sum_pairs<Shape>(block, memory.tile, ScorePair<Score, T>{score}, units.own, units.other,
+                   a.vector + place.head * a.hidden_dim, a.scale, a.hidden_dim, sums);
+  if (upstream.output_gradient.data != nullptr) {
+    const auto values =
+        sides_of<kOwnAreQueries>(place, upstream.output_gradient, a.value, first, count);
+    sum_pairs<Shape>(block, memory.tile, ProductPair<T>{}, values.own, values.other,
+                     static_cast<const T*>(nullptr), T{0}, a.value_dim, products);
+  }
+  ATTEND_UNROLL
+  for (int r = 0; r < Shape::kOwnEach; ++r) {
+    ATTEND_UNROLL
+    for (int c = 0; c < Shape::kOtherEach; ++c) {
+      const int own = block.thread() / Shape::kOtherThreads + r * Shape::kOwnThreads;
+      const int other = block.thread() % Shape::kOtherThreads + c * Shape::kOtherThreads;
+      PairGradient<T> found{T{0}, T{0}, T{0}};
+      if (biases[r][c] != hidden_score<T>()) {
+        const auto pair = pair_of<kOwnAreQueries>(place.first + own, first + other);
+        found = pair_gradient(a, upstream, place, pair, sums[r][c], products[r][c], biases[r][c]);
+        if (of_bias != nullptr) {
+          of_bias[(place.index * a.target + pair.t) * a.source + pair.s] = found.of_score;
+        }
+      }
+      memory.gradients.of(own, other) = found.of_sum;
+      memory.weights.of(own, other) = found.weight;
+    }
+  }
+  block.sync();
+  return true;
+}
+
+/// One block of query_grid(a): the gradients of queries, vector and bias.
+template <class Shape, class Score, class Block, typename T>
+ATTEND_DEVICE void query_gradient_block(const Block& block, BackwardMemory<Shape, T>& memory,
+                                        const AdditiveGrid& grid, const AdditiveAttention<T>& a,
+                                        const AdditiveUpstream<T>& upstream,
+                                        const AdditiveQueryGradients<T>& to) {
+  const auto place = place_of<Shape, true>(a, grid, block.index());
+  const Score score(a.slope);
+  const auto row = (place.part * grid.heads + place.index) * a.target + place.first;
+  const RowsAt<T> of_query{to.query + row * a.hidden_dim, a.hidden_dim, place.count};
+  T* const of_vector = to.vector + block.index() * Shape::kGroups * a.hidden_dim;
+  clear_rows<Shape>(block, of_query, a.hidden_dim);
+  for (int64_t i = block.thread(); i < Shape::kGroups * a.hidden_dim; i += kThreads) {
+    of_vector[i] = T{0};
+  }
+  ATTEND_NO_UNROLL
+  for (auto first = place.others.begin; first < place.others.end; first += Shape::kOther) {
+    const int count = static_cast<int>(least_of(Shape::kOther, place.others.end - first));
+    if (!tile_gradients<Shape, true>(block, memory, a, upstream, place, score, first, count,
+                                     to.bias)) {
+      continue;
+    }
+    const auto units = sides_of<true>(place, a.query, a.key, first, count);
+    add_gradients<Shape>(block, memory.tile, memory.gradients, score, units.own, units.other,
+                         a.vector + place.head * a.hidden_dim, a.scale, a.hidden_dim, of_query,
+                         of_vector);
+  }
+}
+
+/// One block of key_grid(a): the gradients of keys, values and key terms.
+template <class Shape, class Score, class Block, typename T>
+ATTEND_DEVICE void key_gradient_block(const Block& block, BackwardMemory<Shape, T>& memory,
+                                      const AdditiveGrid& grid, const AdditiveAttention<T>& a,
+                                      const AdditiveUpstream<T>& upstream,
+                                      const AdditiveKeyGradients<T>& to) {
+  const auto place = place_of<Shape, false>(a, grid, block.index());
+  const Score score(a.slope);
+  const auto row = (place.part * grid.heads + place.index) * a.source + place.first;
+  const bool has_values = to.value != nullptr,
+             has_output = upstream.output_gradient.data != nullptr;
+  const RowsAt<T> of_key{to.key + row * a.hidden_dim, a.hidden_dim, place.count};
+  RowsAt<T> of_value{to.value, a.value_dim, 0};
+  if (has_values) of_value = {to.value + row * a.value_dim, a.value_dim, place.count};
+  clear_rows<Shape>(block, of_key, a.hidden_dim);
+  clear_rows<Shape>(block, of_value, a.value_dim);
+  T of_term{0};  // of the key whose number is the thread's
+  ATTEND_NO_UNROLL
+  for (auto first = place.others.begin; first < place.others.end; first += Shape::kOther) {
+    const int count = static_cast<int>(least_of(Shape::kOther, place.others.end - first));
+    if (!tile_gradients<Shape, false>(block, memory, a, upstream, place, score, first, count,
+                                      static_cast<T*>(nullptr))) {
+      continue;
+    }
+    const auto units = sides_of<false>(place, a.query, a.key, first, count);
+    add_gradients<Shape>(block, memory.tile, memory.gradients, score, units.own, units.other,
+                         a.vector + place.head * a.hidden_dim, a.scale, a.hidden_dim, of_key,
+                         static_cast<T*>(nullptr));
+    if (has_values && has_output) {
+      add_products<Shape>(block, memory.tile, memory.weights, static_cast<const T*>(nullptr),
+                          rows_of(upstream.output_gradient, place, first, count), a.value_dim,
+                          of_value);
+    }
+    for (int o = 0; o < Shape::kOther && block.thread() < Shape::kOwn; ++o) {
+      of_term += memory.gradients.of(block.thread(), o);
+    }
+  }
+  if (block.thread() < place.count) to.key_term[row + block.thread()] = of_term;
+}
+
 }  // namespace attend::kernels::cuda

@@ -79,7 +79,7 @@ struct AdditiveUpstream {
 template <typename T>
 struct AdditiveQueryGradients {
   T* query;   // [parts, B, H, T, A]
-  T* vector;  // [B, H, row_blocks * parts * vector_sums, A]: summed over all but H and A
+  T* vector;  // [B, H, row_blocks * parts * vector_sums(shape), A]: summed over all but H and A
   T* bias;    // [B, H, T, S], filled with zeros; null: it is not wanted
 };
 /// Threads of a block that have a sum of their own for one hidden unit of the vector.
