@@ -96,35 +96,28 @@ ATTEND_DEVICE T bias_of(const AdditiveAttention<T>& a, const BlockPlace& place, 
   return a.bias.row(place.batch, place.head, pair.t)[pair.s * a.bias.source_stride];
 }
 
-// The biases of the thread's pairs with others [first, first + count), and which rows are in a
-// visible pair. Returns whether there is one, the same in all threads.
+// The biases of pairs with others [first, first + count), of each thread its own, and which rows are in
+// a visible pair. Returns whether there is one, the same in all threads.
 template <class Shape, bool kOwnAreQueries, class Block, typename T>
 ATTEND_DEVICE bool find_visible(const Block& block, const AdditiveAttention<T>& a,
                                 const BlockPlace& place, int64_t first, int count,
-                                TileMemory<Shape, T>& memory,
-                                T (&biases)[Shape::kOwnEach][Shape::kOtherEach]) {
-  const int thread = block.thread();
+                                TileMemory<Shape, T>& memory, PairMemory<Shape, T>& biases) {
   block.sync();  // the last tile is done with
-  for (int i = thread; i < Shape::kOwn; i += kThreads) memory.own_seen[i] = false;
-  for (int i = thread; i < Shape::kOther; i += kThreads) memory.other_seen[i] = false;
+  for (int i = block.thread(); i < Shape::kOwn; i += kThreads) memory.own_seen[i] = false;
+  for (int i = block.thread(); i < Shape::kOther; i += kThreads) memory.other_seen[i] = false;
   block.sync();
   bool any = false;
-  ATTEND_UNROLL
-  for (int r = 0; r < Shape::kOwnEach; ++r) {
-    ATTEND_UNROLL
-    for (int c = 0; c < Shape::kOtherEach; ++c) {
-      const int own = thread / Shape::kOtherThreads + r * Shape::kOwnThreads;
-      const int other = thread % Shape::kOtherThreads + c * Shape::kOtherThreads;
-      const bool is_there = own < place.count && other < count;
-      biases[r][c] =
-          is_there ? bias_of(a, place, pair_of<kOwnAreQueries>(place.first + own, first + other))
-                   : hidden_score<T>();
-      if (biases[r][c] == hidden_score<T>()) continue;
-      // Several threads may write, and all write the same.
-      memory.own_seen[own] = memory.other_seen[other] = true;
-      any = true;
-    }
-  }
+  for_each_pair<Shape>(block, [&](int own, int other) {
+    const bool is_there = own < place.count && other < count;
+    const T bias =
+        is_there ? bias_of(a, place, pair_of<kOwnAreQueries>(place.first + own, first + other))
+                 : hidden_score<T>();
+    biases.of(own, other) = bias;
+    if (bias == hidden_score<T>()) return;
+    // Several threads may write, and all write the same.
+    memory.own_seen[own] = memory.other_seen[other] = true;
+    any = true;
+  });
   return block.any(any);
 }
 
@@ -152,7 +145,8 @@ ATTEND_DEVICE T kept_factor(const AdditiveAttention<T>& a, const BlockPlace& pla
 template <class Shape, typename T>
 struct ForwardMemory {
   TileMemory<Shape, T> tile;
-  PairMemory<Shape, T> weights;                                      // scores at first
+  PairMemory<Shape, T> biases;
+  PairMemory<Shape, T> weights;  // sums over hidden units, then scores, then weights
   T largest[Shape::kOwn], total[Shape::kOwn], rescale[Shape::kOwn];  // so far, of each query
 };
 
@@ -205,26 +199,18 @@ ATTEND_DEVICE void forward_tile(const Block& block, ForwardMemory<Shape, T>& mem
                                 const AdditiveAttention<T>& a, const BlockPlace& place,
                                 int64_t first, T* scores, const RowsAt<T>& output) {
   const int count = static_cast<int>(least_of(Shape::kOther, place.others.end - first));
-  T biases[Shape::kOwnEach][Shape::kOtherEach], sums[Shape::kOwnEach][Shape::kOtherEach];
-  if (!find_visible<Shape, true>(block, a, place, first, count, memory.tile, biases)) return;
+  if (!find_visible<Shape, true>(block, a, place, first, count, memory.tile, memory.biases)) return;
   sum_pairs<Shape>(block, memory.tile, ScorePair<Score, T>{Score(a.slope)},
                    rows_of(a.query, place, place.first, place.count),
                    rows_of(a.key, place, first, count), a.vector + place.head * a.hidden_dim,
-                   a.scale, a.hidden_dim, sums);
-  ATTEND_UNROLL
-  for (int r = 0; r < Shape::kOwnEach; ++r) {
-    ATTEND_UNROLL
-    for (int c = 0; c < Shape::kOtherEach; ++c) {
-      const int own = block.thread() / Shape::kOtherThreads + r * Shape::kOwnThreads;
-      const int other = block.thread() % Shape::kOtherThreads + c * Shape::kOtherThreads;
-      T x = hidden_score<T>();
-      if (biases[r][c] != x) {
-        const Pair pair{place.first + own, first + other};
-        x = clipped_score(a, place, pair, sums[r][c]).value + biases[r][c];
-      }
-      memory.weights.of(own, other) = x;
-    }
-  }
+                   a.scale, a.hidden_dim, memory.weights);
+  for_each_pair<Shape>(block, [&](int own, int other) {
+    const T bias = memory.biases.of(own, other);
+    T& x = memory.weights.of(own, other);
+    x = bias == hidden_score<T>()
+            ? bias
+            : clipped_score(a, place, {place.first + own, first + other}, x).value + bias;
+  });
   block.sync();
   exponentials<Shape>(block, memory, a, place, first, count, scores);
   block.sync();
@@ -323,8 +309,9 @@ ATTEND_DEVICE void join_block(const Block& block, const AdditiveGrid& grid,
 template <class Shape, typename T>
 struct BackwardMemory {
   TileMemory<Shape, T> tile;
-  PairMemory<Shape, T> gradients;  // of the sums over hidden units
-  PairMemory<Shape, T> weights;    // after dropout
+  PairMemory<Shape, T> biases;
+  PairMemory<Shape, T> gradients;  // sums over hidden units, then their gradients
+  PairMemory<Shape, T> weights;    // their gradients, then they themselves, after dropout
 };
 
 /// What the output's gradient is multiplied with the output to, first of all: a warp for each query of
@@ -400,38 +387,34 @@ ATTEND_DEVICE bool tile_gradients(const Block& block, BackwardMemory<Shape, T>& 
                                   const AdditiveAttention<T>& a,
                                   const AdditiveUpstream<T>& upstream, const BlockPlace& place,
                                   const Score& score, int64_t first, int count, T* of_bias) {
-  T biases[Shape::kOwnEach][Shape::kOtherEach], sums[Shape::kOwnEach][Shape::kOtherEach];
-  T products[Shape::kOwnEach][Shape::kOtherEach] = {};
-  if (!find_visible<Shape, kOwnAreQueries>(block, a, place, first, count, memory.tile, biases)) {
+  const bool has_output = upstream.output_gradient.data != nullptr;
+  if (!find_visible<Shape, kOwnAreQueries>(block, a, place, first, count, memory.tile,
+                                           memory.biases)) {
     return false;
   }
   const auto units = sides_of<kOwnAreQueries>(place, a.query, a.key, first, count);
   sum_pairs<Shape>(block, memory.tile, ScorePair<Score, T>{score}, units.own, units.other,
-                   a.vector + place.head * a.hidden_dim, a.scale, a.hidden_dim, sums);
-  if (upstream.output_gradient.data != nullptr) {
+                   a.vector + place.head * a.hidden_dim, a.scale, a.hidden_dim, memory.gradients);
+  if (has_output) {
     const auto values =
         sides_of<kOwnAreQueries>(place, upstream.output_gradient, a.value, first, count);
     sum_pairs<Shape>(block, memory.tile, ProductPair<T>{}, values.own, values.other,
-                     static_cast<const T*>(nullptr), T{0}, a.value_dim, products);
+                     static_cast<const T*>(nullptr), T{0}, a.value_dim, memory.weights);
   }
-  ATTEND_UNROLL
-  for (int r = 0; r < Shape::kOwnEach; ++r) {
-    ATTEND_UNROLL
-    for (int c = 0; c < Shape::kOtherEach; ++c) {
-      const int own = block.thread() / Shape::kOtherThreads + r * Shape::kOwnThreads;
-      const int other = block.thread() % Shape::kOtherThreads + c * Shape::kOtherThreads;
-      PairGradient<T> found{T{0}, T{0}, T{0}};
-      if (biases[r][c] != hidden_score<T>()) {
-        const auto pair = pair_of<kOwnAreQueries>(place.first + own, first + other);
-        found = pair_gradient(a, upstream, place, pair, sums[r][c], products[r][c], biases[r][c]);
-        if (of_bias != nullptr) {
-          of_bias[(place.index * a.target + pair.t) * a.source + pair.s] = found.of_score;
-        }
+  for_each_pair<Shape>(block, [&](int own, int other) {
+    const T bias = memory.biases.of(own, other);
+    T &gradient = memory.gradients.of(own, other), &weight = memory.weights.of(own, other);
+    PairGradient<T> found{T{0}, T{0}, T{0}};
+    if (bias != hidden_score<T>()) {
+      const auto pair = pair_of<kOwnAreQueries>(place.first + own, first + other);
+      found = pair_gradient(a, upstream, place, pair, gradient, has_output ? weight : T{0}, bias);
+      if (of_bias != nullptr) {
+        of_bias[(place.index * a.target + pair.t) * a.source + pair.s] = found.of_score;
       }
-      memory.gradients.of(own, other) = found.of_sum;
-      memory.weights.of(own, other) = found.weight;
     }
-  }
+    gradient = found.of_sum;
+    weight = found.weight;
+  });
   block.sync();
   return true;
 }

@@ -95,4 +95,22 @@ struct AdditiveKeyGradients {
   T* key_term;  // [parts, B, H, S]
 };
 
+/// Starts the kernels on a stream (a cudaStream_t) of the current device, with tanh by the GPU's own
+/// instruction if `is_approximate`. They return what went wrong, or null.
+struct AdditiveKernels {
+  const char* (*forward)(const AdditiveAttention<float>& attention,
+                         const AdditiveResult<float>& result, bool is_approximate, void* stream);
+  const char* (*backward)(const AdditiveAttention<float>& attention,
+                          const AdditiveUpstream<float>& upstream,
+                          const AdditiveQueryGradients<float>& of_queries,
+                          const AdditiveKeyGradients<float>& of_keys, bool is_approximate,
+                          void* stream);
+};
+
+/// The one function of libattend_cuda.so, by its name there. What nvcc compiles is a library of its own,
+/// since the others run without CUDA's.
+using GetAdditiveKernels = AdditiveKernels (*)();
+constexpr auto kCudaLibrary = "libattend_cuda.so";
+constexpr auto kGetAdditiveKernels = "attend_additive_kernels";
+
 }  // namespace attend::kernels::cuda

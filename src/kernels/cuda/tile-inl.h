@@ -30,7 +30,7 @@ struct ShapeOf<AdditiveShape::kSquare> : TileShape<8, 2, 4, 8, 64> {};
 template <>
 struct ShapeOf<AdditiveShape::kFewOwn> : TileShape<1, 1, 1, 1, 128> {};
 template <>
-struct ShapeOf<AdditiveShape::kFewOthers> : TileShape<128, 1, 1, 16, 32> {};
+struct ShapeOf<AdditiveShape::kFewOthers> : TileShape<128, 1, 1, 8, 32> {};
 
 /// Calls body.operator()<Shape>(). On the host.
 template <class Body>
@@ -147,18 +147,27 @@ ATTEND_DEVICE void add_staged(int thread, const TileMemory<Shape, T>& memory, co
   }
 }
 
-// sums[r][c] = sum_a of `pair` of the thread's own row r, its other row c and scale * vector.
+// The pairs of a tile that are this thread's: body(own row, other row). Not unrolled: what is done for a
+// pair outside of the sums takes many registers and little of the time.
+template <class Shape, class Block, class Body>
+ATTEND_DEVICE void for_each_pair(const Block& block, const Body& body) {
+  const int own = block.thread() / Shape::kOtherThreads;
+  const int other = block.thread() % Shape::kOtherThreads;
+  ATTEND_NO_UNROLL
+  for (int i = 0; i < Shape::kOwnEach * Shape::kOtherEach; ++i) {
+    body(own + i / Shape::kOtherEach * Shape::kOwnThreads,
+         other + i % Shape::kOtherEach * Shape::kOtherThreads);
+  }
+}
+
+// to = sum_a of `pair` of an own row, another row and scale * vector, for all pairs; each thread writes
+// its own.
 template <class Shape, class Pair, class Block, typename T>
 ATTEND_DEVICE void sum_pairs(const Block& block, TileMemory<Shape, T>& memory, const Pair& pair,
                              const RowsAt<const T>& own, const RowsAt<const T>& other,
-                             const T* vector, T scale, int64_t dim,
-                             T (&sums)[Shape::kOwnEach][Shape::kOtherEach]) {
-  ATTEND_UNROLL
-  for (int r = 0; r < Shape::kOwnEach; ++r) {
-    ATTEND_UNROLL
-    for (int c = 0; c < Shape::kOtherEach; ++c) sums[r][c] = T{0};
-  }
+                             const T* vector, T scale, int64_t dim, PairMemory<Shape, T>& to) {
   const int thread = block.thread();
+  T sums[Shape::kOwnEach][Shape::kOtherEach] = {};
   ATTEND_NO_UNROLL
   for (int64_t begin = 0; begin < dim; begin += kUnits) {
     stage_rows(block, memory.own, own, Shape::kOwn, memory.own_seen, begin, dim);
@@ -172,6 +181,14 @@ ATTEND_DEVICE void sum_pairs(const Block& block, TileMemory<Shape, T>& memory, c
     const int units = rest < kUnits ? (static_cast<int>(rest) + 3) / 4 * 4 : kUnits;
     add_staged<Shape>(thread, memory, pair, units, sums);
     block.sync();
+  }
+  ATTEND_UNROLL
+  for (int r = 0; r < Shape::kOwnEach; ++r) {
+    ATTEND_UNROLL
+    for (int c = 0; c < Shape::kOtherEach; ++c) {
+      to.of(thread / Shape::kOtherThreads + r * Shape::kOwnThreads,
+            thread % Shape::kOtherThreads + c * Shape::kOtherThreads) = sums[r][c];
+    }
   }
 }
 
