@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "kernels/additive_problem.h"
-#include "kernels/cuda/additive_attention-inl.h"
-#include "kernels/cuda_block.h"
+#include "kernels/cuda_host_kernels.h"
 
 namespace attend::kernels_test {
 namespace {
@@ -34,10 +33,9 @@ std::vector<T> unwritten(int64_t size) {
 template <typename T>
 class DeviceAdditive {
  public:
-  DeviceAdditive(AdditiveProblem<T>& p, Fibres& fibres, bool is_approximate = false)
+  DeviceAdditive(AdditiveProblem<T>& p, Fibres& fibres)
       : p_(&p),
         a_(p.a),
-        is_approximate_(is_approximate),
         fibres_(&fibres),
         query_(on_device(p.query)),
         key_(on_device(p.key)),
@@ -60,30 +58,19 @@ class DeviceAdditive {
 
   void forward() {
     const auto grid = cuda::query_grid(a_);
-    const auto rows = p_->heads() * p_->z.target;
-    auto found = unwritten<T>(grid.parts > 1 ? rows * grid.parts * (2 + p_->z.value_dim) : 0);
+    const auto found_dim = 2 + p_->z.value_dim;
+    auto found = unwritten<T>(grid.parts > 1 ? grid.heads * grid.rows * grid.parts * found_dim : 0);
     auto output = p_->template rows<T>(p_->output, p_->z.target, p_->z.value_dim);
     output.data = output_.data();
-    const kernels::AdditiveResult<T> result{output, sums_.data(), scores_.data(), found.data()};
-    with_kernels(grid, [&]<class Shape, class Score>() {
-      using Memory = cuda::ForwardMemory<Shape, T>;
-      launch<Memory>(*fibres_, grid.blocks(), [&](const HostBlock& block, Memory& memory) {
-        cuda::forward_block<Shape, Score>(block, memory, grid, a_, result);
-      });
-    });
-    if (grid.parts > 1) {
-      launch<char>(*fibres_, rows, [&](const HostBlock& block, char& /*memory*/) {
-        cuda::join_block(block, grid, a_, result);
-      });
-    }
+    run_forward<T>(*fibres_, a_, {output, sums_.data(), scores_.data(), found.data()}, false);
     p_->output = from_device(output_);
     p_->sums = from_device(sums_);
     p_->scores = from_device(scores_);
   }
 
   void backward(bool has_output_gradient = true, bool has_score_gradient = true) {
-    const auto rows = p_->heads() * p_->z.target;
-    auto deltas = unwritten<T>(rows);
+    const auto queries = cuda::query_grid(a_), keys = cuda::key_grid(a_);
+    auto deltas = unwritten<T>(queries.heads * queries.rows);
     cuda::AdditiveUpstream<T> upstream{
         .output_gradient = p_->template rows<const T>(p_->output, p_->z.target, p_->z.value_dim),
         .output = {},
@@ -93,75 +80,38 @@ class DeviceAdditive {
     upstream.output = upstream.output_gradient;
     upstream.output.data = output_.data();
     upstream.output_gradient.data = has_output_gradient ? output_gradient_.data() : nullptr;
-    if (has_output_gradient) make_deltas(upstream);
-    p_->clear_gradients();
-    backward_of_queries(upstream);
-    backward_of_keys(upstream);
-  }
-
- private:
-  void make_deltas(const cuda::AdditiveUpstream<T>& upstream) {
-    const auto rows = p_->heads() * p_->z.target;
-    launch<char>(
-        *fibres_, (rows + cuda::delta_rows() - 1) / cuda::delta_rows(),
-        [&](const HostBlock& block, char& /*memory*/) { cuda::delta_block(block, a_, upstream); });
-  }
-  void backward_of_queries(const cuda::AdditiveUpstream<T>& upstream) {
-    const auto grid = cuda::query_grid(a_);
-    const auto hidden_dim = p_->z.hidden_dim;
-    auto query = unwritten<T>(grid.parts * p_->query.size());
-    auto vector = unwritten<T>(grid.blocks() * cuda::vector_sums(grid.shape) * hidden_dim);
+    const auto sums_of_head = queries.row_blocks * queries.parts * cuda::vector_sums(queries.shape);
+    auto query = unwritten<T>(queries.parts * p_->query.size());
+    auto vector = unwritten<T>(queries.heads * sums_of_head * p_->z.hidden_dim);
     std::vector<T> bias(bias_.size());
-    const cuda::AdditiveQueryGradients<T> to{query.data(), vector.data(),
-                                             a_.bias.data == nullptr ? nullptr : bias.data()};
-    with_kernels(grid, [&]<class Shape, class Score>() {
-      using Memory = cuda::BackwardMemory<Shape, T>;
-      launch<Memory>(*fibres_, grid.blocks(), [&](const HostBlock& block, Memory& memory) {
-        cuda::query_gradient_block<Shape, Score>(block, memory, grid, a_, upstream, to);
-      });
-    });
+    auto key = unwritten<T>(keys.parts * p_->key.size());
+    auto value = unwritten<T>(keys.parts * p_->value.size());
+    auto key_term = unwritten<T>(keys.parts * p_->key_term.size());
+    run_backward<T>(*fibres_, a_, upstream,
+                    {query.data(), vector.data(), a_.bias.data == nullptr ? nullptr : bias.data()},
+                    {key.data(), value.data(), key_term.data()}, false);
+    p_->clear_gradients();
     add_parts(query, p_->of_query);
-    p_->of_bias = from_device(bias);
-    const auto sums_of_head = static_cast<int64_t>(vector.size()) / hidden_dim / p_->heads();
-    for (size_t i = 0; i < vector.size(); ++i) {
-      const auto row = static_cast<int64_t>(i) / hidden_dim,
-                 unit = static_cast<int64_t>(i) % hidden_dim;
-      p_->of_vector[row / sums_of_head % p_->z.heads * hidden_dim + unit] += vector[i];
-    }
-  }
-  void backward_of_keys(const cuda::AdditiveUpstream<T>& upstream) {
-    const auto grid = cuda::key_grid(a_);
-    auto key = unwritten<T>(grid.parts * p_->key.size());
-    auto value = unwritten<T>(grid.parts * p_->value.size());
-    auto key_term = unwritten<T>(grid.parts * p_->key_term.size());
-    const cuda::AdditiveKeyGradients<T> to{key.data(), value.data(), key_term.data()};
-    with_kernels(grid, [&]<class Shape, class Score>() {
-      using Memory = cuda::BackwardMemory<Shape, T>;
-      launch<Memory>(*fibres_, grid.blocks(), [&](const HostBlock& block, Memory& memory) {
-        cuda::key_gradient_block<Shape, Score>(block, memory, grid, a_, upstream, to);
-      });
-    });
     add_parts(key, p_->of_key);
     add_parts(value, p_->of_value);
     add_parts(key_term, p_->of_key_term);
+    p_->of_bias = from_device(bias);
+    const auto dim = p_->z.hidden_dim;
+    for (int64_t i = 0; i < queries.heads * sums_of_head * dim; ++i) {
+      p_->of_vector[i / dim / sums_of_head % p_->z.heads * dim + i % dim] +=
+          vector[static_cast<size_t>(i)];
+    }
   }
+
+ private:
   static void add_parts(const std::vector<T>& parts, Numbers<T>& sum) {
     for (size_t i = 0; i < parts.size(); ++i) {
       sum[static_cast<int64_t>(i) % sum.size()] += parts[i];
     }
   }
 
-  template <class Body>
-  void with_kernels(const cuda::AdditiveGrid& grid, const Body& body) {
-    cuda::with_shape(grid.shape, [&]<class Shape>() {
-      cuda::with_score_function(a_.score, a_.slope, is_approximate_,
-                                [&]<class Score>() { body.template operator()<Shape, Score>(); });
-    });
-  }
-
   AdditiveProblem<T>* p_;
   kernels::AdditiveAttention<T> a_;
-  bool is_approximate_;
   Fibres* fibres_;
   std::vector<T> query_, key_, value_, vector_, key_term_, bias_;
   std::vector<T> output_gradient_, score_gradient_, output_, sums_, scores_;

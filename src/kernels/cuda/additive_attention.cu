@@ -125,10 +125,16 @@ const char* backward(const AdditiveAttention<float>& a, const AdditiveUpstream<f
   return last_error();
 }
 
+bool is_captured(void* stream) {
+  auto status = cudaStreamCaptureStatusNone;
+  return cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status) == cudaSuccess &&
+         status != cudaStreamCaptureStatusNone;
+}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) AdditiveKernels attend_additive_kernels() {
-  return {&forward, &backward};
+  return {&forward, &backward, &is_captured};
 }
 
 }  // namespace attend::kernels::cuda

@@ -96,7 +96,7 @@ struct AdditiveKeyGradients {
 };
 
 /// Starts the kernels on a stream (a cudaStream_t) of the current device, with tanh by the GPU's own
-/// instruction if `is_approximate`. They return what went wrong, or null.
+/// instruction if `is_approximate`. The first two return what went wrong, or null.
 struct AdditiveKernels {
   const char* (*forward)(const AdditiveAttention<float>& attention,
                          const AdditiveResult<float>& result, bool is_approximate, void* stream);
@@ -105,6 +105,8 @@ struct AdditiveKernels {
                           const AdditiveQueryGradients<float>& of_queries,
                           const AdditiveKeyGradients<float>& of_keys, bool is_approximate,
                           void* stream);
+  // Whether the stream is being captured into a graph.
+  bool (*is_captured)(void* stream);
 };
 
 /// The one function of libattend_cuda.so, by its name there. What nvcc compiles is a library of its own,

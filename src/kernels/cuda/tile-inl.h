@@ -32,6 +32,12 @@ struct ShapeOf<AdditiveShape::kFewOwn> : TileShape<1, 1, 1, 1, 128> {};
 template <>
 struct ShapeOf<AdditiveShape::kFewOthers> : TileShape<128, 1, 1, 8, 32> {};
 
+template <AdditiveShape shape>
+constexpr bool kIsAsSaid = ShapeOf<shape>::kOwn == own_rows(shape) && ShapeOf<shape>::kGroups ==
+                                                                          vector_sums(shape);
+static_assert(kIsAsSaid<AdditiveShape::kSquare> && kIsAsSaid<AdditiveShape::kFewOwn>);
+static_assert(ShapeOf<AdditiveShape::kFewOthers>::kOwn == own_rows(AdditiveShape::kFewOthers));
+
 /// Calls body.operator()<Shape>(). On the host.
 template <class Body>
 void with_shape(AdditiveShape shape, const Body& body) {
