@@ -32,11 +32,12 @@ struct ShapeOf<AdditiveShape::kFewOwn> : TileShape<1, 1, 1, 1, 128> {};
 template <>
 struct ShapeOf<AdditiveShape::kFewOthers> : TileShape<128, 1, 1, 8, 32> {};
 
-template <AdditiveShape shape>
-constexpr bool kIsAsSaid = ShapeOf<shape>::kOwn == own_rows(shape) && ShapeOf<shape>::kGroups ==
-                                                                          vector_sums(shape);
-static_assert(kIsAsSaid<AdditiveShape::kSquare> && kIsAsSaid<AdditiveShape::kFewOwn>);
+// additive_attention.h says the same to who allocates.
+static_assert(ShapeOf<AdditiveShape::kSquare>::kOwn == own_rows(AdditiveShape::kSquare));
+static_assert(ShapeOf<AdditiveShape::kFewOwn>::kOwn == own_rows(AdditiveShape::kFewOwn));
 static_assert(ShapeOf<AdditiveShape::kFewOthers>::kOwn == own_rows(AdditiveShape::kFewOthers));
+static_assert(ShapeOf<AdditiveShape::kSquare>::kGroups == vector_sums(AdditiveShape::kSquare));
+static_assert(ShapeOf<AdditiveShape::kFewOwn>::kGroups == vector_sums(AdditiveShape::kFewOwn));
 
 /// Calls body.operator()<Shape>(). On the host.
 template <class Body>
