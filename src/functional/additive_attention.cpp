@@ -49,7 +49,9 @@ AdditiveInputs checked_additive(const torch::Tensor& query, const torch::Tensor&
     in.parameters.key_term =
         parameters.key_term.view({shape.batch, shape.heads, shape.source}).to(in.query.dtype());
   }
-  if (parameters.dropout_p > 0.0 && q.is_cpu()) in.seed = draw_dropout_seed();
+  if (parameters.dropout_p > 0.0 && (q.is_cpu() || has_additive_kernel(in))) {
+    in.seed = draw_dropout_seed();
+  }
   return in;
 }
 

@@ -38,14 +38,21 @@ torch::Tensor formula_scores(const AdditiveInputs& in) {
   return in.mask.apply(scores);
 }
 
+// With the mask that a kernel draws from the seed, on any device.
+torch::Tensor dropped_weights(const AdditiveInputs& in, const torch::Tensor& weights) {
+  const double p = in.parameters.dropout_p;
+  if (p == 0.0) return weights;
+  if (!in.seed) return dropout(weights, p);
+  if (weights.is_cpu()) return dropout_with_seed(weights, p, *in.seed);
+  const auto ones = torch::ones(weights.sizes(), weights.options().device(torch::kCPU));
+  return weights * dropout_with_seed(ones, p, *in.seed).to(weights.device());
+}
+
 }  // namespace
 
 AdditiveOutput additive_formula(const AdditiveInputs& in) {
   const auto scores = formula_scores(in), weights = softmax_or_zero(scores);
-  const double p = in.parameters.dropout_p;
-  const auto dropped = p == 0.0            ? weights
-                       : in.query.is_cpu() ? dropout_with_seed(weights, p, in.seed)
-                                           : dropout(weights, p);
+  const auto dropped = dropped_weights(in, weights);
   return {torch::matmul(dropped.to(in.value.scalar_type()), in.value), scores};
 }
 

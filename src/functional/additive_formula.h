@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "attend/functional/attention.h"
 #include "functional/lowered_mask.h"
 
@@ -11,7 +13,8 @@ struct AdditiveInputs {
   torch::Tensor vector;             // [H, A]
   LoweredMask mask;
   AdditiveAttentionParameters parameters = {};
-  uint64_t seed = 0;  // of the dropout, on the CPU; drawn by who makes this
+  // Of the dropout, where a kernel may draw it; else the device's generator does. Drawn by who makes this.
+  std::optional<uint64_t> seed = std::nullopt;
 
   AttentionShape shape() const {
     return {query.size(0), query.size(1), query.size(2), key.size(2)};

@@ -2,7 +2,6 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
-#include <cmath>
 #include <utility>
 
 #include "detail/check.h"
@@ -62,11 +61,6 @@ class Dropout : public torch::autograd::Function<Dropout> {
 };
 
 }  // namespace
-
-DropoutRule dropout_rule(double p) {
-  constexpr double kTwoTo32 = 4294967296.0;
-  return {static_cast<uint32_t>(std::min(std::round(p * kTwoTo32), kTwoTo32 - 1)), 1.0 / (1.0 - p)};
-}
 
 uint64_t draw_dropout_seed() {
   auto generator =

@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 namespace attend::functional {
@@ -18,6 +20,9 @@ struct DropoutRule {
   uint32_t threshold;
   double scale;
 };
-DropoutRule dropout_rule(double p);
+inline DropoutRule dropout_rule(double p) {
+  constexpr double kTwoTo32 = 4294967296.0;
+  return {static_cast<uint32_t>(std::min(std::round(p * kTwoTo32), kTwoTo32 - 1)), 1.0 / (1.0 - p)};
+}
 
 }  // namespace attend::functional

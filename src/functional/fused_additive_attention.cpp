@@ -4,9 +4,10 @@
 #include <utility>
 
 #include "detail/parallel.h"
+#include "functional/additive_kernel.h"
+#include "functional/cuda_additive_attention.h"
+#include "functional/cuda_kernels.h"
 #include "functional/derivatives.h"
-#include "functional/dropout_seed.h"
-#include "kernels/cpu/additive_attention.h"
 
 namespace attend::functional {
 namespace {
@@ -16,47 +17,6 @@ using torch::autograd::variable_list;
 
 // So many values of f are worth a thread of their own.
 constexpr int64_t kValuesOfThread = 32768;
-
-// Rows of contiguous numbers that are not negated when they are read.
-torch::Tensor additive_rows(const torch::Tensor& x) {
-  const bool has_rows = x.dim() == 0 || x.size(-1) == 1 || x.stride(-1) == 1;
-  return has_rows ? x.resolve_neg() : x.resolve_neg().contiguous();
-}
-
-torch::Tensor as_additive(const torch::Tensor& x) {
-  return x.defined() ? x.resolve_neg().contiguous() : x;
-}
-
-template <typename T>
-kernels::HeadRows<const T> additive_view(const torch::Tensor& x) {
-  return {x.const_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
-}
-
-int64_t broadcast_stride(const torch::Tensor& x, int64_t axis) {
-  return x.size(axis) == 1 ? 0 : x.stride(axis);
-}
-
-template <typename T>
-kernels::MaskView<T> additive_mask(const torch::Tensor& x) {
-  if (!x.defined()) return {};
-  return {x.const_data_ptr<T>(), broadcast_stride(x, 0), broadcast_stride(x, 1),
-          broadcast_stride(x, 2), broadcast_stride(x, 3)};
-}
-
-kernels::AdditiveScore kernel_score(ScoreFunction function) {
-  switch (function) {
-    case ScoreFunction::kTanh:
-      return kernels::AdditiveScore::kTanh;
-    case ScoreFunction::kLeakyRelu:
-    case ScoreFunction::kRelu:
-      return kernels::AdditiveScore::kLeakyRelu;
-    case ScoreFunction::kSilu:
-      return kernels::AdditiveScore::kSilu;
-    case ScoreFunction::kGelu:
-      return kernels::AdditiveScore::kGelu;
-  }
-  TORCH_INTERNAL_ASSERT(false, "an unknown score function");
-}
 
 // The inputs as memory that the kernel reads.
 AdditiveInputs with_rows(const AdditiveInputs& in) {
@@ -70,52 +30,13 @@ AdditiveInputs with_rows(const AdditiveInputs& in) {
   return result;
 }
 
-template <typename T>
-kernels::AdditiveAttention<T> described_additive(const AdditiveInputs& in) {
-  const auto& p = in.parameters;
-  kernels::AdditiveAttention<T> a{.batch = in.query.size(0),
-                                  .heads = in.query.size(1),
-                                  .target = in.query.size(2),
-                                  .source = in.key.size(2),
-                                  .hidden_dim = in.query.size(3),
-                                  .value_dim = in.value.size(3),
-                                  .query = additive_view<T>(in.query),
-                                  .key = additive_view<T>(in.key),
-                                  .value = additive_view<T>(in.value),
-                                  .vector = in.vector.const_data_ptr<T>(),
-                                  .key_term = nullptr,
-                                  .bias = additive_mask<T>(in.mask.bias),
-                                  .allowed = additive_mask<bool>(in.mask.allowed),
-                                  .band_left = in.mask.band.left,
-                                  .band_right = in.mask.band.right,
-                                  .score = kernel_score(p.score_function),
-                                  .slope = T{0},
-                                  .scale = static_cast<T>(p.scale.value_or(1.0)),
-                                  .score_clip = static_cast<T>(p.score_clip),
-                                  .threshold = 0,
-                                  .keep_scale = T{1},
-                                  .seed = in.seed};
-  if (p.key_term.defined()) a.key_term = p.key_term.const_data_ptr<T>();
-  if (p.score_function == ScoreFunction::kLeakyRelu) a.slope = static_cast<T>(p.negative_slope);
-  if (p.dropout_p > 0.0) {
-    const auto rule = dropout_rule(p.dropout_p);
-    a.threshold = rule.threshold;
-    a.keep_scale = static_cast<T>(rule.scale);
-  }
-  return a;
-}
-
-struct KernelOutput {
-  torch::Tensor output, sums, scores;
-};
-
-KernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
+AdditiveKernelOutput cpu_forward(const AdditiveInputs& in, bool wants_scores) {
   // No structured binding: Clang before 16 lets no lambda see one.
   const auto batch = in.shape().batch, heads = in.shape().heads, target = in.shape().target,
              source = in.shape().source;
   const auto dim = in.value.size(3);
   const auto options = in.query.options();
-  KernelOutput result;
+  AdditiveKernelOutput result;
   // In the memory order of [B, T, H, Dv], so that joining the heads is a view.
   result.output = at::empty({batch, target, heads, dim}, options).transpose(1, 2);
   result.sums = at::empty({batch, heads, target, 2}, options);
@@ -144,13 +65,9 @@ KernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
   return result;
 }
 
-struct KernelGradients {
-  torch::Tensor query, key, vector, value, bias, key_term;
-};
-
-KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& output,
-                             const torch::Tensor& sums, const torch::Tensor& of_output,
-                             const torch::Tensor& of_scores) {
+AdditiveKernelGradients cpu_backward(const AdditiveInputs& in, const torch::Tensor& output,
+                                     const torch::Tensor& sums, const torch::Tensor& of_output,
+                                     const torch::Tensor& of_scores) {
   // No structured binding: Clang before 16 lets no lambda see one.
   const auto batch = in.shape().batch, heads = in.shape().heads, target = in.shape().target,
              source = in.shape().source;
@@ -158,12 +75,12 @@ KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& outp
   const auto hidden = in.query.size(3);
   const auto output_gradient = of_output.defined() ? additive_rows(of_output) : of_output;
   const auto score_gradient = as_additive(of_scores);
-  KernelGradients result{.query = at::zeros({batch, heads, target, hidden}, options),
-                         .key = at::zeros({batch, heads, source, hidden}, options),
-                         .vector = {},
-                         .value = {},
-                         .bias = {},
-                         .key_term = at::zeros({batch, heads, source}, options)};
+  AdditiveKernelGradients result{.query = at::zeros({batch, heads, target, hidden}, options),
+                                 .key = at::zeros({batch, heads, source, hidden}, options),
+                                 .vector = {},
+                                 .value = {},
+                                 .bias = {},
+                                 .key_term = at::zeros({batch, heads, source}, options)};
   if (in.value.requires_grad()) {
     result.value = at::zeros({batch, heads, source, in.value.size(3)}, options);
   }
@@ -214,6 +131,19 @@ KernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& outp
   return result;
 }
 
+AdditiveKernelOutput run_forward(const AdditiveInputs& in, bool wants_scores) {
+  if (in.query.is_cpu()) return cpu_forward(in, wants_scores);
+  return cuda_additive_forward(in, wants_scores, cuda_kernels(in.query.device()));
+}
+
+AdditiveKernelGradients run_backward(const AdditiveInputs& in, const torch::Tensor& output,
+                                     const torch::Tensor& sums, const torch::Tensor& of_output,
+                                     const torch::Tensor& of_scores) {
+  if (in.query.is_cpu()) return cpu_backward(in, output, sums, of_output, of_scores);
+  return cuda_additive_backward(in, output, sums, of_output, of_scores,
+                                cuda_kernels(in.query.device()));
+}
+
 class FusedAdditiveAttention : public torch::autograd::Function<FusedAdditiveAttention> {
  public:
   // `rest`: what is not differentiated.
@@ -233,7 +163,7 @@ class FusedAdditiveAttention : public torch::autograd::Function<FusedAdditiveAtt
     data["band_left"] = in.mask.band.left;
     data["band_right"] = in.mask.band.right;
     data["dropout_p"] = p.dropout_p;
-    data["seed"] = static_cast<int64_t>(in.seed);
+    data["seed"] = static_cast<int64_t>(in.seed.value_or(0));
     data["scale"] = p.scale.value_or(1.0);
     data["score_function"] = static_cast<int64_t>(p.score_function);
     data["negative_slope"] = p.negative_slope;
@@ -298,7 +228,13 @@ bool is_recorded_input(const torch::Tensor& x) { return x.defined() && x.require
 
 bool has_additive_kernel(const AdditiveInputs& in) {
   const auto type = in.query.scalar_type();
-  if (!in.query.is_cpu() || (type != torch::kFloat && type != torch::kDouble)) return false;
+  if (in.query.is_cuda()) {
+    if (type != torch::kFloat || !has_cuda_kernels()) return false;
+    // The numbers of a captured step would be the same each time that it is replayed.
+    if (in.parameters.dropout_p > 0.0 && is_captured(in.query.device())) return false;
+  } else if (!in.query.is_cpu() || (type != torch::kFloat && type != torch::kDouble)) {
+    return false;
+  }
   for (const auto& x :
        {in.query, in.key, in.vector, in.value, in.mask.bias, in.parameters.key_term}) {
     if (!x.defined()) continue;

@@ -4,7 +4,8 @@
 
 namespace attend::functional {
 
-/// Whether there is a kernel for these: on the CPU, in float32 or float64, without tangents.
+/// Whether there is a kernel for these: on the CPU, in float32 or float64, without tangents; where
+/// `has_cuda_kernels`, also on CUDA devices in float32.
 bool has_additive_kernel(const AdditiveInputs& in);
 
 /// `additive_formula` by the kernel. The scores are undefined unless they are wanted.

@@ -10,7 +10,7 @@ struct HeadRows {
   Element* data;
   int64_t batch_stride, head_stride, row_stride;
 
-  Element* at(int64_t batch, int64_t head) const {
+  constexpr Element* at(int64_t batch, int64_t head) const {
     return data + batch * batch_stride + head * head_stride;
   }
 };
@@ -22,7 +22,7 @@ struct MaskView {
   const Element* data = nullptr;  // null: no mask
   int64_t batch_stride = 0, head_stride = 0, target_stride = 0, source_stride = 0;
 
-  const Element* row(int64_t batch, int64_t head, int64_t t) const {
+  constexpr const Element* row(int64_t batch, int64_t head, int64_t t) const {
     return data + batch * batch_stride + head * head_stride + t * target_stride;
   }
 };

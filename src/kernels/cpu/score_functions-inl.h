@@ -10,6 +10,8 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include "kernels/tanh_quotient.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace attend::kernels::HWY_NAMESPACE {
 namespace {
@@ -27,20 +29,18 @@ HWY_INLINE V clamped(D d, V x, hn::TFromD<D> bound) {
 #endif
 }
 
-// x P(x^2) / Q(x^2), the quotient of two polynomials of degree 4 with the least relative error,
-// 2.1e-8, up to where tanh is 1 in float32; 6 units in the last place with all rounding.
 template <class D, class V>
 HWY_INLINE V tanh_of(D d, V x, float /*tag*/) {
-  const auto bounded = clamped(d, x, 9.0F);
+  const auto bounded = clamped(d, x, kTanhBound);
   const auto u = hn::Mul(bounded, bounded);
-  auto p = hn::MulAdd(u, hn::Set(d, 1.33548928375e-8F), hn::Set(d, 2.06092663608e-5F));
-  auto q = hn::MulAdd(u, hn::Set(d, 7.77665798511e-7F), hn::Set(d, 3.28565382218e-4F));
-  p = hn::MulAdd(u, p, hn::Set(d, 3.49560008524e-3F));
-  q = hn::MulAdd(u, q, hn::Set(d, 2.58770285302e-2F));
-  p = hn::MulAdd(u, p, hn::Set(d, 0.133810359844F));
-  q = hn::MulAdd(u, q, hn::Set(d, 0.467143515994F));
-  p = hn::MulAdd(u, p, hn::Set(d, 0.999999979542F));
-  q = hn::MulAdd(u, q, hn::Set(d, 1.0F));
+  auto p = hn::MulAdd(u, hn::Set(d, kTanhP4), hn::Set(d, kTanhP3));
+  auto q = hn::MulAdd(u, hn::Set(d, kTanhQ4), hn::Set(d, kTanhQ3));
+  p = hn::MulAdd(u, p, hn::Set(d, kTanhP2));
+  q = hn::MulAdd(u, q, hn::Set(d, kTanhQ2));
+  p = hn::MulAdd(u, p, hn::Set(d, kTanhP1));
+  q = hn::MulAdd(u, q, hn::Set(d, kTanhQ1));
+  p = hn::MulAdd(u, p, hn::Set(d, kTanhP0));
+  q = hn::MulAdd(u, q, hn::Set(d, kTanhQ0));
   return hn::Div(hn::Mul(bounded, p), q);
 }
 template <class D, class V>
