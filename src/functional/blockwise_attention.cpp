@@ -114,10 +114,10 @@ void run_tasks(const kernels::Attention<T>& a, int64_t tasks, int64_t workspace,
 }
 
 template <typename T>
-void run_forward(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* log_sums) {
+void run_forward(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* sums) {
   run_tasks(attention, kernels::attention_forward_tasks(attention),
             kernels::attention_forward_workspace(attention), [&](int64_t task, T* workspace) {
-              kernels::attention_forward(attention, output, log_sums, task, workspace);
+              kernels::attention_forward(attention, output, sums, task, workspace);
             });
 }
 
@@ -131,7 +131,7 @@ bool has_few_queries(const kernels::Attention<T>& a) {
 
 // The parts of all heads' keys, then their join.
 template <typename T>
-void run_few(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* log_sums) {
+void run_few(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* sums) {
   const auto groups = attention.batch * attention.kv_heads();
   const auto tasks = groups * kernels::attention_of_few_parts(attention);
   const auto partial_size = attention.target * attention.group * (2 + attention.value_dim);
@@ -141,22 +141,22 @@ void run_few(const kernels::Attention<T>& attention, kernels::HeadRows<T> output
               kernels::attention_of_few(attention, task, partials.get() + task * partial_size,
                                         workspace);
             });
-  kernels::attention_of_few_joined(attention, partials.get(), output, log_sums, 0, groups);
+  kernels::attention_of_few_joined(attention, partials.get(), output, sums, 0, groups);
 }
 
-// log_sums may be undefined.
+// sums may be undefined.
 void compute_forward(const torch::Tensor& query, const torch::Tensor& key,
                      const torch::Tensor& value, const torch::Tensor& sinks,
                      const BlockwiseParameters& parameters, const torch::Tensor& output,
-                     const torch::Tensor& log_sums) {
+                     const torch::Tensor& sums) {
   AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "blockwise_attention", [&] {
     const auto attention = described<scalar_t>(query, key, value, sinks, parameters);
     const auto out = mutable_rows<scalar_t>(output);
-    auto* sums = log_sums.defined() ? log_sums.mutable_data_ptr<scalar_t>() : nullptr;
+    auto* kept = sums.defined() ? sums.mutable_data_ptr<scalar_t>() : nullptr;
     if (has_few_queries(attention)) {
-      run_few(attention, out, sums);
+      run_few(attention, out, kept);
     } else {
-      run_forward(attention, out, sums);
+      run_forward(attention, out, kept);
     }
   });
 }
@@ -174,15 +174,15 @@ torch::Tensor kept_weights(const torch::Tensor& query, const torch::Tensor& key,
   return kept;
 }
 
-// query, key, value, sinks, output, log_sums of one attention, and the gradient of its output.
+// query, key, value, sinks, output, sums of one attention, and the gradient of its output.
 struct BackwardTensors {
-  torch::Tensor query, key, value, sinks, output, log_sums, gradient;
+  torch::Tensor query, key, value, sinks, output, sums, gradient;
 };
 
 variable_list compute_backward(const BackwardTensors& x, const BlockwiseParameters& parameters) {
   const auto dk = empty_heads(x.key, x.key.size(3)), dv = empty_heads(x.value, x.value.size(3)),
              dq = empty_heads(x.query, x.query.size(3)).zero_();
-  const auto deltas = at::empty_like(x.log_sums);
+  const auto deltas = at::empty(x.query.sizes().slice(0, 3), x.query.options());
   AT_DISPATCH_FLOATING_TYPES(x.query.scalar_type(), "blockwise_attention_backward", [&] {
     const auto attention = described<scalar_t>(x.query, x.key, x.value, x.sinks, parameters);
     const auto heads = attention.batch * attention.heads;
@@ -201,7 +201,7 @@ variable_list compute_backward(const BackwardTensors& x, const BlockwiseParamete
     }
     const kernels::AttentionBackward<scalar_t> backward{
         .output_gradient = rows<scalar_t>(x.gradient),
-        .log_sums = x.log_sums.const_data_ptr<scalar_t>(),
+        .sums = x.sums.const_data_ptr<scalar_t>(),
         .deltas = deltas.const_data_ptr<scalar_t>(),
         .gradients = {mutable_rows<scalar_t>(dq), mutable_rows<scalar_t>(dk),
                       mutable_rows<scalar_t>(dv)},
@@ -215,7 +215,8 @@ variable_list compute_backward(const BackwardTensors& x, const BlockwiseParamete
   });
   torch::Tensor dsinks;
   if (x.sinks.defined()) {
-    const auto shares = (x.sinks.view({1, -1, 1}) - x.log_sums).exp();
+    const auto shares =
+        (x.sinks.view({1, -1, 1}) - x.sums.select(3, 0)).exp() * x.sums.select(3, 1);
     dsinks = (shares * deltas).sum(at::IntArrayRef({0, 2})).neg();
   }
   return {dq, dk, dv, dsinks};
@@ -233,10 +234,10 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
     // Not a view for autograd, which would forbid to change it in place.
     const at::AutoDispatchBelowADInplaceOrView guard;
     auto output = empty_heads(q, v.size(3));
-    const auto log_sums = at::empty({q.size(0), q.size(1), q.size(2)}, q.options());
-    compute_forward(q, k, v, z, parameters, output, log_sums);
+    const auto sums = at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options());
+    compute_forward(q, k, v, z, parameters, output, sums);
     const auto& mask = parameters.mask;
-    context->save_for_backward({q, k, v, z, output, log_sums, mask.allowed, mask.bias, mask.slopes,
+    context->save_for_backward({q, k, v, z, output, sums, mask.allowed, mask.bias, mask.slopes,
                                 mask.query_segments, mask.key_segments});
     auto& data = context->saved_data;
     data["band_left"] = mask.band.left;

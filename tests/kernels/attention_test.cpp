@@ -27,7 +27,7 @@ struct Problem {
   Numbers<T> query, key, value, output_gradient, bias, slopes, sinks;
   std::vector<char> allowed;
   std::vector<int64_t> query_segments, key_segments;
-  Numbers<T> output, log_sums, query_gradient, key_gradient, value_gradient;
+  Numbers<T> output, sums, query_gradient, key_gradient, value_gradient;
   kernels::Attention<T> a{};
 
   explicit Problem(const Sizes& sizes)
@@ -41,7 +41,7 @@ struct Problem {
         slopes(normal<T>(z.heads, 6, 0.1)),
         sinks(normal<T>(z.heads, 7)),
         output(output_gradient.size()),
-        log_sums(z.batch * z.heads * z.target),
+        sums(z.batch * z.heads * z.target * 2),
         query_gradient(query.size()),
         key_gradient(key.size()),
         value_gradient(value.size()) {
@@ -68,14 +68,14 @@ struct Problem {
 
   void clear() {
     output = Numbers<T>(output.size(), T{-77});
-    log_sums = Numbers<T>(log_sums.size(), T{-77});
+    sums = Numbers<T>(sums.size(), T{-77});
   }
   void run_forward() {
     clear();
     Numbers<T> workspace(kernels::attention_forward_workspace(a));
     const auto tasks = kernels::attention_forward_tasks(a);
     for (int64_t task = 0; task < tasks; ++task) {
-      kernels::attention_forward(a, output_rows(), log_sums.data(), task, workspace.data());
+      kernels::attention_forward(a, output_rows(), sums.data(), task, workspace.data());
     }
   }
   void run_few() {
@@ -86,13 +86,14 @@ struct Problem {
     for (int64_t task = 0; task < tasks; ++task) {
       kernels::attention_of_few(a, task, partials.data() + task * size, workspace.data());
     }
-    kernels::attention_of_few_joined<T>(a, partials.data(), output_rows(), log_sums.data(), 0,
+    kernels::attention_of_few_joined<T>(a, partials.data(), output_rows(), sums.data(), 0,
                                         z.batch * kv_heads);
   }
   void run_backward() {
     const auto of_output = rows<const T>(output, z.target, z.heads, z.value_dim);
     const auto gradient = rows<const T>(output_gradient, z.target, z.heads, z.value_dim);
-    Numbers<T> deltas(log_sums.size()), workspace(kernels::attention_backward_workspace(a));
+    Numbers<T> deltas(z.batch * z.heads * z.target),
+        workspace(kernels::attention_backward_workspace(a));
     kernels::attention_deltas<T>(a, of_output, gradient, deltas.data(), 0, z.batch * z.heads);
     const auto parts = kernels::attention_key_parts(a);
     const auto part_size = z.batch * z.heads * z.target * z.head_dim;
@@ -100,7 +101,7 @@ struct Problem {
     query_gradient = Numbers<T>(query.size());
     const kernels::AttentionBackward<T> backward{
         gradient,
-        log_sums.data(),
+        sums.data(),
         deltas.data(),
         {rows<T>(query_gradient, z.target, z.heads, z.head_dim),
          rows<T>(key_gradient, z.source, kv_heads, z.head_dim),
@@ -121,7 +122,7 @@ struct Problem {
 
 // The same by its formula, score by score.
 struct Reference {
-  std::vector<double> output, log_sums, query, key, value;
+  std::vector<double> output, sums, query, key, value;
 
   template <typename T>
   explicit Reference(Problem<T>& p) {
@@ -195,7 +196,8 @@ struct Reference {
       w = w == -kInfinite ? 0.0 : std::exp(w - largest);
       sum += w;
     }
-    log_sums.push_back(sum == 0.0 ? kInfinite : largest + std::log(sum));
+    sums.push_back(sum == 0.0 ? 0.0 : largest);
+    sums.push_back(sum == 0.0 ? 0.0 : 1.0 / sum);
     double delta = 0.0;
     for (int64_t s = 0; s < source; ++s) {
       const auto i = static_cast<size_t>(s);
@@ -344,10 +346,10 @@ TYPED_TEST(KernelAttention, AgreesWithItsFormula) {
       testing_support::for_each_instruction_set([&] {
         p.run_few();
         expect_near(p.output, expected.output, 20, "output for few queries");
-        expect_near(p.log_sums, expected.log_sums, 20, "log sums for few queries");
+        expect_near(p.sums, expected.sums, 20, "sums for few queries");
         p.run_forward();
         expect_near(p.output, expected.output, 20, "output");
-        expect_near(p.log_sums, expected.log_sums, 20, "log sums");
+        expect_near(p.sums, expected.sums, 20, "sums");
         p.run_backward();
         expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
         expect_near(p.key_gradient, expected.key, 60, "gradient of the key");

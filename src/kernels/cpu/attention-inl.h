@@ -331,6 +331,13 @@ HWY_INLINE Range weights_of_row(const Attention<T>& a, const QueryRows& rows, in
   return {first, last};
 }
 
+// What is kept of a row for the backward pass: zeros if it sees nothing.
+template <typename T>
+HWY_INLINE void store_sums(T* to, T largest, T inverse) {
+  to[0] = inverse == T{0} ? T{0} : largest;
+  to[1] = inverse;
+}
+
 // One product c [rows, columns] (+)= a b; c and b are aligned to vectors and so wide.
 template <typename T>
 struct BlockProduct {

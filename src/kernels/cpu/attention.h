@@ -67,11 +67,13 @@ struct Attention {
 template <typename T>
 int64_t attention_forward_tasks(const Attention<T>& attention);
 
-/// Writes the part of task `task` of output [B, H, T, Dv], and, if not null, of log_sums [B, H, T],
-/// contiguous: the logarithms of the sums of exp(score); +infinity where there is nothing to attend
-/// to. `workspace`: attention_forward_workspace(attention) numbers, aligned to 64 bytes.
+/// Writes the part of task `task` of output [B, H, T, Dv], and, if not null, of sums [B, H, T, 2],
+/// contiguous: the largest score of each row, the sink included, and 1 / the sum of
+/// exp(score - largest); zeros where there is nothing to attend to. Not the logarithm of the sum,
+/// whose rounding would be in every weight that is made of it. `workspace`:
+/// attention_forward_workspace(attention) numbers, aligned to 64 bytes.
 template <typename T>
-void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* log_sums, int64_t task,
+void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* sums, int64_t task,
                        T* workspace);
 template <typename T>
 int64_t attention_forward_workspace(const Attention<T>& attention);
@@ -90,7 +92,7 @@ int64_t attention_of_few_workspace(const Attention<T>& attention);
 /// Joins the partials of the heads [first, last) of all B * Hkv.
 template <typename T>
 void attention_of_few_joined(const Attention<T>& attention, const T* partials, HeadRows<T> output,
-                             T* log_sums, int64_t first, int64_t last);
+                             T* sums, int64_t first, int64_t last);
 
 /// What dropout multiplies the weights of the rows [first, last) of all B * H * T with: kept [rows, S],
 /// 0 or dropout.scale().
@@ -103,11 +105,11 @@ struct AttentionGradients {
   HeadRows<T> query, key, value;
 };
 
-/// What the backward pass takes beside the attention: `deltas` [B, H, T] from attention_deltas.
+/// What the backward pass takes beside the attention: `deltas` from attention_deltas.
 template <typename T>
 struct AttentionBackward {
   HeadRows<const T> output_gradient;
-  const T *log_sums, *deltas;  // [B, H, T]
+  const T *sums, *deltas;  // [B, H, T, 2] of the forward pass; [B, H, T]
   AttentionGradients<T> gradients;
   T* query_parts;  // [attention_key_parts - 1, B, H, T, D], zeros; null if there is one part
 };

@@ -109,19 +109,22 @@ HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T
                      slopes);
   }
   forbid_outside(weights, first, last, range);
-  exponentials(weights, first, last, back.log_sums[index]);
   HWY_ALIGN T kept[kBlockKeys];
   const bool drops = a.dropout.threshold > 0;
   if (drops) draw_kept(a.dropout, index, b.key, kept);
-  const auto delta = hn::Set(d, back.deltas[index]);
+  const auto largest = hn::Set(d, back.sums[2 * index]),
+             inverse = hn::Set(d, back.sums[2 * index + 1]), delta = hn::Set(d, back.deltas[index]);
   for (auto s = first; s < last; s += lanes) {
-    const auto weight = hn::LoadU(d, weights + s);
+    const auto score = hn::LoadU(d, weights + s);
+    const auto weight = hn::Mul(exponential(d, hn::Sub(score, largest)), inverse);
     auto gradient = hn::LoadU(d, gradients + s);
+    auto used = weight;
     if (drops) {
       const auto keeps = hn::Load(d, kept + s);
       gradient = hn::Mul(gradient, keeps);
-      hn::StoreU(hn::Mul(weight, keeps), d, weights + s);
+      used = hn::Mul(weight, keeps);
     }
+    hn::StoreU(used, d, weights + s);
     gradient = hn::Mul(weight, hn::Sub(gradient, delta));
     if (slopes != nullptr) gradient = hn::Mul(gradient, hn::LoadU(d, slopes + s));
     hn::StoreU(gradient, d, gradients + s);
