@@ -394,7 +394,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
   // kB sentences of one case; all in float64.
   struct Problem {
     variable_list inputs;  // query, key, value, sinks
-    torch::Tensor allowed, bias, slope;
+    torch::Tensor allowed, bias, slope, slope_of_weights;
     AttentionMask mask;
   };
 
@@ -408,6 +408,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
               .allowed = torch::ones({kB, 1, c.target, c.source}, torch::kBool),
               .bias = torch::zeros({1, c.heads, c.target, c.source}, torch::kDouble),
               .slope = make({kB, c.heads, c.target, c.value_dim}),
+              .slope_of_weights = make({kB, c.heads, c.target, c.source}),
               .mask = {}};
     const auto keys = torch::arange(c.source);
     const auto ahead = keys - torch::arange(c.source - c.target, c.source).unsqueeze(1);
@@ -449,6 +450,13 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
   // In the dtype of the inputs, operation by operation; `kept`: what dropout multiplies weights with.
   torch::Tensor formula(const variable_list& x, const Problem& p,
                         const torch::Tensor& kept = {}) const {
+    auto weights = formula_weights(x, p);
+    if (kept.defined()) weights = weights * kept.to(weights.scalar_type());
+    const auto& c = GetParam();
+    return torch::matmul(weights, x[2].repeat_interleave(c.heads / c.kv_heads, 1));
+  }
+
+  torch::Tensor formula_weights(const variable_list& x, const Problem& p) const {
     const auto& c = GetParam();
     const auto heads = [&](const torch::Tensor& y) {
       return y.repeat_interleave(c.heads / c.kv_heads, 1);
@@ -461,10 +469,8 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
     if (c.sinks) {
       scores = torch::cat({scores, x[3].view({1, -1, 1, 1}).expand({kB, -1, c.target, 1})}, 3);
     }
-    auto weights = torch::softmax(scores, -1).narrow(3, 0, c.source);
-    weights = weights.masked_fill(p.allowed.logical_not(), 0.0);
-    if (kept.defined()) weights = weights * kept.to(weights.scalar_type());
-    return torch::matmul(weights, heads(x[2]));
+    const auto weights = torch::softmax(scores, -1).narrow(3, 0, c.source);
+    return weights.masked_fill(p.allowed.logical_not(), 0.0);
   }
 
   torch::Tensor attend(const variable_list& x, const Problem& p, double dropout_p = 0.0) const {
@@ -474,62 +480,107 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
         .output;
   }
 
-  // The output and the gradients.
+  // The gradients and the output.
   template <typename F>
   static variable_list results(const Problem& p, torch::Dtype dtype, const F& f) {
-    variable_list leaves, wanted;
+    return results_of(p, dtype, {p.slope}, [&](const auto& x) -> variable_list { return {f(x)}; });
+  }
+  // The same with the weights.
+  template <typename F>
+  static variable_list results_with_weights(const Problem& p, torch::Dtype dtype, bool is_mean,
+                                            const F& f) {
+    const auto slope = is_mean ? p.slope_of_weights.select(1, 0) : p.slope_of_weights;
+    return results_of(p, dtype, {p.slope, slope}, [&](const auto& x) -> variable_list {
+      const auto [output, weights] = f(x);
+      return {output, weights};
+    });
+  }
+  template <typename F>
+  static variable_list results_of(const Problem& p, torch::Dtype dtype, const variable_list& slopes,
+                                  const F& f) {
+    variable_list leaves, wanted, of_outputs;
     for (const auto& x : p.inputs) {
       leaves.push_back(x.defined() ? x.to(dtype, false, /*copy=*/true).requires_grad_() : x);
       if (x.defined()) wanted.push_back(leaves.back());
     }
-    const auto output = f(leaves);
-    auto all = torch::autograd::grad({output}, wanted, {p.slope.to(dtype)});
-    all.push_back(output.detach());
+    for (const auto& slope : slopes) of_outputs.push_back(slope.to(dtype));
+    const auto outputs = f(leaves);
+    auto all = torch::autograd::grad(outputs, wanted, of_outputs);
+    for (const auto& output : outputs) all.push_back(output.detach());
     return all;
+  }
+
+  // by_formula(problem, dtype) and by_kernel(problem, dtype) are the same, in float32 with at most
+  // twice the error of the formula and 4 eps of the largest value: over three draws, since of one
+  // the formula may happen to have little error.
+  template <typename Formula, typename Kernel>
+  void expect_the_formula(const Formula& by_formula, const Kernel& by_kernel) const {
+    struct Errors {
+      double kernel = 0.0, formula = 0.0, largest = 0.0;
+    };
+    std::map<int64_t, std::vector<Errors>> of_sets;
+    for (const uint64_t seed : {17, 18, 19}) {
+      const auto p = problem(seed);
+      const auto exact = by_formula(p, torch::kDouble), naive = by_formula(p, torch::kFloat);
+      int64_t set = 0;
+      testing_support::for_each_instruction_set([&] {
+        const auto found = by_kernel(p, torch::kDouble), rounded = by_kernel(p, torch::kFloat);
+        auto& errors = of_sets[set++];
+        errors.resize(exact.size());
+        for (size_t i = 0; i < exact.size(); ++i) {
+          SCOPED_TRACE(i);
+          const auto largest = exact[i].abs().max().template item<double>();
+          EXPECT_TENSOR_NEAR(found[i], exact[i], 2e-12 * std::max(largest, 1.0));
+          const auto error = [&](const torch::Tensor& x) {
+            return (x.to(torch::kDouble) - exact[i]).abs().max().template item<double>();
+          };
+          auto& e = errors[i];
+          e.kernel = std::max(e.kernel, error(rounded[i]));
+          e.formula = std::max(e.formula, error(naive[i]));
+          e.largest = std::max(e.largest, largest);
+        }
+      });
+    }
+    for (const auto& [set, errors] : of_sets) {
+      for (size_t i = 0; i < errors.size(); ++i) {
+        const auto& e = errors[i];
+        EXPECT_LE(e.kernel, 2 * e.formula + 4 * std::numeric_limits<float>::epsilon() * e.largest)
+            << "set " << set << ", tensor " << i;
+      }
+    }
   }
 };
 INSTANTIATE_TEST_SUITE_P(Cases, BlockwiseAttentionOf, testing::ValuesIn(everything()),
                          testing::PrintToStringParamName());
 
-// In float32 at most twice the error of the formula, and 4 eps of the largest value: over three draws,
-// since of one the formula may happen to have little error.
 TEST_P(BlockwiseAttentionOf, IsTheFormulaOnEveryInstructionSet) {
-  struct Errors {
-    double kernel = 0.0, formula = 0.0, largest = 0.0;
-  };
-  std::map<int64_t, std::vector<Errors>> of_sets;
-  for (const uint64_t seed : {17, 18, 19}) {
-    const auto p = problem(seed);
-    const auto by_formula = [&](const variable_list& x) { return formula(x, p); };
-    const auto by_kernel = [&](const variable_list& x) { return attend(x, p); };
-    const auto exact = results(p, torch::kDouble, by_formula);
-    const auto naive = results(p, torch::kFloat, by_formula);
-    int64_t set = 0;
-    testing_support::for_each_instruction_set([&] {
-      const auto found = results(p, torch::kDouble, by_kernel);
-      const auto rounded = results(p, torch::kFloat, by_kernel);
-      auto& errors = of_sets[set++];
-      errors.resize(exact.size());
-      for (size_t i = 0; i < exact.size(); ++i) {
-        SCOPED_TRACE(i);
-        const auto largest = exact[i].abs().max().item<double>();
-        EXPECT_TENSOR_NEAR(found[i], exact[i], 2e-12 * std::max(largest, 1.0));
-        const auto error = [&](const torch::Tensor& x) {
-          return (x.to(torch::kDouble) - exact[i]).abs().max().item<double>();
-        };
-        auto& e = errors[i];
-        e.kernel = std::max(e.kernel, error(rounded[i]));
-        e.formula = std::max(e.formula, error(naive[i]));
-        e.largest = std::max(e.largest, largest);
-      }
-    });
-  }
-  for (const auto& [set, errors] : of_sets) {
-    for (size_t i = 0; i < errors.size(); ++i) {
-      const auto& e = errors[i];
-      EXPECT_LE(e.kernel, 2 * e.formula + 4 * std::numeric_limits<float>::epsilon() * e.largest)
-          << "set " << set << ", tensor " << i;
-    }
+  expect_the_formula(
+      [&](const Problem& p, torch::Dtype dtype) {
+        return results(p, dtype, [&](const variable_list& x) { return formula(x, p); });
+      },
+      [&](const Problem& p, torch::Dtype dtype) {
+        return results(p, dtype, [&](const variable_list& x) { return attend(x, p); });
+      });
+}
+
+// Each weight and their mean, beside the output, and what their gradients add to its.
+TEST_P(BlockwiseAttentionOf, RequestedWeightsAreThoseOfTheFormulaOnEveryInstructionSet) {
+  for (const auto kind : {WeightsRequest::kPerHead, WeightsRequest::kMean}) {
+    const bool is_mean = kind == WeightsRequest::kMean;
+    SCOPED_TRACE(is_mean ? "the mean" : "each");
+    expect_the_formula(
+        [&](const Problem& p, torch::Dtype dtype) {
+          return results_with_weights(p, dtype, is_mean, [&](const variable_list& x) {
+            const auto weights = formula_weights(x, p);
+            return AttentionOutput{formula(x, p), is_mean ? weights.mean(1) : weights};
+          });
+        },
+        [&](const Problem& p, torch::Dtype dtype) {
+          return results_with_weights(p, dtype, is_mean, [&](const variable_list& x) {
+            return functional::scaled_dot_product_attention(
+                x[0], x[1], x[2], p.mask, kind, {.soft_cap = GetParam().soft_cap, .sinks = x[3]});
+          });
+        });
   }
 }
 

@@ -28,6 +28,7 @@ struct Problem {
   std::vector<char> allowed;
   std::vector<int64_t> query_segments, key_segments;
   Numbers<T> output, sums, query_gradient, key_gradient, value_gradient;
+  Numbers<T> weights_gradient;  // [B, H, T, S], if there is one
   kernels::Attention<T> a{};
 
   explicit Problem(const Sizes& sizes)
@@ -89,12 +90,32 @@ struct Problem {
     kernels::attention_of_few_joined<T>(a, partials.data(), output_rows(), sums.data(), 0,
                                         z.batch * kv_heads);
   }
+  // Of all heads and queries.
+  template <typename Element>
+  kernels::WeightsView<Element> view_of(Numbers<T>& weights) const {
+    if (weights.size() == 0) return {};
+    return {weights.data(), z.heads * z.target * z.source, z.target * z.source, z.source};
+  }
+  void run_weights(const kernels::WeightsView<T>& to) {
+    Numbers<T> workspace(kernels::attention_weights_workspace(a));
+    for (int64_t task = 0; task < kernels::attention_weights_tasks(a, to); ++task) {
+      kernels::attention_weights(a, sums.data(), to, task, workspace.data());
+    }
+  }
   void run_backward() {
     const auto of_output = rows<const T>(output, z.target, z.heads, z.value_dim);
     const auto gradient = rows<const T>(output_gradient, z.target, z.heads, z.value_dim);
     Numbers<T> deltas(z.batch * z.heads * z.target),
         workspace(kernels::attention_backward_workspace(a));
     kernels::attention_deltas<T>(a, of_output, gradient, deltas.data(), 0, z.batch * z.heads);
+    const auto of_weights = view_of<const T>(weights_gradient);
+    if (of_weights.data != nullptr) {
+      Numbers<T> own(kernels::attention_weights_workspace(a));
+      for (int64_t task = 0; task < kernels::attention_weight_deltas_tasks(a); ++task) {
+        kernels::attention_weight_deltas<T>(a, sums.data(), of_weights, deltas.data(), task,
+                                            own.data());
+      }
+    }
     const auto parts = kernels::attention_key_parts(a);
     const auto part_size = z.batch * z.heads * z.target * z.head_dim;
     Numbers<T> query_parts((parts - 1) * part_size);
@@ -103,6 +124,7 @@ struct Problem {
         gradient,
         sums.data(),
         deltas.data(),
+        of_weights,
         {rows<T>(query_gradient, z.target, z.heads, z.head_dim),
          rows<T>(key_gradient, z.source, kv_heads, z.head_dim),
          rows<T>(value_gradient, z.source, kv_heads, z.value_dim)},
@@ -123,6 +145,7 @@ struct Problem {
 // The same by its formula, score by score.
 struct Reference {
   std::vector<double> output, sums, query, key, value;
+  std::vector<double> all_weights;  // [B, H, T, S], before dropout
 
   template <typename T>
   explicit Reference(Problem<T>& p) {
@@ -208,6 +231,11 @@ struct Reference {
         value[static_cast<size_t>(v(s) + e)] += factor * gradient;
         of_weights[i] += kept[i] * gradient * p.value[v(s) + e];
       }
+      if (p.weights_gradient.size() > 0) {
+        const auto row = (b * heads + h) * target + t;
+        of_weights[i] += p.weights_gradient[row * source + s];
+      }
+      all_weights.push_back(weights[i]);
       delta += of_weights[i] * weights[i];
     }
     for (int64_t s = 0; s < source; ++s) {
@@ -318,6 +346,14 @@ std::vector<Case<T>> cases() {
   };
 }
 
+template <typename T>
+Case<T> with_weights_gradient(const Case<T>& of) {
+  return {of.name + ", with a gradient of the weights", [of](Problem<T>& p) {
+            of.change(p);
+            p.weights_gradient = normal<T>(p.z.batch * p.z.heads * p.z.target * p.z.source, 9);
+          }};
+}
+
 // Blocks have 64 queries and 128 keys; vectors 4, 8 or 16 numbers.
 constexpr Sizes kSizes[] = {{2, 4, 2, 7, 11, 8, 5},
                             {1, 3, 1, 70, 135, 33, 17},
@@ -354,6 +390,78 @@ TYPED_TEST(KernelAttention, AgreesWithItsFormula) {
         expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
         expect_near(p.key_gradient, expected.key, 60, "gradient of the key");
         expect_near(p.value_gradient, expected.value, 60, "gradient of the value");
+      });
+    }
+  }
+}
+
+TYPED_TEST(KernelAttention, WeightsAndTheirGradientAgreeWithTheFormula) {
+  for (const auto& sizes : kSizes) {
+    for (const auto& of : cases<TypeParam>()) {
+      const auto [name, change] = with_weights_gradient(of);
+      SCOPED_TRACE(testing::Message()
+                   << name << ", T = " << sizes.target << ", S = " << sizes.source);
+      Problem<TypeParam> p(sizes);
+      change(p);
+      const Reference expected(p);
+      Numbers<TypeParam> weights(p.weights_gradient.size());
+      testing_support::for_each_instruction_set([&] {
+        p.run_forward();
+        if (kernels::has_few_queries(p.a)) p.run_few();
+        weights = Numbers<TypeParam>(weights.size(), TypeParam{-77});
+        p.run_weights(p.template view_of<TypeParam>(weights));
+        expect_near(weights, expected.all_weights, 20, "weights");
+        p.run_backward();
+        expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
+        expect_near(p.key_gradient, expected.key, 60, "gradient of the key");
+        expect_near(p.value_gradient, expected.value, 60, "gradient of the value");
+      });
+    }
+  }
+}
+
+TYPED_TEST(KernelAttention, ChosenWeightsAreThoseOfAllToTheBit) {
+  using T = TypeParam;
+  for (const auto& sizes : kSizes) {
+    for (const auto& [name, change] : cases<T>()) {
+      SCOPED_TRACE(testing::Message()
+                   << name << ", T = " << sizes.target << ", S = " << sizes.source);
+      Problem<T> p(sizes);
+      change(p);
+      // Every second head; the first query, the last one and two in the middle.
+      std::vector<int64_t> heads, queries;
+      int64_t chosen_heads = 0, chosen_queries = 0;
+      for (int64_t h = 0; h < sizes.heads; ++h) heads.push_back(h % 2 == 0 ? chosen_heads++ : -1);
+      for (int64_t t = 0; t < sizes.target; ++t) {
+        const bool is_chosen = t == 0 || t + 1 == sizes.target || (t / 2) == sizes.target / 4;
+        queries.push_back(is_chosen ? chosen_queries++ : -1);
+      }
+      const auto row = sizes.source, of_head = chosen_queries * row;
+      testing_support::for_each_instruction_set([&] {
+        p.run_forward();
+        Numbers<T> all(sizes.batch * sizes.heads * sizes.target * row), mean(sizes.batch * of_head);
+        Numbers<T> some(sizes.batch * chosen_heads * of_head);
+        p.run_weights(p.template view_of<T>(all));
+        p.run_weights({some.data(), chosen_heads * of_head, of_head, row, heads.data(),
+                       queries.data(), nullptr});
+        Numbers<T> shares(sizes.heads, static_cast<T>(1.0 / static_cast<double>(chosen_heads)));
+        p.run_weights({mean.data(), of_head, 0, row, heads.data(), queries.data(), shares.data()});
+        for (int64_t b = 0; b < sizes.batch; ++b) {
+          for (int64_t t = 0; t < sizes.target; ++t) {
+            const auto place = queries[static_cast<size_t>(t)];
+            if (place < 0) continue;
+            for (int64_t s = 0; s < row; ++s) {
+              double sum = 0.0;
+              for (int64_t h = 0; h < sizes.heads; h += 2) {
+                const T of_all = all[((b * sizes.heads + h) * sizes.target + t) * row + s];
+                ASSERT_EQ(some[(b * chosen_heads + h / 2) * of_head + place * row + s], of_all);
+                sum += of_all;
+              }
+              ASSERT_NEAR(mean[b * of_head + place * row + s],
+                          sum / static_cast<double>(chosen_heads), sizeof(T) == 4 ? 2e-7 : 4e-16);
+            }
+          }
+        }
       });
     }
   }

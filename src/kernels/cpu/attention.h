@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace attend::kernels {
 
@@ -78,6 +79,14 @@ void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* sum
 template <typename T>
 int64_t attention_forward_workspace(const Attention<T>& attention);
 
+/// Whether there are so few queries, those of a group's heads together, that the functions for few
+/// are faster (benchmarks/attention_benchmark.cpp).
+template <typename T>
+bool has_few_queries(const Attention<T>& a) {
+  const auto queries = a.target * a.group;
+  return queries <= 4 || (queries <= 8 && a.source >= 1024);
+}
+
 /// The same results for few queries, of which a step of decoding has one: keys are read where they
 /// lie, since to pack them would take longer than their products. The keys of a head are divided
 /// into parts, a function of the sizes alone. There are B * Hkv * parts tasks; each writes partials
@@ -100,16 +109,53 @@ template <typename T>
 void attention_kept(const AttentionDropout& dropout, int64_t source, T* kept, int64_t first,
                     int64_t last);
 
+/// Weights before dropout, or their gradient, of all heads and queries or of some, by strides in
+/// elements; the last axis, S, is contiguous.
+template <typename Element>
+struct WeightsView {
+  Element* data = nullptr;                                       // null: none are wanted
+  int64_t batch_stride = 0, head_stride = 0, target_stride = 0;  // head_stride 0: of a mean
+  // [H], [T] or null: where those of a head or query lie, ascending, or -1: they are not wanted.
+  // Null: each at its own place.
+  const int64_t *heads = nullptr, *queries = nullptr;
+  const std::remove_const_t<Element>* shares = nullptr;  // [H] or null: of each head in the mean
+
+  bool has_head(int64_t head) const { return heads == nullptr || heads[head] >= 0; }
+  bool has_query(int64_t t) const { return queries == nullptr || queries[t] >= 0; }
+  Element* row(int64_t batch, int64_t head, int64_t t) const {
+    return data + batch * batch_stride + (heads == nullptr ? head : heads[head]) * head_stride +
+           (queries == nullptr ? t : queries[t]) * target_stride;
+  }
+  std::remove_const_t<Element> share(int64_t head) const {
+    return shares == nullptr ? std::remove_const_t<Element>{1} : shares[head];
+  }
+};
+
+/// Weights exp(score - largest) / sum, from the `sums` of the forward pass: scores are computed again
+/// block by block, the same bits as there, and each weight is written once, that of a mean once a
+/// head. There are attention_weights_tasks; `workspace`: attention_weights_workspace numbers.
+///
+/// The bits do not depend on which weights are wanted. What is hidden is zero. A row whose output is NaN because of its scores is NaN.
+template <typename T>
+int64_t attention_weights_tasks(const Attention<T>& attention, const WeightsView<T>& weights);
+template <typename T>
+void attention_weights(const Attention<T>& attention, const T* sums, const WeightsView<T>& weights,
+                       int64_t task, T* workspace);
+template <typename T>
+int64_t attention_weights_workspace(const Attention<T>& attention);
+
 template <typename T>
 struct AttentionGradients {
   HeadRows<T> query, key, value;
 };
 
-/// What the backward pass takes beside the attention: `deltas` from attention_deltas.
+/// What the backward pass takes beside the attention: `deltas` from attention_deltas and, with a
+/// gradient of the weights, attention_weight_deltas.
 template <typename T>
 struct AttentionBackward {
   HeadRows<const T> output_gradient;
   const T *sums, *deltas;  // [B, H, T, 2] of the forward pass; [B, H, T]
+  WeightsView<const T> weights_gradient;
   AttentionGradients<T> gradients;
   T* query_parts;  // [attention_key_parts - 1, B, H, T, D], zeros; null if there is one part
 };
@@ -119,6 +165,15 @@ struct AttentionBackward {
 template <typename T>
 void attention_deltas(const Attention<T>& attention, HeadRows<const T> output,
                       HeadRows<const T> output_gradient, T* deltas, int64_t first, int64_t last);
+
+/// Adds what a gradient of the weights adds to them, weights . gradient:
+/// attention_weight_deltas_tasks tasks, with the workspace of attention_weights.
+template <typename T>
+int64_t attention_weight_deltas_tasks(const Attention<T>& attention);
+template <typename T>
+void attention_weight_deltas(const Attention<T>& attention, const T* sums,
+                             const WeightsView<const T>& gradient, T* deltas, int64_t task,
+                             T* workspace);
 
 /// Into how many parts the keys of a head are divided, so that there are tasks for several threads:
 /// a function of the sizes alone. Each part has gradients of the query of its own: the first part

@@ -88,6 +88,17 @@ HWY_INLINE void load_block_queries(const Attention<T>& a, HeadRows<const T> outp
   }
 }
 
+// The row of the gradient of weights of a query, with zeros outside of `range`.
+template <typename T>
+HWY_INLINE void load_weights_gradient(const WeightsView<const T>& gradient, const QueryRows& rows,
+                                      int64_t row, int64_t key, Range range, T* HWY_RESTRICT to) {
+  const auto head = rows.head_of(row);
+  const T* HWY_RESTRICT from = gradient.row(rows.batch, head, rows.query_of(row)) + key;
+  const T share = gradient.share(head);
+  clear(to, rounded_down<T>(range.begin), rounded_up<T>(range.end));
+  for (auto s = range.begin; s < range.end; ++s) to[s] = share * from[s];
+}
+
 // Scores of one row become weights, and gradients of weights become those of scores.
 template <typename T>
 HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T>& back,
@@ -112,6 +123,11 @@ HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T
   HWY_ALIGN T kept[kBlockKeys];
   const bool drops = a.dropout.threshold > 0;
   if (drops) draw_kept(a.dropout, index, b.key, kept);
+  HWY_ALIGN T added[kBlockKeys];
+  const auto& of_weights = back.weights_gradient;
+  const bool adds = of_weights.data != nullptr && of_weights.has_head(head) &&
+                    of_weights.has_query(t) && !range.is_empty();
+  if (adds) load_weights_gradient(of_weights, b.rows, row, b.key, range, added);
   const auto largest = hn::Set(d, back.sums[2 * index]),
              inverse = hn::Set(d, back.sums[2 * index + 1]), delta = hn::Set(d, back.deltas[index]);
   for (auto s = first; s < last; s += lanes) {
@@ -124,6 +140,7 @@ HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T
       gradient = hn::Mul(gradient, keeps);
       used = hn::Mul(weight, keeps);
     }
+    if (adds) gradient = hn::Add(gradient, hn::Load(d, added + s));
     hn::StoreU(used, d, weights + s);
     gradient = hn::Mul(weight, hn::Sub(gradient, delta));
     if (slopes != nullptr) gradient = hn::Mul(gradient, hn::LoadU(d, slopes + s));

@@ -29,20 +29,6 @@ struct FewWorkspace {
   }
 };
 
-// a . b, whose last vector may be partial; b's is filled up with zeros.
-template <typename T>
-HWY_INLINE T dot(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t count) {
-  const Vectors<T> d;
-  const auto lanes = lanes_of<T>();
-  auto sums = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    sums = hn::MulAdd(hn::LoadU(d, a + i), hn::Load(d, b + i), sums);
-  }
-  if (i < count) sums = hn::MulAdd(load_first(d, a + i, count - i), hn::Load(d, b + i), sums);
-  return hn::GetLane(hn::SumOfLanes(d, sums));
-}
-
 // sums [rows, Dv] += factors [rows, block keys] values, of so many keys whose values lie `stride`
 // apart. The last vector of a row of values may be partial; that of the sums is not.
 template <int64_t kRows, typename T>
