@@ -29,13 +29,15 @@ torch::Tensor chosen_of(torch::Tensor all, const ChosenWeights& chosen) {
 
 class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> {
  public:
-  // The output, and the chosen weights if they are wanted.
+  // The output, and the chosen weights if they are wanted. `rest`: what is not differentiated.
   static variable_list forward(AutogradContext* context, const torch::Tensor& query,
                                const torch::Tensor& key, const torch::Tensor& value,
                                const std::optional<torch::Tensor>& sinks,
-                               const BlockwiseParameters& parameters, const ChosenWeights& chosen) {
-    const BlockwiseTensors in{with_contiguous_rows(query), with_contiguous_rows(key),
-                              with_contiguous_rows(value), sinks.value_or(torch::Tensor())};
+                               const std::optional<torch::Tensor>& bias,
+                               const BlockwiseParameters& rest, const ChosenWeights& chosen) {
+    auto parameters = rest;
+    parameters.mask.bias = bias.value_or(torch::Tensor());
+    const BlockwiseTensors in{query, key, value, sinks.value_or(torch::Tensor())};
     // Not a view for autograd, which would forbid to change it in place.
     const at::AutoDispatchBelowADInplaceOrView guard;
     const auto out = blockwise_forward(in, parameters, /*wants_sums=*/true);
@@ -54,14 +56,14 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
       const auto g =
           blockwise_backward(saved.in, saved.parameters, saved.out, saved.chosen,
                              {gradients[0], gradients.size() > 1 ? gradients[1] : torch::Tensor()});
-      result = {g.query, g.key, g.value, g.sinks};
+      result = {g.of.query, g.of.key, g.of.value, g.of.sinks, g.bias};
     }
     result.resize(kInputs + 2);  // none for the parameters and the choice
     return result;
   }
 
  private:
-  static constexpr size_t kInputs = 4;
+  static constexpr size_t kInputs = 5;
 
   static void save(AutogradContext* context, const BlockwiseTensors& in,
                    const BlockwiseParameters& parameters, const BlockwiseOutput& out,
@@ -115,7 +117,7 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
   static variable_list by_formula(const Saved& saved, const variable_list& gradients) {
     const auto& in = saved.in;
     return gradients_of_formula(
-        {in.query, in.key, in.value, in.sinks},
+        {in.query, in.key, in.value, in.sinks, saved.parameters.mask.bias},
         [&](const variable_list& x) -> variable_list {
           AttentionInputs inputs{
               .query = x[0],
@@ -125,6 +127,7 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
               .scale = saved.parameters.scale,
               .parameters = {.soft_cap = saved.parameters.soft_cap, .sinks = x[3]},
               .kept = blockwise_kept(x[0], x[1].size(2), saved.parameters.dropout)};
+          inputs.mask.bias = x[4];
           inputs.mask = inputs.mask.dense(inputs.shape());
           auto [output, weights] = attention_formula(inputs);
           if (!saved.chosen.are_wanted) return {output};
@@ -176,15 +179,17 @@ AttentionOutput run_with_weights(const AttentionInputs& in, const WeightsRequest
       chosen_weights(request, in.query.size(1), in.query.size(2), in.query.scalar_type());
   auto sinks = in.parameters.sinks;
   if (sinks.defined()) sinks = sinks.to(in.query.scalar_type()).contiguous();
+  // Copies, where these are needed, are made here, so that autograd sees them.
+  const BlockwiseTensors tensors{with_contiguous_rows(in.query), with_contiguous_rows(in.key),
+                                 with_contiguous_rows(in.value), sinks};
   AttentionOutput result;
   if (in.records_gradients()) {
-    const auto outputs = BlockwiseAttention::apply(in.query, in.key, in.value, if_defined(sinks),
-                                                   parameters, chosen);
+    const auto outputs =
+        BlockwiseAttention::apply(tensors.query, tensors.key, tensors.value, if_defined(sinks),
+                                  if_defined(parameters.mask.bias), parameters, chosen);
     result.output = outputs[0];
     if (chosen.are_wanted) result.weights = outputs[1];
   } else {
-    const BlockwiseTensors tensors{with_contiguous_rows(in.query), with_contiguous_rows(in.key),
-                                   with_contiguous_rows(in.value), sinks};
     const auto out = blockwise_forward(tensors, parameters, chosen.are_wanted);
     result.output = out.output;
     if (chosen.are_wanted) {
@@ -209,7 +214,7 @@ std::string describe_blockwise(const AttentionInputs& in) {
 }  // namespace
 
 const AttentionBackend kBlockwiseAttention{.name = "blockwise kernel",
-                                           .extras = kDropout | kSoftCap | kSinks,
+                                           .extras = kDropout | kLearnedBias | kSoftCap | kSinks,
                                            .takes_described_masks = true,
                                            .takes = takes_blockwise,
                                            .run = run_blockwise,

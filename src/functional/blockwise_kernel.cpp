@@ -144,10 +144,29 @@ torch::Tensor deltas_of(const kernels::Attention<T>& a, const BlockwiseOutput& o
   return deltas;
 }
 
-// The gradients of the query, the keys and the values.
+// Zeros for the gradient of a bias, in parts: [parts, the sizes of the bias].
 template <typename T>
-BlockwiseTensors run_blocks_backward(const kernels::Attention<T>& a, const BlockwiseTensors& in,
-                                     kernels::AttentionBackward<T> backward) {
+torch::Tensor bias_parts(const kernels::Attention<T>& a, const torch::Tensor& bias,
+                         kernels::BiasGradient<T>& view) {
+  const auto stride = [&](int64_t axis) {
+    int64_t size = bias.size(axis) == 1 ? 0 : 1;
+    for (auto inner = axis + 1; inner < 4; ++inner) size *= bias.size(inner);
+    return size;
+  };
+  T any{};  // a gradient without data is one that is not wanted
+  view = {&any, stride(0), stride(1), stride(2), /*source_stride=*/1, bias.numel()};
+  at::DimVector sizes(bias.sizes());
+  sizes.insert(sizes.begin(), kernels::attention_bias_parts(a, view));
+  auto parts = at::zeros(sizes, bias.options());
+  view.data = parts.mutable_data_ptr<T>();
+  return parts;
+}
+
+// The gradients of the query, the keys, the values and, unless it is undefined, `bias`.
+template <typename T>
+BlockwiseGradients run_blocks_backward(const kernels::Attention<T>& a, const BlockwiseTensors& in,
+                                       const torch::Tensor& bias,
+                                       kernels::AttentionBackward<T> backward) {
   BlockwiseTensors result{empty_heads(in.query, in.query.size(3)).zero_(),
                           empty_heads(in.key, in.key.size(3)),
                           empty_heads(in.value, in.value.size(3))};
@@ -160,12 +179,15 @@ BlockwiseTensors run_blocks_backward(const kernels::Attention<T>& a, const Block
         at::zeros({parts - 1, a.batch, a.heads, a.target, a.head_dim}, in.query.options());
     backward.query_parts = query_parts.mutable_data_ptr<T>();
   }
-  run_tasks(a, a.batch * a.kv_heads() * parts, kernels::attention_backward_workspace(a),
-            [&](int64_t task, T* workspace) {
+  torch::Tensor of_bias;
+  if (bias.defined()) of_bias = bias_parts(a, bias, backward.bias);
+  run_tasks(a, kernels::attention_backward_tasks(a, backward.bias),
+            kernels::attention_backward_workspace(a), [&](int64_t task, T* workspace) {
               kernels::attention_backward(a, backward, task, workspace);
             });
   for (int64_t part = 1; part < parts; ++part) result.query.add_(query_parts[part - 1]);
-  return result;
+  if (bias.defined()) of_bias = of_bias.size(0) == 1 ? of_bias[0] : of_bias.sum(0);
+  return {result, of_bias};
 }
 
 // Choices of `size` things, each once and ascending, as how often each is chosen.
@@ -249,15 +271,16 @@ torch::Tensor blockwise_weights(const BlockwiseTensors& in, const BlockwiseParam
   return result;
 }
 
-BlockwiseTensors blockwise_backward(const BlockwiseTensors& in,
-                                    const BlockwiseParameters& parameters,
-                                    const BlockwiseOutput& out, const ChosenWeights& chosen,
-                                    const BlockwiseUpstream& upstream) {
+BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
+                                      const BlockwiseParameters& parameters,
+                                      const BlockwiseOutput& out, const ChosenWeights& chosen,
+                                      const BlockwiseUpstream& upstream) {
   const auto of_output = upstream.output.defined() ? with_contiguous_rows(upstream.output)
                                                    : at::zeros_like(out.output);
   torch::Tensor of_weights;
   if (upstream.weights.defined()) of_weights = with_contiguous_rows(upstream.weights);
-  BlockwiseTensors result;
+  const auto& bias = parameters.mask.bias;
+  BlockwiseGradients result;
   AT_DISPATCH_FLOATING_TYPES(in.query.scalar_type(), "blockwise_attention_backward", [&] {
     const auto attention = described<scalar_t>(in, parameters);
     kernels::WeightsView<const scalar_t> view;
@@ -265,17 +288,27 @@ BlockwiseTensors blockwise_backward(const BlockwiseTensors& in,
       view = weights_view<scalar_t>(of_weights, of_weights.const_data_ptr<scalar_t>(), chosen);
     }
     const auto deltas = deltas_of<scalar_t>(attention, out, of_output, view);
-    result = run_blocks_backward<scalar_t>(attention, in,
+    torch::Tensor of_sinks;
+    const bool is_learned = bias.defined() && bias.requires_grad();
+    const bool has_keys = is_learned && bias.size(3) == in.key.size(2);
+    result = run_blocks_backward<scalar_t>(attention, in, has_keys ? bias : torch::Tensor(),
                                            {.output_gradient = rows<scalar_t>(of_output),
                                             .sums = out.sums.const_data_ptr<scalar_t>(),
                                             .deltas = deltas.const_data_ptr<scalar_t>(),
                                             .weights_gradient = view,
                                             .gradients = {},
-                                            .query_parts = nullptr});
+                                            .query_parts = nullptr,
+                                            .bias = {}});
     if (in.sinks.defined()) {
       const auto shares =
           (in.sinks.view({1, -1, 1}) - out.sums.select(3, 0)).exp() * out.sums.select(3, 1);
-      result.sinks = (shares * deltas).sum(at::IntArrayRef({0, 2})).neg();
+      of_sinks = shares * deltas;  // [B, H, T]
+      result.of.sinks = of_sinks.sum(at::IntArrayRef({0, 2})).neg();
+    }
+    // What all keys of a query share changes the weight of its sink alone.
+    if (is_learned && !has_keys) {
+      result.bias = of_sinks.defined() ? at::sum_to(of_sinks.unsqueeze(3), bias.sizes())
+                                       : at::zeros_like(bias);
     }
   });
   return result;

@@ -57,11 +57,15 @@ torch::Tensor blockwise_weights(const BlockwiseTensors& in, const BlockwiseParam
 struct BlockwiseUpstream {
   torch::Tensor output, weights;
 };
-/// The gradients of `in`; of sinks only if there are any.
-BlockwiseTensors blockwise_backward(const BlockwiseTensors& in,
-                                    const BlockwiseParameters& parameters,
-                                    const BlockwiseOutput& out, const ChosenWeights& chosen,
-                                    const BlockwiseUpstream& upstream);
+/// The gradients of `in`; of sinks only if there are any; and of the mask's bias, if it requires one.
+struct BlockwiseGradients {
+  BlockwiseTensors of;
+  torch::Tensor bias;
+};
+BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
+                                      const BlockwiseParameters& parameters,
+                                      const BlockwiseOutput& out, const ChosenWeights& chosen,
+                                      const BlockwiseUpstream& upstream);
 
 /// What dropout multiplied the weights [B, H, T, S] with; undefined if there is none.
 torch::Tensor blockwise_kept(const torch::Tensor& query, int64_t source,

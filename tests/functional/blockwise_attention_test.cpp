@@ -216,20 +216,22 @@ TEST(BlockwiseAttentionPath, TheNumberOfThreadsDoesNotChangeIt) {
   struct Case {
     int64_t heads, kv_heads, target, source;
   };
-  // Many tasks; one head whose keys are divided for the backward pass; few queries of many keys.
+  // Many tasks; one head whose keys are divided for the backward pass; few queries of many keys. All
+  // sentences and heads add to one gradient of the bias.
   for (const auto& c : {Case{6, 3, 150, 200}, Case{1, 1, 70, 1100}, Case{2, 1, 2, 2100}}) {
     const auto run = [&] {
       torch::manual_seed(3);
       const auto make = [&](int64_t heads, int64_t length) {
-        return torch::randn({1, heads, length, 16}).requires_grad_();
+        return torch::randn({2, heads, length, 16}).requires_grad_();
       };
+      const auto bias = torch::randn({1, 1, c.target, c.source}).requires_grad_();
       const auto q = make(c.heads, c.target), k = make(c.kv_heads, c.source),
                  v = make(c.kv_heads, c.source);
-      const auto output =
-          functional::scaled_dot_product_attention(q, k, v, AttentionMask::window(180, 20),
-                                                   WeightsRequest::kNone, {.dropout_p = 0.3})
-              .output;
-      auto all = torch::autograd::grad({output.square().sum()}, {q, k, v});
+      const auto output = functional::scaled_dot_product_attention(
+                              q, k, v, AttentionMask::window(180, 20) & AttentionMask(bias),
+                              WeightsRequest::kNone, {.dropout_p = 0.3})
+                              .output;
+      auto all = torch::autograd::grad({output.square().sum()}, {q, k, v, bias});
       all.push_back(output.detach());
       return all;
     };
@@ -251,7 +253,8 @@ struct Everything {
   const char* name;
   int64_t heads, kv_heads, target, source, head_dim, value_dim;
   bool causal = false, window = false, lengths = false, dense = false, segments = false;
-  bool alibi = false, bias = false;
+  bool alibi = false;
+  std::vector<int64_t> bias = {};  // the sizes of a learned one
   double soft_cap = 0.0;
   bool sinks = false;
 };
@@ -374,7 +377,7 @@ const std::vector<Everything>& everything() {
        .dense = true,
        .segments = true,
        .alibi = true,
-       .bias = true,
+       .bias = {1, 1, 75, 140},
        .soft_cap = 1.5,
        .sinks = true},
       {.name = "DividedKeys",
@@ -384,7 +387,42 @@ const std::vector<Everything>& everything() {
        .source = 1200,
        .head_dim = 16,
        .value_dim = 24,
-       .bias = true},
+       .bias = {1, 1, 90, 1200}},
+      {.name = "BiasOfHeads",
+       .heads = 4,
+       .kv_heads = 2,
+       .target = 70,
+       .source = 75,
+       .head_dim = 12,
+       .value_dim = 9,
+       .causal = true,
+       .bias = {1, 4, 70, 75}},
+      {.name = "BiasOfSentences",
+       .heads = 4,
+       .kv_heads = 2,
+       .target = 3,
+       .source = 40,
+       .head_dim = 8,
+       .value_dim = 5,
+       .lengths = true,
+       .bias = {kB, 1, 3, 40}},
+      {.name = "BiasOfKeys",
+       .heads = 2,
+       .kv_heads = 2,
+       .target = 130,
+       .source = 140,
+       .head_dim = 8,
+       .value_dim = 8,
+       .bias = {kB, 1, 1, 140}},
+      {.name = "BiasOfQueriesBesideSinks",
+       .heads = 6,
+       .kv_heads = 2,
+       .target = 67,
+       .source = 140,
+       .head_dim = 8,
+       .value_dim = 8,
+       .bias = {1, 6, 67, 1},
+       .sinks = true},
   };
   return cases;
 }
@@ -393,7 +431,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
  protected:
   // kB sentences of one case; all in float64.
   struct Problem {
-    variable_list inputs;  // query, key, value, sinks
+    variable_list inputs;  // query, key, value, sinks, bias
     torch::Tensor allowed, bias, slope, slope_of_weights;
     AttentionMask mask;
   };
@@ -402,14 +440,15 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
     torch::manual_seed(seed);
     const auto& c = GetParam();
     const auto make = [](at::IntArrayRef sizes) { return torch::randn(sizes, torch::kDouble); };
-    Problem p{.inputs = {make({kB, c.heads, c.target, c.head_dim}),
-                         make({kB, c.kv_heads, c.source, c.head_dim}),
-                         make({kB, c.kv_heads, c.source, c.value_dim}), torch::Tensor()},
-              .allowed = torch::ones({kB, 1, c.target, c.source}, torch::kBool),
-              .bias = torch::zeros({1, c.heads, c.target, c.source}, torch::kDouble),
-              .slope = make({kB, c.heads, c.target, c.value_dim}),
-              .slope_of_weights = make({kB, c.heads, c.target, c.source}),
-              .mask = {}};
+    Problem p{
+        .inputs = {make({kB, c.heads, c.target, c.head_dim}),
+                   make({kB, c.kv_heads, c.source, c.head_dim}),
+                   make({kB, c.kv_heads, c.source, c.value_dim}), torch::Tensor(), torch::Tensor()},
+        .allowed = torch::ones({kB, 1, c.target, c.source}, torch::kBool),
+        .bias = torch::zeros({1, c.heads, c.target, c.source}, torch::kDouble),
+        .slope = make({kB, c.heads, c.target, c.value_dim}),
+        .slope_of_weights = make({kB, c.heads, c.target, c.source}),
+        .mask = {}};
     const auto keys = torch::arange(c.source);
     const auto ahead = keys - torch::arange(c.source - c.target, c.source).unsqueeze(1);
     const auto join = [&](const AttentionMask& part, const torch::Tensor& allowed) {
@@ -438,11 +477,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
       p.mask = p.mask & AttentionMask::alibi(slopes);
       p.bias = p.bias - slopes.view({1, -1, 1, 1}) * ahead.abs();
     }
-    if (c.bias) {
-      const auto bias = make({1, 1, c.target, c.source});
-      p.mask = p.mask & AttentionMask(bias);
-      p.bias = p.bias + bias;
-    }
+    if (!c.bias.empty()) p.inputs[4] = make(c.bias);
     if (c.sinks) p.inputs[3] = make({c.heads});
     return p;
   }
@@ -465,6 +500,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
                   std::sqrt(static_cast<double>(c.head_dim));
     if (c.soft_cap > 0) scores = torch::tanh(scores / c.soft_cap) * c.soft_cap;
     scores = scores + p.bias.to(scores.scalar_type());
+    if (x[4].defined()) scores = scores + x[4];
     scores = scores.masked_fill(p.allowed.logical_not(), -1e30);
     if (c.sinks) {
       scores = torch::cat({scores, x[3].view({1, -1, 1, 1}).expand({kB, -1, c.target, 1})}, 3);
@@ -475,7 +511,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
 
   torch::Tensor attend(const variable_list& x, const Problem& p, double dropout_p = 0.0) const {
     return functional::scaled_dot_product_attention(
-               x[0], x[1], x[2], p.mask, WeightsRequest::kNone,
+               x[0], x[1], x[2], p.mask & AttentionMask(x[4]), WeightsRequest::kNone,
                {.dropout_p = dropout_p, .soft_cap = GetParam().soft_cap, .sinks = x[3]})
         .output;
   }
@@ -578,7 +614,8 @@ TEST_P(BlockwiseAttentionOf, RequestedWeightsAreThoseOfTheFormulaOnEveryInstruct
         [&](const Problem& p, torch::Dtype dtype) {
           return results_with_weights(p, dtype, is_mean, [&](const variable_list& x) {
             return functional::scaled_dot_product_attention(
-                x[0], x[1], x[2], p.mask, kind, {.soft_cap = GetParam().soft_cap, .sinks = x[3]});
+                x[0], x[1], x[2], p.mask & AttentionMask(x[4]), kind,
+                {.soft_cap = GetParam().soft_cap, .sinks = x[3]});
           });
         });
   }

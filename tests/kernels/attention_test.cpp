@@ -29,6 +29,7 @@ struct Problem {
   std::vector<int64_t> query_segments, key_segments;
   Numbers<T> output, sums, query_gradient, key_gradient, value_gradient;
   Numbers<T> weights_gradient;  // [B, H, T, S], if there is one
+  Numbers<T> bias_gradient{1};  // of all that `bias` holds; behind it, its other parts
   kernels::Attention<T> a{};
 
   explicit Problem(const Sizes& sizes)
@@ -38,7 +39,7 @@ struct Problem {
         key(normal<T>(z.batch * z.source * kv_heads * z.head_dim, 2)),
         value(normal<T>(z.batch * z.source * kv_heads * z.value_dim, 3)),
         output_gradient(normal<T>(z.batch * z.target * z.heads * z.value_dim, 4)),
-        bias(normal<T>(z.heads * z.target * z.source, 5)),
+        bias(normal<T>(z.batch * z.heads * (z.target + 1) * (z.source + 1), 5)),
         slopes(normal<T>(z.heads, 6, 0.1)),
         sinks(normal<T>(z.heads, 7)),
         output(output_gradient.size()),
@@ -116,6 +117,15 @@ struct Problem {
                                             own.data());
       }
     }
+    // The gradient of a bias has the bias' strides.
+    auto of_bias = kernels::BiasGradient<T>{};
+    if (a.bias.source_stride != 0) {
+      of_bias = {bias_gradient.data(), a.bias.batch_stride,  a.bias.head_stride,
+                 a.bias.target_stride, a.bias.source_stride, bias.size()};
+      const auto bias_parts = kernels::attention_bias_parts(a, of_bias);
+      bias_gradient = Numbers<T>(bias_parts * bias.size());
+      of_bias.data = bias_gradient.data() + (a.bias.data - bias.data());
+    }
     const auto parts = kernels::attention_key_parts(a);
     const auto part_size = z.batch * z.heads * z.target * z.head_dim;
     Numbers<T> query_parts((parts - 1) * part_size);
@@ -128,8 +138,9 @@ struct Problem {
         {rows<T>(query_gradient, z.target, z.heads, z.head_dim),
          rows<T>(key_gradient, z.source, kv_heads, z.head_dim),
          rows<T>(value_gradient, z.source, kv_heads, z.value_dim)},
-        parts > 1 ? query_parts.data() : nullptr};
-    for (int64_t task = 0; task < z.batch * kv_heads * parts; ++task) {
+        parts > 1 ? query_parts.data() : nullptr,
+        of_bias};
+    for (int64_t task = 0; task < kernels::attention_backward_tasks(a, of_bias); ++task) {
       kernels::attention_backward(a, backward, task, workspace.data());
     }
     for (int64_t i = 0; i < query_parts.size(); ++i) {
@@ -139,12 +150,16 @@ struct Problem {
       query_gradient[((batch * z.target + t) * z.heads + head) * z.head_dim + dim] +=
           query_parts[i];
     }
+    for (auto i = bias.size(); i < bias_gradient.size(); ++i) {
+      bias_gradient[i % bias.size()] += bias_gradient[i];
+    }
+    if (of_bias.data != nullptr) bias_gradient.shorten(bias.size());
   }
 };
 
 // The same by its formula, score by score.
 struct Reference {
-  std::vector<double> output, sums, query, key, value;
+  std::vector<double> output, sums, query, key, value, bias;
   std::vector<double> all_weights;  // [B, H, T, S], before dropout
 
   template <typename T>
@@ -153,6 +168,7 @@ struct Reference {
     query.resize(static_cast<size_t>(p.query.size()));
     key.resize(static_cast<size_t>(p.key.size()));
     value.resize(static_cast<size_t>(p.value.size()));
+    bias.resize(static_cast<size_t>(p.a.bias.data != nullptr ? p.bias.size() : 1));
     for (int64_t b = 0; b < p.z.batch; ++b) {
       for (int64_t h = 0; h < p.z.heads; ++h) {
         for (int64_t t = 0; t < p.z.target; ++t) add_row(p, b, h, t);
@@ -240,7 +256,12 @@ struct Reference {
     }
     for (int64_t s = 0; s < source; ++s) {
       const auto i = static_cast<size_t>(s);
-      const double g = weights[i] * (of_weights[i] - delta) * slope[i] * a.scale;
+      const double of_score = weights[i] * (of_weights[i] - delta);
+      if (a.bias.data != nullptr) {
+        const auto* const of = a.bias.row(b, h, t) + s * a.bias.source_stride;
+        bias[static_cast<size_t>(of - p.bias.data())] += of_score;
+      }
+      const double g = of_score * slope[i] * a.scale;
       for (int64_t e = 0; e < head_dim; ++e) {
         query[static_cast<size_t>(q + e)] += g * p.key[k(s) + e];
         key[static_cast<size_t>(k(s) + e)] += g * p.query[q + e];
@@ -304,6 +325,26 @@ std::vector<Case<T>> cases() {
       {"bias of the queries",
        [](P& p) {
          p.a.bias = {p.bias.data(), 0, p.z.target, 1, 0};
+       }},
+      {"bias of each sentence",
+       [](P& p) {
+         const auto of_head = p.z.target * p.z.source;
+         p.a.bias = {p.bias.data(), p.z.heads * of_head, of_head, p.z.source, 1};
+         p.a.band_left = 30;
+       }},
+      {"bias of all heads",
+       [](P& p) {
+         p.a.bias = {p.bias.data(), 0, 0, p.z.source, 1};
+       }},
+      {"bias of the keys",
+       [](P& p) {
+         p.a.bias = {p.bias.data(), p.z.source, 0, 0, 1};
+         p.a.band_right = 2;
+       }},
+      {"bias of the distance",
+       [=](P& p) {
+         with_lengths(p);
+         p.a.bias = {p.bias.data() + p.z.target - 1, 0, p.z.target + p.z.source - 1, -1, 1};
        }},
       {"slopes and soft cap",
        [](P& p) {
@@ -390,6 +431,9 @@ TYPED_TEST(KernelAttention, AgreesWithItsFormula) {
         expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
         expect_near(p.key_gradient, expected.key, 60, "gradient of the key");
         expect_near(p.value_gradient, expected.value, 60, "gradient of the value");
+        if (p.a.bias.source_stride != 0) {
+          expect_near(p.bias_gradient, expected.bias, 60, "gradient of the bias");
+        }
       });
     }
   }
@@ -415,6 +459,9 @@ TYPED_TEST(KernelAttention, WeightsAndTheirGradientAgreeWithTheFormula) {
         expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
         expect_near(p.key_gradient, expected.key, 60, "gradient of the key");
         expect_near(p.value_gradient, expected.value, 60, "gradient of the value");
+        if (p.a.bias.source_stride != 0) {
+          expect_near(p.bias_gradient, expected.bias, 60, "gradient of the bias");
+        }
       });
     }
   }

@@ -28,6 +28,19 @@ struct MaskView {
   }
 };
 
+/// The gradient of a bias that broadcasts to [B, H, T, S], by its strides in elements: 0 along a
+/// broadcast axis; along S 0 or 1; along T also -1, for a bias of the distance s - t alone.
+template <typename T>
+struct BiasGradient {
+  T* data = nullptr;  // zeros; null: none is wanted
+  int64_t batch_stride = 0, head_stride = 0, target_stride = 0, source_stride = 0;
+  int64_t part_stride = 0;  // between the parts of it that are summed in the end, if there are any
+
+  T* row(int64_t batch, int64_t head, int64_t t) const {
+    return data + batch * batch_stride + head * head_stride + t * target_stride;
+  }
+};
+
 /// Dropout of the weights. Whether a weight is kept depends on the seed and on its place in
 /// [B, H, T, S] alone.
 struct AttentionDropout {
@@ -158,6 +171,9 @@ struct AttentionBackward {
   WeightsView<const T> weights_gradient;
   AttentionGradients<T> gradients;
   T* query_parts;  // [attention_key_parts - 1, B, H, T, D], zeros; null if there is one part
+  // Of attention_bias_parts parts, not broadcast along S: the gradient of a bias that all keys of a
+  // query share is deltas times the sink's weight, since it changes no other weight.
+  BiasGradient<T> bias;
 };
 
 /// deltas[b, h, t] = output . output_gradient, for the heads [first, last) of all B * H.
@@ -182,9 +198,18 @@ void attention_weight_deltas(const Attention<T>& attention, const T* sums,
 template <typename T>
 int64_t attention_key_parts(const Attention<T>& attention);
 
-/// B * Hkv * attention_key_parts tasks, as in the forward pass: the gradients of the keys and values
-/// of one part of one head, and what they add to that of the queries.
+/// Sentences and heads that share a bias would add to one gradient. They are one task, or, where
+/// there would be too few, several with a part of the gradient each, whose sum it is: so many, a
+/// function of the sizes alone.
+template <typename T>
+int64_t attention_bias_parts(const Attention<T>& attention, const BiasGradient<T>& bias);
+
+/// As in the forward pass, in attention_backward_tasks: the gradients of the keys and values of one
+/// part of one head, or of some that share a bias, and what they add to that of the queries and of
+/// the bias.
 /// Source: Dao et al., 2022, arXiv:2205.14135, algorithm 4.
+template <typename T>
+int64_t attention_backward_tasks(const Attention<T>& attention, const BiasGradient<T>& bias);
 template <typename T>
 void attention_backward(const Attention<T>& attention, const AttentionBackward<T>& backward,
                         int64_t task, T* workspace);
