@@ -97,6 +97,23 @@ void kernels() {
   }
 }
 
+// A bias [1, H, T, S] that learns, as those of relative positions do.
+void learned_bias() {
+  for (const int64_t length : {128, 512}) {
+    const auto batch = batch_of(length);
+    torch::autograd::variable_list leaves{torch::randn({1, kHeads, length, length})};
+    for (int i = 0; i < 3; ++i) leaves.push_back(heads_of(batch, length));
+    for (auto& x : leaves) x.requires_grad_();
+    const auto gradient = heads_of(batch, length);
+    run(fmt::format("learned bias with backward/attend/{}", length), [=] {
+      const auto output = attend::functional::scaled_dot_product_attention(
+                              leaves[1], leaves[2], leaves[3], AttentionMask(leaves[0]))
+                              .output;
+      benchmark::DoNotOptimize(torch::autograd::grad({output}, leaves, {gradient}));
+    });
+  }
+}
+
 // The output and the weights, and with the gradient of both.
 void weights() {
   for (const int64_t length : {128, 512, 2048}) {
@@ -240,6 +257,7 @@ int main(int argc, char** argv) {
   torch::manual_seed(1);
   machine();
   kernels();
+  learned_bias();
   weights();
   decoding();
   modules();

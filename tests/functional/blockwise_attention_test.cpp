@@ -206,6 +206,33 @@ TEST(BlockwiseAttentionPath, NumbersMayBeNegatedWhenTheyAreRead) {
                      1e-6);  // two signs of the scores, one of the values
 }
 
+TEST(BlockwiseAttentionPath, InputsThatAreCopiedHaveSecondDerivatives) {
+  const auto in = random_inputs({4, 5, 3, 2}, torch::kDouble);
+  const auto bias = torch::randn({1, 1, 4, 5}, torch::kDouble);
+  // Columns lie together, or rows.
+  const auto second = [&](bool are_columns) {
+    variable_list leaves, inputs;
+    for (const auto& x : {in.query, in.key, in.value, bias}) {
+      const auto leaf = are_columns ? x.transpose(2, 3).contiguous() : x.clone();
+      leaves.push_back(leaf.requires_grad_());
+      inputs.push_back(are_columns ? leaf.transpose(2, 3) : leaf);
+    }
+    const auto output = functional::scaled_dot_product_attention(inputs[0], inputs[1], inputs[2],
+                                                                 AttentionMask(inputs[3]))
+                            .output;
+    auto sum = torch::zeros({}, torch::kDouble);
+    for (const auto& first :
+         torch::autograd::grad({output.square().sum()}, leaves, {}, true, true)) {
+      sum = sum + first.square().sum();
+    }
+    auto found = torch::autograd::grad({sum}, leaves);
+    for (auto& x : found) x = are_columns ? x.transpose(2, 3) : x;
+    return found;
+  };
+  const auto found = second(true), wanted = second(false);
+  for (size_t i = 0; i < wanted.size(); ++i) EXPECT_TENSOR_NEAR(found[i], wanted[i], 1e-12);
+}
+
 TEST(BlockwiseAttentionPath, JoiningTheHeadsOfItsOutputIsAView) {
   const auto [query, key, value] = random_inputs({6, 9, 5, 11}, torch::kFloat);
   const auto output = functional::scaled_dot_product_attention(query, key, value).output;
