@@ -97,6 +97,48 @@ void kernels() {
   }
 }
 
+// A bias [1, H, T, S] that learns, as those of relative positions do.
+void learned_bias() {
+  for (const int64_t length : {128, 512}) {
+    const auto batch = batch_of(length);
+    torch::autograd::variable_list leaves{torch::randn({1, kHeads, length, length})};
+    for (int i = 0; i < 3; ++i) leaves.push_back(heads_of(batch, length));
+    for (auto& x : leaves) x.requires_grad_();
+    const auto gradient = heads_of(batch, length);
+    run(fmt::format("learned bias with backward/attend/{}", length), [=] {
+      const auto output = attend::functional::scaled_dot_product_attention(
+                              leaves[1], leaves[2], leaves[3], AttentionMask(leaves[0]))
+                              .output;
+      benchmark::DoNotOptimize(torch::autograd::grad({output}, leaves, {gradient}));
+    });
+  }
+}
+
+// The output and the weights, and with the gradient of both.
+void weights() {
+  for (const int64_t length : {128, 512, 2048}) {
+    const auto batch = batch_of(length);
+    const auto q = heads_of(batch, length), k = heads_of(batch, length),
+               v = heads_of(batch, length);
+    torch::autograd::variable_list leaves;
+    for (const auto& x : {q, k, v}) leaves.push_back(x.detach().requires_grad_());
+    for (const auto kind : {attend::WeightsRequest::kPerHead, attend::WeightsRequest::kMean}) {
+      const auto* const name = kind == attend::WeightsRequest::kMean ? "mean weights" : "weights";
+      run(fmt::format("{}/attend/{}", name, length), [=] {
+        const torch::NoGradGuard no_grad;
+        benchmark::DoNotOptimize(
+            attend::functional::scaled_dot_product_attention(q, k, v, {}, kind));
+      });
+      run(fmt::format("{} with backward/attend/{}", name, length), [=] {
+        const auto [output, found] = attend::functional::scaled_dot_product_attention(
+            leaves[0], leaves[1], leaves[2], {}, kind);
+        benchmark::DoNotOptimize(
+            torch::autograd::grad({output.sum() + found.square().sum()}, leaves));
+      });
+    }
+  }
+}
+
 // One query of a sequence whose keys lie in a cache.
 void decoding() {
   constexpr int64_t kSource = 4096;
@@ -215,6 +257,8 @@ int main(int argc, char** argv) {
   torch::manual_seed(1);
   machine();
   kernels();
+  learned_bias();
+  weights();
   decoding();
   modules();
   benchmark::Initialize(&argc, argv);

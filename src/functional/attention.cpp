@@ -72,8 +72,10 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
 
 AttentionOutput attend_by_backend(const AttentionInputs& in, const WeightsRequest& request) {
   const auto& backend = choose_backend(in);
-  auto output = backend.run(as_taken_by(backend, in));
-  if (request.is_none()) return {std::move(output), {}};
+  const auto taken = as_taken_by(backend, in);
+  if (request.is_none()) return {backend.run(taken), {}};
+  if (backend.run_with_weights != nullptr) return backend.run_with_weights(taken, request);
+  auto output = backend.run(taken);
   auto dense = in;
   dense.mask = in.mask.dense(in.shape());
   return {std::move(output), requested_weights(dense, request)};

@@ -31,6 +31,10 @@ struct AttentionBackend {
   bool (*takes)(const AttentionInputs& in);
   /// The output [B, H, T, Dv].
   torch::Tensor (*run)(const AttentionInputs& in);
+  /// The same bits, and the weights that the request names; null: `requested_weights` computes
+  /// these beside it.
+  AttentionOutput (*run_with_weights)(const AttentionInputs& in,
+                                      const WeightsRequest& request) = nullptr;
   /// What becomes of the mask, to stand behind the name.
   std::string (*describe)(const AttentionInputs& in);
 };

@@ -4,7 +4,8 @@
 
 namespace attend::functional {
 
-/// The weights that `request` names, [B, h, t, S] or their mean [B, t, S]. Scores of a few queries
+/// The weights that `request` names, [B, h, t, S] or their mean [B, t, S], for backends that have none
+/// of their own. Scores of a few queries
 /// exist at a time, so that a mean never holds a [B, H, T, S] tensor; nor does its gradient, which
 /// computes them again.
 torch::Tensor requested_weights(const AttentionInputs& in, const WeightsRequest& request);

@@ -1,14 +1,14 @@
 // Attention on the CPU by the kernel that holds the scores of a few queries and keys at a time.
 #include <algorithm>
-#include <atomic>
-#include <memory>
+#include <cmath>
+#include <utility>
 
-#include "detail/parallel.h"
 #include "functional/attention_backend.h"
 #include "functional/attention_formula.h"
+#include "functional/attention_weights.h"
+#include "functional/blockwise_kernel.h"
 #include "functional/derivatives.h"
 #include "functional/dropout_seed.h"
-#include "kernels/cpu/attention.h"
 
 namespace attend::functional {
 namespace {
@@ -16,228 +16,65 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// So many multiply-adds are worth a thread of their own.
-constexpr int64_t kMultiplyAddsOfThread = 65536;
-
-// What an attention consists of beside its tensors that are differentiated.
-struct BlockwiseParameters {
-  LoweredMask mask;
-  double scale, soft_cap;
-  kernels::AttentionDropout dropout;
-};
-
-// As memory that holds the numbers themselves, also where they are to be negated when they are
-// read.
-torch::Tensor with_contiguous_rows(const torch::Tensor& x) {
-  return x.stride(3) == 1 || x.size(3) == 1 ? x.resolve_neg() : x.resolve_neg().contiguous();
-}
-
-// The same of a mask, which may be broadcast along its rows.
-torch::Tensor with_readable_rows(const torch::Tensor& mask) {
-  if (!mask.defined()) return mask;
-  return mask.stride(3) == 0 ? mask.resolve_neg() : with_contiguous_rows(mask);
-}
-
-template <typename T>
-kernels::HeadRows<const T> rows(const torch::Tensor& x) {
-  return {x.const_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
-}
-
-template <typename T>
-kernels::HeadRows<T> mutable_rows(const torch::Tensor& x) {
-  return {x.mutable_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
-}
-
-// [B, H, L, D] in the memory order of [B, L, H, D], so that joining the heads is a view.
-torch::Tensor empty_heads(const torch::Tensor& like, int64_t dim) {
-  return at::empty({like.size(0), like.size(2), like.size(1), dim}, like.options()).transpose(1, 2);
-}
-
-template <typename T>
-kernels::MaskView<T> mask_view(const torch::Tensor& mask) {
-  if (!mask.defined()) return {};
-  const auto stride = [&](int64_t axis) { return mask.size(axis) == 1 ? 0 : mask.stride(axis); };
-  return {mask.const_data_ptr<T>(), stride(0), stride(1), stride(2), stride(3)};
-}
-
-template <typename T>
-const T* data_or_null(const torch::Tensor& x) {
-  return x.defined() ? x.const_data_ptr<T>() : nullptr;
-}
-
-template <typename T>
-kernels::Attention<T> described(const torch::Tensor& query, const torch::Tensor& key,
-                                const torch::Tensor& value, const torch::Tensor& sinks,
-                                const BlockwiseParameters& parameters) {
-  const auto& mask = parameters.mask;
-  return {.batch = query.size(0),
-          .heads = query.size(1),
-          .target = query.size(2),
-          .source = key.size(2),
-          .head_dim = query.size(3),
-          .value_dim = value.size(3),
-          .group = query.size(1) / key.size(1),
-          .query = rows<T>(query),
-          .key = rows<T>(key),
-          .value = rows<T>(value),
-          .bias = mask_view<T>(mask.bias),
-          .allowed = mask_view<bool>(mask.allowed),
-          .slopes = data_or_null<T>(mask.slopes),
-          .query_segments = data_or_null<int64_t>(mask.query_segments),
-          .key_segments = data_or_null<int64_t>(mask.key_segments),
-          .band_left = mask.band.left,
-          .band_right = mask.band.right,
-          .scale = static_cast<T>(parameters.scale),
-          .soft_cap = static_cast<T>(parameters.soft_cap),
-          .sinks = data_or_null<T>(sinks),
-          .dropout = parameters.dropout};
-}
-
-// Calls f(task, workspace) for all tasks, which the threads take one by one: those of a causal mask
-// differ in length.
-template <typename T, typename F>
-void run_tasks(const kernels::Attention<T>& a, int64_t tasks, int64_t workspace, const F& f) {
-  constexpr int64_t kAlignment = 64 / sizeof(T);
-  const auto work =
-      a.batch * a.heads * a.target * a.source * (a.head_dim + a.value_dim) / kMultiplyAddsOfThread;
-  const auto threads = std::clamp<int64_t>(std::min(tasks, work), 1, at::get_num_threads());
-  std::atomic<int64_t> next = 0;
-  detail::parallel_for(threads, 1, [&](int64_t first, int64_t last) {
-    const auto memory = std::make_unique_for_overwrite<T[]>(workspace + kAlignment);
-    void* aligned = memory.get();
-    size_t size = (workspace + kAlignment) * sizeof(T);
-    std::align(64, workspace * sizeof(T), aligned, size);
-    for (auto thread = first; thread < last; ++thread) {
-      for (int64_t task = next++; task < tasks; task = next++) f(task, static_cast<T*>(aligned));
-    }
-  });
-}
-
-template <typename T>
-void run_forward(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* log_sums) {
-  run_tasks(attention, kernels::attention_forward_tasks(attention),
-            kernels::attention_forward_workspace(attention), [&](int64_t task, T* workspace) {
-              kernels::attention_forward(attention, output, log_sums, task, workspace);
-            });
-}
-
-// Whether keys are read where they lie: for up to four queries, those of a group's heads together,
-// and for up to eight where there are many keys (benchmarks/attention_benchmark.cpp).
-template <typename T>
-bool has_few_queries(const kernels::Attention<T>& a) {
-  const auto queries = a.target * a.group;
-  return queries <= 4 || (queries <= 8 && a.source >= 1024);
-}
-
-// The parts of all heads' keys, then their join.
-template <typename T>
-void run_few(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* log_sums) {
-  const auto groups = attention.batch * attention.kv_heads();
-  const auto tasks = groups * kernels::attention_of_few_parts(attention);
-  const auto partial_size = attention.target * attention.group * (2 + attention.value_dim);
-  const auto partials = std::make_unique_for_overwrite<T[]>(tasks * partial_size);
-  run_tasks(attention, tasks, kernels::attention_of_few_workspace(attention),
-            [&](int64_t task, T* workspace) {
-              kernels::attention_of_few(attention, task, partials.get() + task * partial_size,
-                                        workspace);
-            });
-  kernels::attention_of_few_joined(attention, partials.get(), output, log_sums, 0, groups);
-}
-
-// log_sums may be undefined.
-void compute_forward(const torch::Tensor& query, const torch::Tensor& key,
-                     const torch::Tensor& value, const torch::Tensor& sinks,
-                     const BlockwiseParameters& parameters, const torch::Tensor& output,
-                     const torch::Tensor& log_sums) {
-  AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "blockwise_attention", [&] {
-    const auto attention = described<scalar_t>(query, key, value, sinks, parameters);
-    const auto out = mutable_rows<scalar_t>(output);
-    auto* sums = log_sums.defined() ? log_sums.mutable_data_ptr<scalar_t>() : nullptr;
-    if (has_few_queries(attention)) {
-      run_few(attention, out, sums);
-    } else {
-      run_forward(attention, out, sums);
-    }
-  });
-}
-
-// What dropout multiplied the weights [B, H, T, S] with.
-torch::Tensor kept_weights(const torch::Tensor& query, const torch::Tensor& key,
-                           const kernels::AttentionDropout& dropout) {
-  if (dropout.threshold == 0) return {};
-  const auto source = key.size(2);
-  auto kept = at::empty({query.size(0), query.size(1), query.size(2), source}, query.options());
-  AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "kept_weights", [&] {
-    kernels::attention_kept(dropout, source, kept.mutable_data_ptr<scalar_t>(), 0,
-                            kept.numel() / source);
-  });
-  return kept;
-}
-
-// query, key, value, sinks, output, log_sums of one attention, and the gradient of its output.
-struct BackwardTensors {
-  torch::Tensor query, key, value, sinks, output, log_sums, gradient;
-};
-
-variable_list compute_backward(const BackwardTensors& x, const BlockwiseParameters& parameters) {
-  const auto dk = empty_heads(x.key, x.key.size(3)), dv = empty_heads(x.value, x.value.size(3)),
-             dq = empty_heads(x.query, x.query.size(3)).zero_();
-  const auto deltas = at::empty_like(x.log_sums);
-  AT_DISPATCH_FLOATING_TYPES(x.query.scalar_type(), "blockwise_attention_backward", [&] {
-    const auto attention = described<scalar_t>(x.query, x.key, x.value, x.sinks, parameters);
-    const auto heads = attention.batch * attention.heads;
-    const auto work = attention.target * attention.value_dim;
-    detail::parallel_for(
-        heads, 1 + kMultiplyAddsOfThread / (1 + work), [&](int64_t first, int64_t last) {
-          kernels::attention_deltas(attention, rows<scalar_t>(x.output), rows<scalar_t>(x.gradient),
-                                    deltas.mutable_data_ptr<scalar_t>(), first, last);
-        });
-    const auto parts = kernels::attention_key_parts(attention);
-    torch::Tensor query_parts;
-    if (parts > 1) {
-      query_parts =
-          at::zeros({parts - 1, x.query.size(0), x.query.size(1), x.query.size(2), x.query.size(3)},
-                    x.query.options());
-    }
-    const kernels::AttentionBackward<scalar_t> backward{
-        .output_gradient = rows<scalar_t>(x.gradient),
-        .log_sums = x.log_sums.const_data_ptr<scalar_t>(),
-        .deltas = deltas.const_data_ptr<scalar_t>(),
-        .gradients = {mutable_rows<scalar_t>(dq), mutable_rows<scalar_t>(dk),
-                      mutable_rows<scalar_t>(dv)},
-        .query_parts = query_parts.defined() ? query_parts.mutable_data_ptr<scalar_t>() : nullptr};
-    run_tasks(attention, attention.batch * attention.kv_heads() * parts,
-              kernels::attention_backward_workspace(attention),
-              [&](int64_t task, scalar_t* workspace) {
-                kernels::attention_backward(attention, backward, task, workspace);
-              });
-    for (int64_t part = 1; part < parts; ++part) dq.add_(query_parts[part - 1]);
-  });
-  torch::Tensor dsinks;
-  if (x.sinks.defined()) {
-    const auto shares = (x.sinks.view({1, -1, 1}) - x.log_sums).exp();
-    dsinks = (shares * deltas).sum(at::IntArrayRef({0, 2})).neg();
-  }
-  return {dq, dk, dv, dsinks};
+// The chosen weights out of all, in operations that can be differentiated.
+torch::Tensor chosen_of(torch::Tensor all, const ChosenWeights& chosen) {
+  const auto select = [&](const torch::Tensor& places, int64_t axis) {
+    if (places.defined()) all = all.index_select(axis, places.ge(0).nonzero().flatten());
+  };
+  select(chosen.query_places, 2);
+  if (chosen.is_mean()) return (all * chosen.shares.view({1, -1, 1, 1})).sum(1, /*keepdim=*/true);
+  select(chosen.head_places, 1);
+  return all;
 }
 
 class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> {
  public:
-  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& query,
+  // The output, and the chosen weights if they are wanted. `rest`: what is not differentiated.
+  static variable_list forward(AutogradContext* context, const torch::Tensor& query,
                                const torch::Tensor& key, const torch::Tensor& value,
                                const std::optional<torch::Tensor>& sinks,
-                               const BlockwiseParameters& parameters) {
-    const auto q = with_contiguous_rows(query), k = with_contiguous_rows(key),
-               v = with_contiguous_rows(value);
-    const auto z = sinks.value_or(torch::Tensor());
+                               const std::optional<torch::Tensor>& bias,
+                               const BlockwiseParameters& rest, const ChosenWeights& chosen) {
+    auto parameters = rest;
+    parameters.mask.bias = bias.value_or(torch::Tensor());
+    const BlockwiseTensors in{query, key, value, sinks.value_or(torch::Tensor())};
     // Not a view for autograd, which would forbid to change it in place.
     const at::AutoDispatchBelowADInplaceOrView guard;
-    auto output = empty_heads(q, v.size(3));
-    const auto log_sums = at::empty({q.size(0), q.size(1), q.size(2)}, q.options());
-    compute_forward(q, k, v, z, parameters, output, log_sums);
+    const auto out = blockwise_forward(in, parameters, /*wants_sums=*/true);
+    variable_list results{out.output};
+    if (chosen.are_wanted) results.push_back(blockwise_weights(in, parameters, out.sums, chosen));
+    save(context, in, parameters, out, chosen);
+    return results;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = Saved(context);
+    variable_list result;
+    if (is_differentiated_again(gradients)) {
+      result = by_formula(saved, gradients);
+    } else {
+      const auto g =
+          blockwise_backward(saved.in, saved.parameters, saved.out, saved.chosen,
+                             {gradients[0], gradients.size() > 1 ? gradients[1] : torch::Tensor()});
+      result = {g.of.query, g.of.key, g.of.value, g.of.sinks, g.bias};
+    }
+    result.resize(kInputs + 2);  // none for the parameters and the choice
+    return result;
+  }
+
+ private:
+  static constexpr size_t kInputs = 5;
+
+  static void save(AutogradContext* context, const BlockwiseTensors& in,
+                   const BlockwiseParameters& parameters, const BlockwiseOutput& out,
+                   const ChosenWeights& chosen) {
     const auto& mask = parameters.mask;
-    context->save_for_backward({q, k, v, z, output, log_sums, mask.allowed, mask.bias, mask.slopes,
-                                mask.query_segments, mask.key_segments});
+    // Weights that nobody uses have no gradient; zeros for them would be as large.
+    context->set_materialize_grads(false);
+    context->save_for_backward({in.query, in.key, in.value, in.sinks, out.output, out.sums,
+                                mask.allowed, mask.bias, mask.slopes, mask.query_segments,
+                                mask.key_segments, chosen.head_places, chosen.query_places,
+                                chosen.shares});
     auto& data = context->saved_data;
     data["band_left"] = mask.band.left;
     data["band_right"] = mask.band.right;
@@ -245,47 +82,56 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
     data["soft_cap"] = parameters.soft_cap;
     data["dropout_threshold"] = static_cast<int64_t>(parameters.dropout.threshold);
     data["dropout_seed"] = static_cast<int64_t>(parameters.dropout.seed);
-    return output;
+    data["are_wanted"] = chosen.are_wanted;
   }
 
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto saved = context->get_saved_variables();
-    const auto number = [&](const char* name) { return context->saved_data[name].toInt(); };
-    const BlockwiseParameters parameters{
-        .mask = {.band = {number("band_left"), number("band_right")},
-                 .allowed = saved[6],
-                 .bias = saved[7],
-                 .slopes = saved[8],
-                 .query_segments = saved[9],
-                 .key_segments = saved[10]},
-        .scale = context->saved_data["scale"].toDouble(),
-        .soft_cap = context->saved_data["soft_cap"].toDouble(),
-        .dropout = {static_cast<uint32_t>(number("dropout_threshold")),
-                    static_cast<uint64_t>(number("dropout_seed"))}};
-    auto result = is_differentiated_again(gradients)
-                      ? by_formula(saved, parameters, gradients)
-                      : compute_backward({saved[0], saved[1], saved[2], saved[3], saved[4],
-                                          saved[5], with_contiguous_rows(gradients[0])},
-                                         parameters);
-    result.emplace_back();
-    return result;
-  }
+  // What `save` has kept.
+  struct Saved {
+    BlockwiseTensors in;
+    BlockwiseOutput out;
+    BlockwiseParameters parameters;
+    ChosenWeights chosen;
 
- private:
-  static variable_list by_formula(const variable_list& saved, const BlockwiseParameters& parameters,
-                                  const variable_list& gradients) {
+    explicit Saved(AutogradContext* context) {
+      const auto x = context->get_saved_variables();
+      const auto number = [&](const char* name) { return context->saved_data[name].toInt(); };
+      in = {x[0], x[1], x[2], x[3]};
+      out = {x[4], x[5]};
+      parameters = {.mask = {.band = {number("band_left"), number("band_right")},
+                             .allowed = x[6],
+                             .bias = x[7],
+                             .slopes = x[8],
+                             .query_segments = x[9],
+                             .key_segments = x[10]},
+                    .scale = context->saved_data["scale"].toDouble(),
+                    .soft_cap = context->saved_data["soft_cap"].toDouble(),
+                    .dropout = {static_cast<uint32_t>(number("dropout_threshold")),
+                                static_cast<uint64_t>(number("dropout_seed"))}};
+      chosen = {.are_wanted = context->saved_data["are_wanted"].toBool(),
+                .head_places = x[11],
+                .query_places = x[12],
+                .shares = x[13]};
+    }
+  };
+
+  static variable_list by_formula(const Saved& saved, const variable_list& gradients) {
+    const auto& in = saved.in;
     return gradients_of_formula(
-        {saved[0], saved[1], saved[2], saved[3]},
+        {in.query, in.key, in.value, in.sinks, saved.parameters.mask.bias},
         [&](const variable_list& x) -> variable_list {
-          AttentionInputs in{.query = x[0],
-                             .key = x[1],
-                             .value = x[2],
-                             .mask = parameters.mask,
-                             .scale = parameters.scale,
-                             .parameters = {.soft_cap = parameters.soft_cap, .sinks = x[3]},
-                             .kept = kept_weights(x[0], x[1], parameters.dropout)};
-          in.mask = in.mask.dense(in.shape());
-          return {attention_formula(in).output};
+          AttentionInputs inputs{
+              .query = x[0],
+              .key = x[1],
+              .value = x[2],
+              .mask = saved.parameters.mask,
+              .scale = saved.parameters.scale,
+              .parameters = {.soft_cap = saved.parameters.soft_cap, .sinks = x[3]},
+              .kept = blockwise_kept(x[0], x[1].size(2), saved.parameters.dropout)};
+          inputs.mask.bias = x[4];
+          inputs.mask = inputs.mask.dense(inputs.shape());
+          auto [output, weights] = attention_formula(inputs);
+          if (!saved.chosen.are_wanted) return {output};
+          return {output, chosen_of(weights, saved.chosen)};
         },
         gradients);
   }
@@ -311,18 +157,51 @@ BlockwiseParameters parameters_of(const AttentionInputs& in) {
   return result;
 }
 
-torch::Tensor run_blockwise(const AttentionInputs& in) {
+// The chosen weights in the order in which the request names heads and queries.
+torch::Tensor in_order_of(const WeightsRequest& request, const ChosenWeights& chosen,
+                          torch::Tensor weights) {
+  const auto put_in_order = [&](const std::vector<int64_t>& choices, const torch::Tensor& places,
+                                int64_t axis) {
+    if (!places.defined()) return;
+    const auto order = places.index_select(0, chosen_indices(choices, places.size(0), torch::kCPU));
+    const auto as_they_lie = torch::arange(weights.size(axis), torch::kLong);
+    if (!order.equal(as_they_lie)) weights = weights.index_select(axis, order);
+  };
+  put_in_order(request.queries(), chosen.query_places, 2);
+  if (chosen.is_mean()) return weights.squeeze(1);
+  put_in_order(request.heads(), chosen.head_places, 1);
+  return weights;
+}
+
+AttentionOutput run_with_weights(const AttentionInputs& in, const WeightsRequest& request) {
   const auto parameters = parameters_of(in);
+  const auto chosen =
+      chosen_weights(request, in.query.size(1), in.query.size(2), in.query.scalar_type());
   auto sinks = in.parameters.sinks;
   if (sinks.defined()) sinks = sinks.to(in.query.scalar_type()).contiguous();
+  // Copies, where these are needed, are made here, so that autograd sees them.
+  const BlockwiseTensors tensors{with_contiguous_rows(in.query), with_contiguous_rows(in.key),
+                                 with_contiguous_rows(in.value), sinks};
+  AttentionOutput result;
   if (in.records_gradients()) {
-    return BlockwiseAttention::apply(in.query, in.key, in.value, if_defined(sinks), parameters);
+    const auto outputs =
+        BlockwiseAttention::apply(tensors.query, tensors.key, tensors.value, if_defined(sinks),
+                                  if_defined(parameters.mask.bias), parameters, chosen);
+    result.output = outputs[0];
+    if (chosen.are_wanted) result.weights = outputs[1];
+  } else {
+    const auto out = blockwise_forward(tensors, parameters, chosen.are_wanted);
+    result.output = out.output;
+    if (chosen.are_wanted) {
+      result.weights = blockwise_weights(tensors, parameters, out.sums, chosen);
+    }
   }
-  const auto q = with_contiguous_rows(in.query), k = with_contiguous_rows(in.key),
-             v = with_contiguous_rows(in.value);
-  auto output = empty_heads(q, v.size(3));
-  compute_forward(q, k, v, sinks, parameters, output, {});
-  return output;
+  if (chosen.are_wanted) result.weights = in_order_of(request, chosen, result.weights);
+  return result;
+}
+
+torch::Tensor run_blockwise(const AttentionInputs& in) {
+  return run_with_weights(in, WeightsRequest::kNone).output;
 }
 
 std::string describe_blockwise(const AttentionInputs& in) {
@@ -335,10 +214,11 @@ std::string describe_blockwise(const AttentionInputs& in) {
 }  // namespace
 
 const AttentionBackend kBlockwiseAttention{.name = "blockwise kernel",
-                                           .extras = kDropout | kSoftCap | kSinks,
+                                           .extras = kDropout | kLearnedBias | kSoftCap | kSinks,
                                            .takes_described_masks = true,
                                            .takes = takes_blockwise,
                                            .run = run_blockwise,
+                                           .run_with_weights = run_with_weights,
                                            .describe = describe_blockwise};
 
 }  // namespace attend::functional

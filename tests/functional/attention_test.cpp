@@ -442,7 +442,8 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
             fmt::format("blockwise kernel, segments [{}, 300]", kB));
   EXPECT_EQ(explain(3, 5, causal, {.dropout_p = 0.1, .scale = {}, .soft_cap = 2.0}),
             "blockwise kernel, the band as two numbers");
-  EXPECT_EQ(explain(3, 5, torch::zeros({3, 5}).requires_grad_()), "scores, bias [1, 1, 3, 5]");
+  EXPECT_EQ(explain(3, 5, torch::zeros({3, 5}).requires_grad_()),
+            "blockwise kernel, bias [1, 1, 3, 5]");
 }
 
 TEST(ScaledDotProduct, SinksOnAnotherDeviceAreRefused) {

@@ -206,6 +206,33 @@ TEST(BlockwiseAttentionPath, NumbersMayBeNegatedWhenTheyAreRead) {
                      1e-6);  // two signs of the scores, one of the values
 }
 
+TEST(BlockwiseAttentionPath, InputsThatAreCopiedHaveSecondDerivatives) {
+  const auto in = random_inputs({4, 5, 3, 2}, torch::kDouble);
+  const auto bias = torch::randn({1, 1, 4, 5}, torch::kDouble);
+  // Columns lie together, or rows.
+  const auto second = [&](bool are_columns) {
+    variable_list leaves, inputs;
+    for (const auto& x : {in.query, in.key, in.value, bias}) {
+      const auto leaf = are_columns ? x.transpose(2, 3).contiguous() : x.clone();
+      leaves.push_back(leaf.requires_grad_());
+      inputs.push_back(are_columns ? leaf.transpose(2, 3) : leaf);
+    }
+    const auto output = functional::scaled_dot_product_attention(inputs[0], inputs[1], inputs[2],
+                                                                 AttentionMask(inputs[3]))
+                            .output;
+    auto sum = torch::zeros({}, torch::kDouble);
+    for (const auto& first :
+         torch::autograd::grad({output.square().sum()}, leaves, {}, true, true)) {
+      sum = sum + first.square().sum();
+    }
+    auto found = torch::autograd::grad({sum}, leaves);
+    for (auto& x : found) x = are_columns ? x.transpose(2, 3) : x;
+    return found;
+  };
+  const auto found = second(true), wanted = second(false);
+  for (size_t i = 0; i < wanted.size(); ++i) EXPECT_TENSOR_NEAR(found[i], wanted[i], 1e-12);
+}
+
 TEST(BlockwiseAttentionPath, JoiningTheHeadsOfItsOutputIsAView) {
   const auto [query, key, value] = random_inputs({6, 9, 5, 11}, torch::kFloat);
   const auto output = functional::scaled_dot_product_attention(query, key, value).output;
@@ -216,20 +243,22 @@ TEST(BlockwiseAttentionPath, TheNumberOfThreadsDoesNotChangeIt) {
   struct Case {
     int64_t heads, kv_heads, target, source;
   };
-  // Many tasks; one head whose keys are divided for the backward pass; few queries of many keys.
+  // Many tasks; one head whose keys are divided for the backward pass; few queries of many keys. All
+  // sentences and heads add to one gradient of the bias.
   for (const auto& c : {Case{6, 3, 150, 200}, Case{1, 1, 70, 1100}, Case{2, 1, 2, 2100}}) {
     const auto run = [&] {
       torch::manual_seed(3);
       const auto make = [&](int64_t heads, int64_t length) {
-        return torch::randn({1, heads, length, 16}).requires_grad_();
+        return torch::randn({2, heads, length, 16}).requires_grad_();
       };
+      const auto bias = torch::randn({1, 1, c.target, c.source}).requires_grad_();
       const auto q = make(c.heads, c.target), k = make(c.kv_heads, c.source),
                  v = make(c.kv_heads, c.source);
-      const auto output =
-          functional::scaled_dot_product_attention(q, k, v, AttentionMask::window(180, 20),
-                                                   WeightsRequest::kNone, {.dropout_p = 0.3})
-              .output;
-      auto all = torch::autograd::grad({output.square().sum()}, {q, k, v});
+      const auto output = functional::scaled_dot_product_attention(
+                              q, k, v, AttentionMask::window(180, 20) & AttentionMask(bias),
+                              WeightsRequest::kNone, {.dropout_p = 0.3})
+                              .output;
+      auto all = torch::autograd::grad({output.square().sum()}, {q, k, v, bias});
       all.push_back(output.detach());
       return all;
     };
@@ -251,7 +280,8 @@ struct Everything {
   const char* name;
   int64_t heads, kv_heads, target, source, head_dim, value_dim;
   bool causal = false, window = false, lengths = false, dense = false, segments = false;
-  bool alibi = false, bias = false;
+  bool alibi = false;
+  std::vector<int64_t> bias = {};  // the sizes of a learned one
   double soft_cap = 0.0;
   bool sinks = false;
 };
@@ -374,7 +404,7 @@ const std::vector<Everything>& everything() {
        .dense = true,
        .segments = true,
        .alibi = true,
-       .bias = true,
+       .bias = {1, 1, 75, 140},
        .soft_cap = 1.5,
        .sinks = true},
       {.name = "DividedKeys",
@@ -384,7 +414,42 @@ const std::vector<Everything>& everything() {
        .source = 1200,
        .head_dim = 16,
        .value_dim = 24,
-       .bias = true},
+       .bias = {1, 1, 90, 1200}},
+      {.name = "BiasOfHeads",
+       .heads = 4,
+       .kv_heads = 2,
+       .target = 70,
+       .source = 75,
+       .head_dim = 12,
+       .value_dim = 9,
+       .causal = true,
+       .bias = {1, 4, 70, 75}},
+      {.name = "BiasOfSentences",
+       .heads = 4,
+       .kv_heads = 2,
+       .target = 3,
+       .source = 40,
+       .head_dim = 8,
+       .value_dim = 5,
+       .lengths = true,
+       .bias = {kB, 1, 3, 40}},
+      {.name = "BiasOfKeys",
+       .heads = 2,
+       .kv_heads = 2,
+       .target = 130,
+       .source = 140,
+       .head_dim = 8,
+       .value_dim = 8,
+       .bias = {kB, 1, 1, 140}},
+      {.name = "BiasOfQueriesBesideSinks",
+       .heads = 6,
+       .kv_heads = 2,
+       .target = 67,
+       .source = 140,
+       .head_dim = 8,
+       .value_dim = 8,
+       .bias = {1, 6, 67, 1},
+       .sinks = true},
   };
   return cases;
 }
@@ -393,8 +458,8 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
  protected:
   // kB sentences of one case; all in float64.
   struct Problem {
-    variable_list inputs;  // query, key, value, sinks
-    torch::Tensor allowed, bias, slope;
+    variable_list inputs;  // query, key, value, sinks, bias
+    torch::Tensor allowed, bias, slope, slope_of_weights;
     AttentionMask mask;
   };
 
@@ -402,13 +467,15 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
     torch::manual_seed(seed);
     const auto& c = GetParam();
     const auto make = [](at::IntArrayRef sizes) { return torch::randn(sizes, torch::kDouble); };
-    Problem p{.inputs = {make({kB, c.heads, c.target, c.head_dim}),
-                         make({kB, c.kv_heads, c.source, c.head_dim}),
-                         make({kB, c.kv_heads, c.source, c.value_dim}), torch::Tensor()},
-              .allowed = torch::ones({kB, 1, c.target, c.source}, torch::kBool),
-              .bias = torch::zeros({1, c.heads, c.target, c.source}, torch::kDouble),
-              .slope = make({kB, c.heads, c.target, c.value_dim}),
-              .mask = {}};
+    Problem p{
+        .inputs = {make({kB, c.heads, c.target, c.head_dim}),
+                   make({kB, c.kv_heads, c.source, c.head_dim}),
+                   make({kB, c.kv_heads, c.source, c.value_dim}), torch::Tensor(), torch::Tensor()},
+        .allowed = torch::ones({kB, 1, c.target, c.source}, torch::kBool),
+        .bias = torch::zeros({1, c.heads, c.target, c.source}, torch::kDouble),
+        .slope = make({kB, c.heads, c.target, c.value_dim}),
+        .slope_of_weights = make({kB, c.heads, c.target, c.source}),
+        .mask = {}};
     const auto keys = torch::arange(c.source);
     const auto ahead = keys - torch::arange(c.source - c.target, c.source).unsqueeze(1);
     const auto join = [&](const AttentionMask& part, const torch::Tensor& allowed) {
@@ -437,11 +504,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
       p.mask = p.mask & AttentionMask::alibi(slopes);
       p.bias = p.bias - slopes.view({1, -1, 1, 1}) * ahead.abs();
     }
-    if (c.bias) {
-      const auto bias = make({1, 1, c.target, c.source});
-      p.mask = p.mask & AttentionMask(bias);
-      p.bias = p.bias + bias;
-    }
+    if (!c.bias.empty()) p.inputs[4] = make(c.bias);
     if (c.sinks) p.inputs[3] = make({c.heads});
     return p;
   }
@@ -449,6 +512,13 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
   // In the dtype of the inputs, operation by operation; `kept`: what dropout multiplies weights with.
   torch::Tensor formula(const variable_list& x, const Problem& p,
                         const torch::Tensor& kept = {}) const {
+    auto weights = formula_weights(x, p);
+    if (kept.defined()) weights = weights * kept.to(weights.scalar_type());
+    const auto& c = GetParam();
+    return torch::matmul(weights, x[2].repeat_interleave(c.heads / c.kv_heads, 1));
+  }
+
+  torch::Tensor formula_weights(const variable_list& x, const Problem& p) const {
     const auto& c = GetParam();
     const auto heads = [&](const torch::Tensor& y) {
       return y.repeat_interleave(c.heads / c.kv_heads, 1);
@@ -457,79 +527,124 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
                   std::sqrt(static_cast<double>(c.head_dim));
     if (c.soft_cap > 0) scores = torch::tanh(scores / c.soft_cap) * c.soft_cap;
     scores = scores + p.bias.to(scores.scalar_type());
+    if (x[4].defined()) scores = scores + x[4];
     scores = scores.masked_fill(p.allowed.logical_not(), -1e30);
     if (c.sinks) {
       scores = torch::cat({scores, x[3].view({1, -1, 1, 1}).expand({kB, -1, c.target, 1})}, 3);
     }
-    auto weights = torch::softmax(scores, -1).narrow(3, 0, c.source);
-    weights = weights.masked_fill(p.allowed.logical_not(), 0.0);
-    if (kept.defined()) weights = weights * kept.to(weights.scalar_type());
-    return torch::matmul(weights, heads(x[2]));
+    const auto weights = torch::softmax(scores, -1).narrow(3, 0, c.source);
+    return weights.masked_fill(p.allowed.logical_not(), 0.0);
   }
 
   torch::Tensor attend(const variable_list& x, const Problem& p, double dropout_p = 0.0) const {
     return functional::scaled_dot_product_attention(
-               x[0], x[1], x[2], p.mask, WeightsRequest::kNone,
+               x[0], x[1], x[2], p.mask & AttentionMask(x[4]), WeightsRequest::kNone,
                {.dropout_p = dropout_p, .soft_cap = GetParam().soft_cap, .sinks = x[3]})
         .output;
   }
 
-  // The output and the gradients.
+  // The gradients and the output.
   template <typename F>
   static variable_list results(const Problem& p, torch::Dtype dtype, const F& f) {
-    variable_list leaves, wanted;
+    return results_of(p, dtype, {p.slope}, [&](const auto& x) -> variable_list { return {f(x)}; });
+  }
+  // The same with the weights.
+  template <typename F>
+  static variable_list results_with_weights(const Problem& p, torch::Dtype dtype, bool is_mean,
+                                            const F& f) {
+    const auto slope = is_mean ? p.slope_of_weights.select(1, 0) : p.slope_of_weights;
+    return results_of(p, dtype, {p.slope, slope}, [&](const auto& x) -> variable_list {
+      const auto [output, weights] = f(x);
+      return {output, weights};
+    });
+  }
+  template <typename F>
+  static variable_list results_of(const Problem& p, torch::Dtype dtype, const variable_list& slopes,
+                                  const F& f) {
+    variable_list leaves, wanted, of_outputs;
     for (const auto& x : p.inputs) {
       leaves.push_back(x.defined() ? x.to(dtype, false, /*copy=*/true).requires_grad_() : x);
       if (x.defined()) wanted.push_back(leaves.back());
     }
-    const auto output = f(leaves);
-    auto all = torch::autograd::grad({output}, wanted, {p.slope.to(dtype)});
-    all.push_back(output.detach());
+    for (const auto& slope : slopes) of_outputs.push_back(slope.to(dtype));
+    const auto outputs = f(leaves);
+    auto all = torch::autograd::grad(outputs, wanted, of_outputs);
+    for (const auto& output : outputs) all.push_back(output.detach());
     return all;
+  }
+
+  // by_formula(problem, dtype) and by_kernel(problem, dtype) are the same, in float32 with at most
+  // twice the error of the formula and 4 eps of the largest value: over three draws, since of one
+  // the formula may happen to have little error.
+  template <typename Formula, typename Kernel>
+  void expect_the_formula(const Formula& by_formula, const Kernel& by_kernel) const {
+    struct Errors {
+      double kernel = 0.0, formula = 0.0, largest = 0.0;
+    };
+    std::map<int64_t, std::vector<Errors>> of_sets;
+    for (const uint64_t seed : {17, 18, 19}) {
+      const auto p = problem(seed);
+      const auto exact = by_formula(p, torch::kDouble), naive = by_formula(p, torch::kFloat);
+      int64_t set = 0;
+      testing_support::for_each_instruction_set([&] {
+        const auto found = by_kernel(p, torch::kDouble), rounded = by_kernel(p, torch::kFloat);
+        auto& errors = of_sets[set++];
+        errors.resize(exact.size());
+        for (size_t i = 0; i < exact.size(); ++i) {
+          SCOPED_TRACE(i);
+          const auto largest = exact[i].abs().max().template item<double>();
+          EXPECT_TENSOR_NEAR(found[i], exact[i], 2e-12 * std::max(largest, 1.0));
+          const auto error = [&](const torch::Tensor& x) {
+            return (x.to(torch::kDouble) - exact[i]).abs().max().template item<double>();
+          };
+          auto& e = errors[i];
+          e.kernel = std::max(e.kernel, error(rounded[i]));
+          e.formula = std::max(e.formula, error(naive[i]));
+          e.largest = std::max(e.largest, largest);
+        }
+      });
+    }
+    for (const auto& [set, errors] : of_sets) {
+      for (size_t i = 0; i < errors.size(); ++i) {
+        const auto& e = errors[i];
+        EXPECT_LE(e.kernel, 2 * e.formula + 4 * std::numeric_limits<float>::epsilon() * e.largest)
+            << "set " << set << ", tensor " << i;
+      }
+    }
   }
 };
 INSTANTIATE_TEST_SUITE_P(Cases, BlockwiseAttentionOf, testing::ValuesIn(everything()),
                          testing::PrintToStringParamName());
 
-// In float32 at most twice the error of the formula, and 4 eps of the largest value: over three draws,
-// since of one the formula may happen to have little error.
 TEST_P(BlockwiseAttentionOf, IsTheFormulaOnEveryInstructionSet) {
-  struct Errors {
-    double kernel = 0.0, formula = 0.0, largest = 0.0;
-  };
-  std::map<int64_t, std::vector<Errors>> of_sets;
-  for (const uint64_t seed : {17, 18, 19}) {
-    const auto p = problem(seed);
-    const auto by_formula = [&](const variable_list& x) { return formula(x, p); };
-    const auto by_kernel = [&](const variable_list& x) { return attend(x, p); };
-    const auto exact = results(p, torch::kDouble, by_formula);
-    const auto naive = results(p, torch::kFloat, by_formula);
-    int64_t set = 0;
-    testing_support::for_each_instruction_set([&] {
-      const auto found = results(p, torch::kDouble, by_kernel);
-      const auto rounded = results(p, torch::kFloat, by_kernel);
-      auto& errors = of_sets[set++];
-      errors.resize(exact.size());
-      for (size_t i = 0; i < exact.size(); ++i) {
-        SCOPED_TRACE(i);
-        const auto largest = exact[i].abs().max().item<double>();
-        EXPECT_TENSOR_NEAR(found[i], exact[i], 2e-12 * std::max(largest, 1.0));
-        const auto error = [&](const torch::Tensor& x) {
-          return (x.to(torch::kDouble) - exact[i]).abs().max().item<double>();
-        };
-        auto& e = errors[i];
-        e.kernel = std::max(e.kernel, error(rounded[i]));
-        e.formula = std::max(e.formula, error(naive[i]));
-        e.largest = std::max(e.largest, largest);
-      }
-    });
-  }
-  for (const auto& [set, errors] : of_sets) {
-    for (size_t i = 0; i < errors.size(); ++i) {
-      const auto& e = errors[i];
-      EXPECT_LE(e.kernel, 2 * e.formula + 4 * std::numeric_limits<float>::epsilon() * e.largest)
-          << "set " << set << ", tensor " << i;
-    }
+  expect_the_formula(
+      [&](const Problem& p, torch::Dtype dtype) {
+        return results(p, dtype, [&](const variable_list& x) { return formula(x, p); });
+      },
+      [&](const Problem& p, torch::Dtype dtype) {
+        return results(p, dtype, [&](const variable_list& x) { return attend(x, p); });
+      });
+}
+
+// Each weight and their mean, beside the output, and what their gradients add to its.
+TEST_P(BlockwiseAttentionOf, RequestedWeightsAreThoseOfTheFormulaOnEveryInstructionSet) {
+  for (const auto kind : {WeightsRequest::kPerHead, WeightsRequest::kMean}) {
+    const bool is_mean = kind == WeightsRequest::kMean;
+    SCOPED_TRACE(is_mean ? "the mean" : "each");
+    expect_the_formula(
+        [&](const Problem& p, torch::Dtype dtype) {
+          return results_with_weights(p, dtype, is_mean, [&](const variable_list& x) {
+            const auto weights = formula_weights(x, p);
+            return AttentionOutput{formula(x, p), is_mean ? weights.mean(1) : weights};
+          });
+        },
+        [&](const Problem& p, torch::Dtype dtype) {
+          return results_with_weights(p, dtype, is_mean, [&](const variable_list& x) {
+            return functional::scaled_dot_product_attention(
+                x[0], x[1], x[2], p.mask & AttentionMask(x[4]), kind,
+                {.soft_cap = GetParam().soft_cap, .sinks = x[3]});
+          });
+        });
   }
 }
 

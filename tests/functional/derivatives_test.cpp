@@ -57,8 +57,8 @@ std::vector<Case> cases() {
           {"LongLengths", 9, 140, Masked::kLengths, 0, false, false, kBlockwise},
           {"CausalLengths", 214, 214, Masked::kCausalLengths, 0, false, true, kBlockwise},
           {"Window", 170, 240, Masked::kWindow, 0, false, false, kBlockwise},
-          {"ShortLearnedBias", 3, 5, Masked::kLearnedBias, 0, false, false, "scores"},
-          {"LongLearnedBias", 3, 140, Masked::kLearnedBias, 0, false, false, "scores"},
+          {"ShortLearnedBias", 3, 5, Masked::kLearnedBias, 0, false, false, kBlockwise},
+          {"LongLearnedBias", 3, 140, Masked::kLearnedBias, 0, false, false, kBlockwise},
           {"SoftCap", 3, 140, Masked::kLengths, 2.0, false, false, kBlockwise},
           {"Sinks", 3, 140, Masked::kCausal, 0, true, false, kBlockwise}};
 }

@@ -27,7 +27,9 @@ struct Problem {
   Numbers<T> query, key, value, output_gradient, bias, slopes, sinks;
   std::vector<char> allowed;
   std::vector<int64_t> query_segments, key_segments;
-  Numbers<T> output, log_sums, query_gradient, key_gradient, value_gradient;
+  Numbers<T> output, sums, query_gradient, key_gradient, value_gradient;
+  Numbers<T> weights_gradient;  // [B, H, T, S], if there is one
+  Numbers<T> bias_gradient{1};  // of all that `bias` holds; behind it, its other parts
   kernels::Attention<T> a{};
 
   explicit Problem(const Sizes& sizes)
@@ -37,11 +39,11 @@ struct Problem {
         key(normal<T>(z.batch * z.source * kv_heads * z.head_dim, 2)),
         value(normal<T>(z.batch * z.source * kv_heads * z.value_dim, 3)),
         output_gradient(normal<T>(z.batch * z.target * z.heads * z.value_dim, 4)),
-        bias(normal<T>(z.heads * z.target * z.source, 5)),
+        bias(normal<T>(z.batch * z.heads * (z.target + 1) * (z.source + 1), 5)),
         slopes(normal<T>(z.heads, 6, 0.1)),
         sinks(normal<T>(z.heads, 7)),
         output(output_gradient.size()),
-        log_sums(z.batch * z.heads * z.target),
+        sums(z.batch * z.heads * z.target * 2),
         query_gradient(query.size()),
         key_gradient(key.size()),
         value_gradient(value.size()) {
@@ -68,14 +70,14 @@ struct Problem {
 
   void clear() {
     output = Numbers<T>(output.size(), T{-77});
-    log_sums = Numbers<T>(log_sums.size(), T{-77});
+    sums = Numbers<T>(sums.size(), T{-77});
   }
   void run_forward() {
     clear();
     Numbers<T> workspace(kernels::attention_forward_workspace(a));
     const auto tasks = kernels::attention_forward_tasks(a);
     for (int64_t task = 0; task < tasks; ++task) {
-      kernels::attention_forward(a, output_rows(), log_sums.data(), task, workspace.data());
+      kernels::attention_forward(a, output_rows(), sums.data(), task, workspace.data());
     }
   }
   void run_few() {
@@ -86,27 +88,59 @@ struct Problem {
     for (int64_t task = 0; task < tasks; ++task) {
       kernels::attention_of_few(a, task, partials.data() + task * size, workspace.data());
     }
-    kernels::attention_of_few_joined<T>(a, partials.data(), output_rows(), log_sums.data(), 0,
+    kernels::attention_of_few_joined<T>(a, partials.data(), output_rows(), sums.data(), 0,
                                         z.batch * kv_heads);
+  }
+  // Of all heads and queries.
+  template <typename Element>
+  kernels::WeightsView<Element> view_of(Numbers<T>& weights) const {
+    if (weights.size() == 0) return {};
+    return {weights.data(), z.heads * z.target * z.source, z.target * z.source, z.source};
+  }
+  void run_weights(const kernels::WeightsView<T>& to) {
+    Numbers<T> workspace(kernels::attention_weights_workspace(a));
+    for (int64_t task = 0; task < kernels::attention_weights_tasks(a, to); ++task) {
+      kernels::attention_weights(a, sums.data(), to, task, workspace.data());
+    }
   }
   void run_backward() {
     const auto of_output = rows<const T>(output, z.target, z.heads, z.value_dim);
     const auto gradient = rows<const T>(output_gradient, z.target, z.heads, z.value_dim);
-    Numbers<T> deltas(log_sums.size()), workspace(kernels::attention_backward_workspace(a));
+    Numbers<T> deltas(z.batch * z.heads * z.target),
+        workspace(kernels::attention_backward_workspace(a));
     kernels::attention_deltas<T>(a, of_output, gradient, deltas.data(), 0, z.batch * z.heads);
+    const auto of_weights = view_of<const T>(weights_gradient);
+    if (of_weights.data != nullptr) {
+      Numbers<T> own(kernels::attention_weights_workspace(a));
+      for (int64_t task = 0; task < kernels::attention_weight_deltas_tasks(a); ++task) {
+        kernels::attention_weight_deltas<T>(a, sums.data(), of_weights, deltas.data(), task,
+                                            own.data());
+      }
+    }
+    // The gradient of a bias has the bias' strides.
+    auto of_bias = kernels::BiasGradient<T>{};
+    if (a.bias.source_stride != 0) {
+      of_bias = {bias_gradient.data(), a.bias.batch_stride,  a.bias.head_stride,
+                 a.bias.target_stride, a.bias.source_stride, bias.size()};
+      const auto bias_parts = kernels::attention_bias_parts(a, of_bias);
+      bias_gradient = Numbers<T>(bias_parts * bias.size());
+      of_bias.data = bias_gradient.data() + (a.bias.data - bias.data());
+    }
     const auto parts = kernels::attention_key_parts(a);
     const auto part_size = z.batch * z.heads * z.target * z.head_dim;
     Numbers<T> query_parts((parts - 1) * part_size);
     query_gradient = Numbers<T>(query.size());
     const kernels::AttentionBackward<T> backward{
         gradient,
-        log_sums.data(),
+        sums.data(),
         deltas.data(),
+        of_weights,
         {rows<T>(query_gradient, z.target, z.heads, z.head_dim),
          rows<T>(key_gradient, z.source, kv_heads, z.head_dim),
          rows<T>(value_gradient, z.source, kv_heads, z.value_dim)},
-        parts > 1 ? query_parts.data() : nullptr};
-    for (int64_t task = 0; task < z.batch * kv_heads * parts; ++task) {
+        parts > 1 ? query_parts.data() : nullptr,
+        of_bias};
+    for (int64_t task = 0; task < kernels::attention_backward_tasks(a, of_bias); ++task) {
       kernels::attention_backward(a, backward, task, workspace.data());
     }
     for (int64_t i = 0; i < query_parts.size(); ++i) {
@@ -116,12 +150,17 @@ struct Problem {
       query_gradient[((batch * z.target + t) * z.heads + head) * z.head_dim + dim] +=
           query_parts[i];
     }
+    for (auto i = bias.size(); i < bias_gradient.size(); ++i) {
+      bias_gradient[i % bias.size()] += bias_gradient[i];
+    }
+    if (of_bias.data != nullptr) bias_gradient.shorten(bias.size());
   }
 };
 
 // The same by its formula, score by score.
 struct Reference {
-  std::vector<double> output, log_sums, query, key, value;
+  std::vector<double> output, sums, query, key, value, bias;
+  std::vector<double> all_weights;  // [B, H, T, S], before dropout
 
   template <typename T>
   explicit Reference(Problem<T>& p) {
@@ -129,6 +168,7 @@ struct Reference {
     query.resize(static_cast<size_t>(p.query.size()));
     key.resize(static_cast<size_t>(p.key.size()));
     value.resize(static_cast<size_t>(p.value.size()));
+    bias.resize(static_cast<size_t>(p.a.bias.data != nullptr ? p.bias.size() : 1));
     for (int64_t b = 0; b < p.z.batch; ++b) {
       for (int64_t h = 0; h < p.z.heads; ++h) {
         for (int64_t t = 0; t < p.z.target; ++t) add_row(p, b, h, t);
@@ -195,7 +235,8 @@ struct Reference {
       w = w == -kInfinite ? 0.0 : std::exp(w - largest);
       sum += w;
     }
-    log_sums.push_back(sum == 0.0 ? kInfinite : largest + std::log(sum));
+    sums.push_back(sum == 0.0 ? 0.0 : largest);
+    sums.push_back(sum == 0.0 ? 0.0 : 1.0 / sum);
     double delta = 0.0;
     for (int64_t s = 0; s < source; ++s) {
       const auto i = static_cast<size_t>(s);
@@ -206,11 +247,21 @@ struct Reference {
         value[static_cast<size_t>(v(s) + e)] += factor * gradient;
         of_weights[i] += kept[i] * gradient * p.value[v(s) + e];
       }
+      if (p.weights_gradient.size() > 0) {
+        const auto row = (b * heads + h) * target + t;
+        of_weights[i] += p.weights_gradient[row * source + s];
+      }
+      all_weights.push_back(weights[i]);
       delta += of_weights[i] * weights[i];
     }
     for (int64_t s = 0; s < source; ++s) {
       const auto i = static_cast<size_t>(s);
-      const double g = weights[i] * (of_weights[i] - delta) * slope[i] * a.scale;
+      const double of_score = weights[i] * (of_weights[i] - delta);
+      if (a.bias.data != nullptr) {
+        const auto* const of = a.bias.row(b, h, t) + s * a.bias.source_stride;
+        bias[static_cast<size_t>(of - p.bias.data())] += of_score;
+      }
+      const double g = of_score * slope[i] * a.scale;
       for (int64_t e = 0; e < head_dim; ++e) {
         query[static_cast<size_t>(q + e)] += g * p.key[k(s) + e];
         key[static_cast<size_t>(k(s) + e)] += g * p.query[q + e];
@@ -275,6 +326,26 @@ std::vector<Case<T>> cases() {
        [](P& p) {
          p.a.bias = {p.bias.data(), 0, p.z.target, 1, 0};
        }},
+      {"bias of each sentence",
+       [](P& p) {
+         const auto of_head = p.z.target * p.z.source;
+         p.a.bias = {p.bias.data(), p.z.heads * of_head, of_head, p.z.source, 1};
+         p.a.band_left = 30;
+       }},
+      {"bias of all heads",
+       [](P& p) {
+         p.a.bias = {p.bias.data(), 0, 0, p.z.source, 1};
+       }},
+      {"bias of the keys",
+       [](P& p) {
+         p.a.bias = {p.bias.data(), p.z.source, 0, 0, 1};
+         p.a.band_right = 2;
+       }},
+      {"bias of the distance",
+       [=](P& p) {
+         with_lengths(p);
+         p.a.bias = {p.bias.data() + p.z.target - 1, 0, p.z.target + p.z.source - 1, -1, 1};
+       }},
       {"slopes and soft cap",
        [](P& p) {
          p.a.slopes = p.slopes.data();
@@ -316,6 +387,14 @@ std::vector<Case<T>> cases() {
   };
 }
 
+template <typename T>
+Case<T> with_weights_gradient(const Case<T>& of) {
+  return {of.name + ", with a gradient of the weights", [of](Problem<T>& p) {
+            of.change(p);
+            p.weights_gradient = normal<T>(p.z.batch * p.z.heads * p.z.target * p.z.source, 9);
+          }};
+}
+
 // Blocks have 64 queries and 128 keys; vectors 4, 8 or 16 numbers.
 constexpr Sizes kSizes[] = {{2, 4, 2, 7, 11, 8, 5},
                             {1, 3, 1, 70, 135, 33, 17},
@@ -344,14 +423,92 @@ TYPED_TEST(KernelAttention, AgreesWithItsFormula) {
       testing_support::for_each_instruction_set([&] {
         p.run_few();
         expect_near(p.output, expected.output, 20, "output for few queries");
-        expect_near(p.log_sums, expected.log_sums, 20, "log sums for few queries");
+        expect_near(p.sums, expected.sums, 20, "sums for few queries");
         p.run_forward();
         expect_near(p.output, expected.output, 20, "output");
-        expect_near(p.log_sums, expected.log_sums, 20, "log sums");
+        expect_near(p.sums, expected.sums, 20, "sums");
         p.run_backward();
         expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
         expect_near(p.key_gradient, expected.key, 60, "gradient of the key");
         expect_near(p.value_gradient, expected.value, 60, "gradient of the value");
+        if (p.a.bias.source_stride != 0) {
+          expect_near(p.bias_gradient, expected.bias, 60, "gradient of the bias");
+        }
+      });
+    }
+  }
+}
+
+TYPED_TEST(KernelAttention, WeightsAndTheirGradientAgreeWithTheFormula) {
+  for (const auto& sizes : kSizes) {
+    for (const auto& of : cases<TypeParam>()) {
+      const auto [name, change] = with_weights_gradient(of);
+      SCOPED_TRACE(testing::Message()
+                   << name << ", T = " << sizes.target << ", S = " << sizes.source);
+      Problem<TypeParam> p(sizes);
+      change(p);
+      const Reference expected(p);
+      Numbers<TypeParam> weights(p.weights_gradient.size());
+      testing_support::for_each_instruction_set([&] {
+        p.run_forward();
+        if (kernels::has_few_queries(p.a)) p.run_few();
+        weights = Numbers<TypeParam>(weights.size(), TypeParam{-77});
+        p.run_weights(p.template view_of<TypeParam>(weights));
+        expect_near(weights, expected.all_weights, 20, "weights");
+        p.run_backward();
+        expect_near(p.query_gradient, expected.query, 60, "gradient of the query");
+        expect_near(p.key_gradient, expected.key, 60, "gradient of the key");
+        expect_near(p.value_gradient, expected.value, 60, "gradient of the value");
+        if (p.a.bias.source_stride != 0) {
+          expect_near(p.bias_gradient, expected.bias, 60, "gradient of the bias");
+        }
+      });
+    }
+  }
+}
+
+TYPED_TEST(KernelAttention, ChosenWeightsAreThoseOfAllToTheBit) {
+  using T = TypeParam;
+  for (const auto& sizes : kSizes) {
+    for (const auto& [name, change] : cases<T>()) {
+      SCOPED_TRACE(testing::Message()
+                   << name << ", T = " << sizes.target << ", S = " << sizes.source);
+      Problem<T> p(sizes);
+      change(p);
+      // Every second head; the first query, the last one and two in the middle.
+      std::vector<int64_t> heads, queries;
+      int64_t chosen_heads = 0, chosen_queries = 0;
+      for (int64_t h = 0; h < sizes.heads; ++h) heads.push_back(h % 2 == 0 ? chosen_heads++ : -1);
+      for (int64_t t = 0; t < sizes.target; ++t) {
+        const bool is_chosen = t == 0 || t + 1 == sizes.target || (t / 2) == sizes.target / 4;
+        queries.push_back(is_chosen ? chosen_queries++ : -1);
+      }
+      const auto row = sizes.source, of_head = chosen_queries * row;
+      testing_support::for_each_instruction_set([&] {
+        p.run_forward();
+        Numbers<T> all(sizes.batch * sizes.heads * sizes.target * row), mean(sizes.batch * of_head);
+        Numbers<T> some(sizes.batch * chosen_heads * of_head);
+        p.run_weights(p.template view_of<T>(all));
+        p.run_weights({some.data(), chosen_heads * of_head, of_head, row, heads.data(),
+                       queries.data(), nullptr});
+        Numbers<T> shares(sizes.heads, static_cast<T>(1.0 / static_cast<double>(chosen_heads)));
+        p.run_weights({mean.data(), of_head, 0, row, heads.data(), queries.data(), shares.data()});
+        for (int64_t b = 0; b < sizes.batch; ++b) {
+          for (int64_t t = 0; t < sizes.target; ++t) {
+            const auto place = queries[static_cast<size_t>(t)];
+            if (place < 0) continue;
+            for (int64_t s = 0; s < row; ++s) {
+              double sum = 0.0;
+              for (int64_t h = 0; h < sizes.heads; h += 2) {
+                const T of_all = all[((b * sizes.heads + h) * sizes.target + t) * row + s];
+                ASSERT_EQ(some[(b * chosen_heads + h / 2) * of_head + place * row + s], of_all);
+                sum += of_all;
+              }
+              ASSERT_NEAR(mean[b * of_head + place * row + s],
+                          sum / static_cast<double>(chosen_heads), sizeof(T) == 4 ? 2e-7 : 4e-16);
+            }
+          }
+        }
       });
     }
   }

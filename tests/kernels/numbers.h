@@ -22,6 +22,7 @@ class Numbers {
 
   T* data() { return reinterpret_cast<T*>(lines_.data()); }
   int64_t size() const { return size_; }
+  void shorten(int64_t size) { size_ = size; }
   T& operator[](int64_t i) { return data()[i]; }
 
  private:

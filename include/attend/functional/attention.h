@@ -64,8 +64,8 @@ struct AttentionParameters {
 ///         head see and others do not may show in the others too, since a weight of zero times NaN
 ///         is NaN.
 /// Note:   on the CPU, numbers of 16 bits are computed in float32, and the output is rounded. The
-///         result is the same bits for any number of threads. Memory is linear in T and S, but for
-///         a learned bias.
+///         result is the same bits for any number of threads. Memory is linear in T and S, beside
+///         masks, biases and their gradients.
 /// Note:   on the CPU, dropout_p is rounded to a multiple of 1 / 65536, and so is the scale of what
 ///         is kept.
 ATTEND_API AttentionOutput scaled_dot_product_attention(

@@ -80,14 +80,6 @@ template <typename T>
 void additive_join(const AdditiveAttention<T>& attention, const AdditiveResult<T>& result,
                    int64_t first, int64_t last);
 
-/// The gradient of a bias that broadcasts to [B, H, T, S], by its strides in elements (0 along a
-/// broadcast axis; not along both T and S).
-template <typename T>
-struct BiasGradient {
-  T* data = nullptr;  // null: none is wanted
-  int64_t batch_stride = 0, head_stride = 0, target_stride = 0, source_stride = 0;
-};
-
 /// The gradients of the output or of the scores or of both, and those that are made of them: all
 /// contiguous and filled with zeros before the first phase.
 template <typename T>
@@ -101,7 +93,7 @@ struct AdditiveGradients {
   T* value;                // [B, H, S, Dv]; null: it is not wanted
   T* vector;               // [B, H, parts, A]; in the end the sum is in the first part
   T *row_sums, *key_sums;  // [B, H, T]; [B, H, S], the gradient of the key term
-  BiasGradient<T> bias;
+  BiasGradient<T> bias;    // of one part, not broadcast along both T and S
 };
 
 /// Into how many parts the backward pass divides the queries and the keys.

@@ -331,6 +331,13 @@ HWY_INLINE Range weights_of_row(const Attention<T>& a, const QueryRows& rows, in
   return {first, last};
 }
 
+// What is kept of a row for the backward pass: zeros if it sees nothing.
+template <typename T>
+HWY_INLINE void store_sums(T* to, T largest, T inverse) {
+  to[0] = inverse == T{0} ? T{0} : largest;
+  to[1] = inverse;
+}
+
 // One product c [rows, columns] (+)= a b; c and b are aligned to vectors and so wide.
 template <typename T>
 struct BlockProduct {
@@ -487,6 +494,20 @@ HWY_INLINE void transpose_rows(const T* rows, int64_t stride, int64_t count, int
       }
     }
   }
+}
+
+// a . b, whose last vector may be partial; b's is filled up with zeros.
+template <typename T>
+HWY_INLINE T dot(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t count) {
+  const Vectors<T> d;
+  const auto lanes = lanes_of<T>();
+  auto sums = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    sums = hn::MulAdd(hn::LoadU(d, a + i), hn::Load(d, b + i), sums);
+  }
+  if (i < count) sums = hn::MulAdd(load_first(d, a + i, count - i), hn::Load(d, b + i), sums);
+  return hn::GetLane(hn::SumOfLanes(d, sums));
 }
 
 // The queries of some heads divided into parts of at most so many rows: several heads of few

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace attend::kernels {
 
@@ -23,6 +24,19 @@ struct MaskView {
   int64_t batch_stride = 0, head_stride = 0, target_stride = 0, source_stride = 0;
 
   constexpr const Element* row(int64_t batch, int64_t head, int64_t t) const {
+    return data + batch * batch_stride + head * head_stride + t * target_stride;
+  }
+};
+
+/// The gradient of a bias that broadcasts to [B, H, T, S], by its strides in elements: 0 along a
+/// broadcast axis; along S 0 or 1; along T also -1, for a bias of the distance s - t alone.
+template <typename T>
+struct BiasGradient {
+  T* data = nullptr;  // zeros; null: none is wanted
+  int64_t batch_stride = 0, head_stride = 0, target_stride = 0, source_stride = 0;
+  int64_t part_stride = 0;  // between the parts of it that are summed in the end, if there are any
+
+  T* row(int64_t batch, int64_t head, int64_t t) const {
     return data + batch * batch_stride + head * head_stride + t * target_stride;
   }
 };
@@ -67,14 +81,24 @@ struct Attention {
 template <typename T>
 int64_t attention_forward_tasks(const Attention<T>& attention);
 
-/// Writes the part of task `task` of output [B, H, T, Dv], and, if not null, of log_sums [B, H, T],
-/// contiguous: the logarithms of the sums of exp(score); +infinity where there is nothing to attend
-/// to. `workspace`: attention_forward_workspace(attention) numbers, aligned to 64 bytes.
+/// Writes the part of task `task` of output [B, H, T, Dv], and, if not null, of sums [B, H, T, 2],
+/// contiguous: the largest score of each row, the sink included, and 1 / the sum of
+/// exp(score - largest); zeros where there is nothing to attend to. Not the logarithm of the sum,
+/// whose rounding would be in every weight that is made of it. `workspace`:
+/// attention_forward_workspace(attention) numbers, aligned to 64 bytes.
 template <typename T>
-void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* log_sums, int64_t task,
+void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* sums, int64_t task,
                        T* workspace);
 template <typename T>
 int64_t attention_forward_workspace(const Attention<T>& attention);
+
+/// Whether there are so few queries, those of a group's heads together, that the functions for few
+/// are faster (benchmarks/attention_benchmark.cpp).
+template <typename T>
+bool has_few_queries(const Attention<T>& a) {
+  const auto queries = a.target * a.group;
+  return queries <= 4 || (queries <= 8 && a.source >= 1024);
+}
 
 /// The same results for few queries, of which a step of decoding has one: keys are read where they
 /// lie, since to pack them would take longer than their products. The keys of a head are divided
@@ -90,7 +114,7 @@ int64_t attention_of_few_workspace(const Attention<T>& attention);
 /// Joins the partials of the heads [first, last) of all B * Hkv.
 template <typename T>
 void attention_of_few_joined(const Attention<T>& attention, const T* partials, HeadRows<T> output,
-                             T* log_sums, int64_t first, int64_t last);
+                             T* sums, int64_t first, int64_t last);
 
 /// What dropout multiplies the weights of the rows [first, last) of all B * H * T with: kept [rows, S],
 /// 0 or dropout.scale().
@@ -98,18 +122,58 @@ template <typename T>
 void attention_kept(const AttentionDropout& dropout, int64_t source, T* kept, int64_t first,
                     int64_t last);
 
+/// Weights before dropout, or their gradient, of all heads and queries or of some, by strides in
+/// elements; the last axis, S, is contiguous.
+template <typename Element>
+struct WeightsView {
+  Element* data = nullptr;                                       // null: none are wanted
+  int64_t batch_stride = 0, head_stride = 0, target_stride = 0;  // head_stride 0: of a mean
+  // [H], [T] or null: where those of a head or query lie, ascending, or -1: they are not wanted.
+  // Null: each at its own place.
+  const int64_t *heads = nullptr, *queries = nullptr;
+  const std::remove_const_t<Element>* shares = nullptr;  // [H] or null: of each head in the mean
+
+  bool has_head(int64_t head) const { return heads == nullptr || heads[head] >= 0; }
+  bool has_query(int64_t t) const { return queries == nullptr || queries[t] >= 0; }
+  Element* row(int64_t batch, int64_t head, int64_t t) const {
+    return data + batch * batch_stride + (heads == nullptr ? head : heads[head]) * head_stride +
+           (queries == nullptr ? t : queries[t]) * target_stride;
+  }
+  std::remove_const_t<Element> share(int64_t head) const {
+    return shares == nullptr ? std::remove_const_t<Element>{1} : shares[head];
+  }
+};
+
+/// Weights exp(score - largest) / sum, from the `sums` of the forward pass: scores are computed again
+/// block by block, the same bits as there, and each weight is written once, that of a mean once a
+/// head. There are attention_weights_tasks; `workspace`: attention_weights_workspace numbers.
+///
+/// The bits do not depend on which weights are wanted. What is hidden is zero. A row whose output is NaN because of its scores is NaN.
+template <typename T>
+int64_t attention_weights_tasks(const Attention<T>& attention, const WeightsView<T>& weights);
+template <typename T>
+void attention_weights(const Attention<T>& attention, const T* sums, const WeightsView<T>& weights,
+                       int64_t task, T* workspace);
+template <typename T>
+int64_t attention_weights_workspace(const Attention<T>& attention);
+
 template <typename T>
 struct AttentionGradients {
   HeadRows<T> query, key, value;
 };
 
-/// What the backward pass takes beside the attention: `deltas` [B, H, T] from attention_deltas.
+/// What the backward pass takes beside the attention: `deltas` from attention_deltas and, with a
+/// gradient of the weights, attention_weight_deltas.
 template <typename T>
 struct AttentionBackward {
   HeadRows<const T> output_gradient;
-  const T *log_sums, *deltas;  // [B, H, T]
+  const T *sums, *deltas;  // [B, H, T, 2] of the forward pass; [B, H, T]
+  WeightsView<const T> weights_gradient;
   AttentionGradients<T> gradients;
   T* query_parts;  // [attention_key_parts - 1, B, H, T, D], zeros; null if there is one part
+  // Of attention_bias_parts parts, not broadcast along S: the gradient of a bias that all keys of a
+  // query share is deltas times the sink's weight, since it changes no other weight.
+  BiasGradient<T> bias;
 };
 
 /// deltas[b, h, t] = output . output_gradient, for the heads [first, last) of all B * H.
@@ -118,6 +182,15 @@ template <typename T>
 void attention_deltas(const Attention<T>& attention, HeadRows<const T> output,
                       HeadRows<const T> output_gradient, T* deltas, int64_t first, int64_t last);
 
+/// Adds what a gradient of the weights adds to them, weights . gradient:
+/// attention_weight_deltas_tasks tasks, with the workspace of attention_weights.
+template <typename T>
+int64_t attention_weight_deltas_tasks(const Attention<T>& attention);
+template <typename T>
+void attention_weight_deltas(const Attention<T>& attention, const T* sums,
+                             const WeightsView<const T>& gradient, T* deltas, int64_t task,
+                             T* workspace);
+
 /// Into how many parts the keys of a head are divided, so that there are tasks for several threads:
 /// a function of the sizes alone. Each part has gradients of the query of its own: the first part
 /// those of AttentionBackward::gradients, which has to hold zeros, the others query_parts. The
@@ -125,9 +198,18 @@ void attention_deltas(const Attention<T>& attention, HeadRows<const T> output,
 template <typename T>
 int64_t attention_key_parts(const Attention<T>& attention);
 
-/// B * Hkv * attention_key_parts tasks, as in the forward pass: the gradients of the keys and values
-/// of one part of one head, and what they add to that of the queries.
+/// Sentences and heads that share a bias would add to one gradient. They are one task, or, where
+/// there would be too few, several with a part of the gradient each, whose sum it is: so many, a
+/// function of the sizes alone.
+template <typename T>
+int64_t attention_bias_parts(const Attention<T>& attention, const BiasGradient<T>& bias);
+
+/// As in the forward pass, in attention_backward_tasks: the gradients of the keys and values of one
+/// part of one head, or of some that share a bias, and what they add to that of the queries and of
+/// the bias.
 /// Source: Dao et al., 2022, arXiv:2205.14135, algorithm 4.
+template <typename T>
+int64_t attention_backward_tasks(const Attention<T>& attention, const BiasGradient<T>& bias);
 template <typename T>
 void attention_backward(const Attention<T>& attention, const AttentionBackward<T>& backward,
                         int64_t task, T* workspace);

@@ -22,6 +22,7 @@ struct BackwardWorkspace {
   T *key_gradients, *value_gradients;         // [keys, D], [keys, Dv]
   T *weights, *score_gradients, *cap_slopes;  // [rows, block keys]
   T* query_gradients;                         // [strip, D]
+  T* bias_sums;                               // [rows + keys - 1]
   int64_t head_dim, value_dim;
   int64_t size;
 
@@ -46,6 +47,7 @@ struct BackwardWorkspace {
     score_gradients = take(rows * kBlockKeys);
     cap_slopes = take(a.soft_cap > T{0} ? rows * kBlockKeys : 0);
     query_gradients = take(kTallTile * head_dim);
+    bias_sums = take(kBlockRows + kBlockKeys);
     size = next - begin;
   }
 };
@@ -58,6 +60,42 @@ struct BackwardBlock {
   int64_t key, count;
   Range seen;
   bool is_masked;
+};
+
+// How the heads of keys of all sentences are divided into tasks: in groups that share a gradient of
+// the bias, or parts of these.
+struct BackwardTasks {
+  bool by_batch, by_head;             // whether sentences, heads have gradients of their own
+  bool by_keys;                       // whether parts of the keys do
+  int64_t kv_heads, groups, sharers;  // groups of so many heads of keys
+  int64_t key_parts, parts;           // of the keys; of a group
+
+  template <typename T>
+  BackwardTasks(const Attention<T>& a, const BiasGradient<T>& bias, int64_t parts_of_keys)
+      : by_batch(bias.data == nullptr || bias.batch_stride != 0 || a.batch == 1),
+        by_head(bias.data == nullptr || bias.head_stride != 0 || a.kv_heads() == 1),
+        by_keys(bias.data != nullptr && bias.target_stride < 0),
+        kv_heads(a.kv_heads()),
+        groups((by_batch ? a.batch : 1) * (by_head ? kv_heads : 1)),
+        sharers(a.batch * kv_heads / groups),
+        key_parts(parts_of_keys),
+        parts(most(
+            1, least(sharers, (kFewestTasks + groups * key_parts - 1) / (groups * key_parts)))) {}
+
+  int64_t count() const { return groups * parts * key_parts; }
+  int64_t bias_parts() const { return parts * (by_keys ? key_parts : 1); }
+  int64_t bias_part(int64_t part, int64_t key_part) const {
+    return by_keys ? part * key_parts + key_part : part;
+  }
+  Range sharers_of(int64_t part) const {
+    return {sharers * part / parts, sharers * (part + 1) / parts};
+  }
+  // Of sharer i of a group, which of all B * Hkv.
+  int64_t head_of(int64_t group, int64_t i) const {
+    if (by_batch && by_head) return group;
+    if (by_batch) return group * kv_heads + i;
+    return by_head ? i * kv_heads + group : i;
+  }
 };
 
 template <typename T>
@@ -88,6 +126,36 @@ HWY_INLINE void load_block_queries(const Attention<T>& a, HeadRows<const T> outp
   }
 }
 
+// The row of the gradient of weights of a query, with zeros outside of `range`.
+template <typename T>
+HWY_INLINE void load_weights_gradient(const WeightsView<const T>& gradient, const QueryRows& rows,
+                                      int64_t row, int64_t key, Range range, T* HWY_RESTRICT to) {
+  const auto head = rows.head_of(row);
+  const T* HWY_RESTRICT from = gradient.row(rows.batch, head, rows.query_of(row)) + key;
+  const T share = gradient.share(head);
+  clear(to, rounded_down<T>(range.begin), rounded_up<T>(range.end));
+  for (auto s = range.begin; s < range.end; ++s) to[s] = share * from[s];
+}
+
+// The gradients of scores of a row, of keys [range) from b.key on, are those of the bias. Where
+// queries share these, a block's are added up first: in sums[0], ... for its last query.
+template <typename T>
+HWY_INLINE void add_to_bias(const BiasGradient<T>& bias, const BackwardBlock<T>& b, int64_t row,
+                            Range range, const T* HWY_RESTRICT gradients, T* sums) {
+  const auto t = b.rows.query_of(row), last = b.rows.first + b.rows.count - 1;
+  const auto row_of = [&](int64_t query) {
+    return bias.row(b.rows.batch, b.rows.head_of(row), query) + b.key;
+  };
+  const bool is_shared = bias.target_stride <= 0;
+  T* HWY_RESTRICT to = is_shared ? sums + (t - last) * bias.target_stride : row_of(t);
+  for (auto s = range.begin; s < range.end; ++s) to[s] += gradients[s];
+  if (!is_shared || t != last) return;
+  T* HWY_RESTRICT whole = row_of(last);
+  const auto count = b.count + (1 - b.rows.count) * bias.target_stride;
+  for (int64_t i = 0; i < count; ++i) whole[i] += sums[i];
+  fill(sums, 0, count, T{0});
+}
+
 // Scores of one row become weights, and gradients of weights become those of scores.
 template <typename T>
 HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T>& back,
@@ -109,22 +177,34 @@ HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T
                      slopes);
   }
   forbid_outside(weights, first, last, range);
-  exponentials(weights, first, last, back.log_sums[index]);
   HWY_ALIGN T kept[kBlockKeys];
   const bool drops = a.dropout.threshold > 0;
   if (drops) draw_kept(a.dropout, index, b.key, kept);
-  const auto delta = hn::Set(d, back.deltas[index]);
+  HWY_ALIGN T added[kBlockKeys];
+  const auto& of_weights = back.weights_gradient;
+  const bool adds = of_weights.data != nullptr && of_weights.has_head(head) &&
+                    of_weights.has_query(t) && !range.is_empty();
+  if (adds) load_weights_gradient(of_weights, b.rows, row, b.key, range, added);
+  const auto largest = hn::Set(d, back.sums[2 * index]),
+             inverse = hn::Set(d, back.sums[2 * index + 1]), delta = hn::Set(d, back.deltas[index]);
   for (auto s = first; s < last; s += lanes) {
-    const auto weight = hn::LoadU(d, weights + s);
+    const auto score = hn::LoadU(d, weights + s);
+    const auto weight = hn::Mul(exponential(d, hn::Sub(score, largest)), inverse);
     auto gradient = hn::LoadU(d, gradients + s);
+    auto used = weight;
     if (drops) {
       const auto keeps = hn::Load(d, kept + s);
       gradient = hn::Mul(gradient, keeps);
-      hn::StoreU(hn::Mul(weight, keeps), d, weights + s);
+      used = hn::Mul(weight, keeps);
     }
-    gradient = hn::Mul(weight, hn::Sub(gradient, delta));
-    if (slopes != nullptr) gradient = hn::Mul(gradient, hn::LoadU(d, slopes + s));
-    hn::StoreU(gradient, d, gradients + s);
+    if (adds) gradient = hn::Add(gradient, hn::Load(d, added + s));
+    hn::StoreU(used, d, weights + s);
+    hn::StoreU(hn::Mul(weight, hn::Sub(gradient, delta)), d, gradients + s);
+  }
+  // The bias is added behind the cap.
+  if (back.bias.data != nullptr) add_to_bias(back.bias, b, row, range, gradients, w.bias_sums);
+  for (auto s = first; slopes != nullptr && s < last; s += lanes) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, gradients + s), hn::LoadU(d, slopes + s)), d, gradients + s);
   }
   for (auto* row_of : {weights, gradients}) {
     clear(row_of, rounded_down<T>(b.seen.begin), first);
@@ -223,12 +303,11 @@ HWY_INLINE int64_t key_parts(const Attention<T>& a) {
   return most(1, least(wanted, a.source / kFewestKeys));
 }
 
+// Part `part` of the keys of a head.
 template <typename T>
-HWY_INLINE void backward(const Attention<T>& a, const AttentionBackward<T>& back, int64_t task,
-                         T* workspace) {
-  const auto parts = key_parts(a);
-  const auto part = task % parts, head_task = task / parts;
-  const auto batch = head_task / a.kv_heads(), kv_head = head_task % a.kv_heads();
+HWY_INLINE void backward_of_keys(const Attention<T>& a, const AttentionBackward<T>& back,
+                                 int64_t batch, int64_t kv_head, int64_t part, int64_t parts,
+                                 const BackwardWorkspace<T>& w) {
   const auto blocks_of_keys = (a.source + kBlockKeys - 1) / kBlockKeys;
   const auto first_key = blocks_of_keys * part / parts * kBlockKeys,
              last_key = least(a.source, blocks_of_keys * (part + 1) / parts * kBlockKeys);
@@ -238,7 +317,6 @@ HWY_INLINE void backward(const Attention<T>& a, const AttentionBackward<T>& back
     query_gradient = {back.query_parts + (part - 1) * a.batch * a.heads * head_size,
                       a.heads * head_size, head_size, a.head_dim};
   }
-  const BackwardWorkspace<T> w(a, workspace);
   const QueryRows all{batch, kv_head * a.group, a.group, 0, a.target};
   const Parts blocks(all.members, all.count, kBlockRows);
   for (auto key = first_key; key < last_key; key += kBlockKeys) {
@@ -259,6 +337,31 @@ HWY_INLINE void backward(const Attention<T>& a, const AttentionBackward<T>& back
                g.key.at(batch, kv_head) + key * g.key.row_stride, g.key.row_stride);
     store_rows(w.value_gradients, w.value_dim, count, a.value_dim,
                g.value.at(batch, kv_head) + key * g.value.row_stride, g.value.row_stride);
+  }
+}
+
+template <typename T>
+HWY_INLINE BackwardTasks tasks_of(const Attention<T>& a, const BiasGradient<T>& bias) {
+  return {a, bias, key_parts(a)};
+}
+
+template <typename T>
+HWY_INLINE void backward(const Attention<T>& a, const AttentionBackward<T>& back, int64_t task,
+                         T* workspace) {
+  const auto tasks = tasks_of(a, back.bias);
+  const auto key_part = task % tasks.key_parts, rest = task / tasks.key_parts;
+  const auto part = rest % tasks.parts, group = rest / tasks.parts;
+  auto own = back;
+  if (back.bias.data != nullptr) {
+    own.bias.data += tasks.bias_part(part, key_part) * back.bias.part_stride;
+  }
+  const BackwardWorkspace<T> w(a, workspace);
+  fill(w.bias_sums, 0, kBlockRows + kBlockKeys, T{0});
+  const auto sharers = tasks.sharers_of(part);
+  for (auto i = sharers.begin; i < sharers.end; ++i) {
+    const auto head = tasks.head_of(group, i);
+    backward_of_keys(a, own, head / a.kv_heads(), head % a.kv_heads(), key_part, tasks.key_parts,
+                     w);
   }
 }
 
@@ -309,6 +412,18 @@ int64_t backward_workspace_float(const Attention<float>& a) {
 int64_t backward_workspace_double(const Attention<double>& a) {
   return BackwardWorkspace<double>(a, nullptr).size;
 }
+int64_t tasks_float(const Attention<float>& a, const BiasGradient<float>& bias) {
+  return tasks_of(a, bias).count();
+}
+int64_t tasks_double(const Attention<double>& a, const BiasGradient<double>& bias) {
+  return tasks_of(a, bias).count();
+}
+int64_t bias_parts_float(const Attention<float>& a, const BiasGradient<float>& bias) {
+  return tasks_of(a, bias).bias_parts();
+}
+int64_t bias_parts_double(const Attention<double>& a, const BiasGradient<double>& bias) {
+  return tasks_of(a, bias).bias_parts();
+}
 int64_t key_parts_float(const Attention<float>& a) { return key_parts(a); }
 int64_t key_parts_double(const Attention<double>& a) { return key_parts(a); }
 
@@ -328,6 +443,10 @@ HWY_EXPORT(backward_workspace_float);
 HWY_EXPORT(backward_workspace_double);
 HWY_EXPORT(key_parts_float);
 HWY_EXPORT(key_parts_double);
+HWY_EXPORT(tasks_float);
+HWY_EXPORT(tasks_double);
+HWY_EXPORT(bias_parts_float);
+HWY_EXPORT(bias_parts_double);
 
 }  // namespace
 
@@ -360,6 +479,22 @@ int64_t attention_backward_workspace(const Attention<float>& a) {
 template <>
 int64_t attention_backward_workspace(const Attention<double>& a) {
   return HWY_DYNAMIC_DISPATCH(backward_workspace_double)(a);
+}
+template <>
+int64_t attention_backward_tasks(const Attention<float>& a, const BiasGradient<float>& bias) {
+  return HWY_DYNAMIC_DISPATCH(tasks_float)(a, bias);
+}
+template <>
+int64_t attention_backward_tasks(const Attention<double>& a, const BiasGradient<double>& bias) {
+  return HWY_DYNAMIC_DISPATCH(tasks_double)(a, bias);
+}
+template <>
+int64_t attention_bias_parts(const Attention<float>& a, const BiasGradient<float>& bias) {
+  return HWY_DYNAMIC_DISPATCH(bias_parts_float)(a, bias);
+}
+template <>
+int64_t attention_bias_parts(const Attention<double>& a, const BiasGradient<double>& bias) {
+  return HWY_DYNAMIC_DISPATCH(bias_parts_double)(a, bias);
 }
 template <>
 int64_t attention_key_parts(const Attention<float>& a) {

@@ -29,20 +29,6 @@ struct FewWorkspace {
   }
 };
 
-// a . b, whose last vector may be partial; b's is filled up with zeros.
-template <typename T>
-HWY_INLINE T dot(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t count) {
-  const Vectors<T> d;
-  const auto lanes = lanes_of<T>();
-  auto sums = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    sums = hn::MulAdd(hn::LoadU(d, a + i), hn::Load(d, b + i), sums);
-  }
-  if (i < count) sums = hn::MulAdd(load_first(d, a + i, count - i), hn::Load(d, b + i), sums);
-  return hn::GetLane(hn::SumOfLanes(d, sums));
-}
-
 // sums [rows, Dv] += factors [rows, block keys] values, of so many keys whose values lie `stride`
 // apart. The last vector of a row of values may be partial; that of the sums is not.
 template <int64_t kRows, typename T>
@@ -145,8 +131,8 @@ HWY_INLINE void few(const Attention<T>& a, int64_t task, T* partial, T* workspac
 
 // The parts of the heads [first, last) of all B * Hkv become one output.
 template <typename T>
-HWY_INLINE void few_joined(const Attention<T>& a, const T* partials, HeadRows<T> output,
-                           T* log_sums, int64_t first, int64_t last) {
+HWY_INLINE void few_joined(const Attention<T>& a, const T* partials, HeadRows<T> output, T* sums,
+                           int64_t first, int64_t last) {
   const auto parts = few_parts(a), count = a.target * a.group, row_size = 2 + a.value_dim;
   for (auto group = first; group < last; ++group) {
     const QueryRows rows{group / a.kv_heads(), group % a.kv_heads() * a.group, a.group, 0,
@@ -174,9 +160,8 @@ HWY_INLINE void few_joined(const Attention<T>& a, const T* partials, HeadRows<T>
       }
       const T inverse = sum == T{0} ? T{0} : T{1} / sum;
       for (int64_t i = 0; i < a.value_dim; ++i) to[i] *= inverse;
-      if (log_sums != nullptr) {
-        log_sums[(rows.batch * a.heads + head) * a.target + t] =
-            sum == T{0} ? kInfinity<T> : largest + std::log(sum);
+      if (sums != nullptr) {
+        store_sums(sums + 2 * ((rows.batch * a.heads + head) * a.target + t), largest, inverse);
       }
     }
   }
@@ -190,12 +175,12 @@ void few_double(const Attention<double>& a, int64_t task, double* partial, doubl
   few(a, task, partial, workspace);
 }
 void joined_float(const Attention<float>& a, const float* partials, HeadRows<float> output,
-                  float* log_sums, int64_t first, int64_t last) {
-  few_joined(a, partials, output, log_sums, first, last);
+                  float* sums, int64_t first, int64_t last) {
+  few_joined(a, partials, output, sums, first, last);
 }
 void joined_double(const Attention<double>& a, const double* partials, HeadRows<double> output,
-                   double* log_sums, int64_t first, int64_t last) {
-  few_joined(a, partials, output, log_sums, first, last);
+                   double* sums, int64_t first, int64_t last) {
+  few_joined(a, partials, output, sums, first, last);
 }
 int64_t few_parts_float(const Attention<float>& a) { return few_parts(a); }
 int64_t few_parts_double(const Attention<double>& a) { return few_parts(a); }
@@ -236,14 +221,13 @@ void attention_of_few(const Attention<double>& a, int64_t task, double* partial,
 }
 template <>
 void attention_of_few_joined(const Attention<float>& a, const float* partials,
-                             HeadRows<float> output, float* log_sums, int64_t first, int64_t last) {
-  HWY_DYNAMIC_DISPATCH(joined_float)(a, partials, output, log_sums, first, last);
+                             HeadRows<float> output, float* sums, int64_t first, int64_t last) {
+  HWY_DYNAMIC_DISPATCH(joined_float)(a, partials, output, sums, first, last);
 }
 template <>
 void attention_of_few_joined(const Attention<double>& a, const double* partials,
-                             HeadRows<double> output, double* log_sums, int64_t first,
-                             int64_t last) {
-  HWY_DYNAMIC_DISPATCH(joined_double)(a, partials, output, log_sums, first, last);
+                             HeadRows<double> output, double* sums, int64_t first, int64_t last) {
+  HWY_DYNAMIC_DISPATCH(joined_double)(a, partials, output, sums, first, last);
 }
 template <>
 int64_t attention_of_few_parts(const Attention<float>& a) {

@@ -126,7 +126,7 @@ HWY_INLINE void attend_block(const Attention<T>& a, const Block<T>& b, const Wor
 
 template <typename T>
 HWY_INLINE void store_outputs(const Attention<T>& a, const QueryRows& rows, const Workspace<T>& w,
-                              HeadRows<T> output, T* log_sums) {
+                              HeadRows<T> output, T* sums) {
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const auto head = rows.head_of(row), t = rows.query_of(row);
     const T sum = w.sums[row];
@@ -134,15 +134,15 @@ HWY_INLINE void store_outputs(const Attention<T>& a, const QueryRows& rows, cons
     const T* from = w.outputs + row * w.value_dim;
     T* const to = output.at(rows.batch, head) + t * output.row_stride;
     for (int64_t i = 0; i < a.value_dim; ++i) to[i] = from[i] * inverse;
-    if (log_sums != nullptr) {
-      log_sums[(rows.batch * a.heads + head) * a.target + t] =
-          sum == T{0} ? kInfinity<T> : w.largest[row] + std::log(sum);
+    if (sums != nullptr) {
+      const auto index = (rows.batch * a.heads + head) * a.target + t;
+      store_sums(sums + 2 * index, w.largest[row], inverse);
     }
   }
 }
 
 template <typename T>
-HWY_INLINE void forward(const Attention<T>& a, HeadRows<T> output, T* log_sums, int64_t task,
+HWY_INLINE void forward(const Attention<T>& a, HeadRows<T> output, T* sums, int64_t task,
                         T* workspace) {
   const Parts chunks(a.group, a.target, chunk_rows(a));
   const auto group = task / chunks.count();
@@ -170,7 +170,7 @@ HWY_INLINE void forward(const Attention<T>& a, HeadRows<T> output, T* log_sums, 
       attend_block(a, block, w);
     }
   }
-  store_outputs(a, rows, w, output, log_sums);
+  store_outputs(a, rows, w, output, sums);
 }
 
 template <typename T>
@@ -192,13 +192,13 @@ HWY_INLINE void kept_rows(const AttentionDropout& dropout, int64_t source, T* ke
 }
 
 // Highway's tables hold functions, not templates.
-void forward_float(const Attention<float>& a, HeadRows<float> output, float* log_sums, int64_t task,
+void forward_float(const Attention<float>& a, HeadRows<float> output, float* sums, int64_t task,
                    float* workspace) {
-  forward(a, output, log_sums, task, workspace);
+  forward(a, output, sums, task, workspace);
 }
-void forward_double(const Attention<double>& a, HeadRows<double> output, double* log_sums,
-                    int64_t task, double* workspace) {
-  forward(a, output, log_sums, task, workspace);
+void forward_double(const Attention<double>& a, HeadRows<double> output, double* sums, int64_t task,
+                    double* workspace) {
+  forward(a, output, sums, task, workspace);
 }
 void kept_float(const AttentionDropout& dropout, int64_t source, float* kept, int64_t first,
                 int64_t last) {
@@ -233,14 +233,14 @@ HWY_EXPORT(workspace_double);
 }  // namespace
 
 template <>
-void attention_forward(const Attention<float>& a, HeadRows<float> output, float* log_sums,
-                       int64_t task, float* workspace) {
-  HWY_DYNAMIC_DISPATCH(forward_float)(a, output, log_sums, task, workspace);
+void attention_forward(const Attention<float>& a, HeadRows<float> output, float* sums, int64_t task,
+                       float* workspace) {
+  HWY_DYNAMIC_DISPATCH(forward_float)(a, output, sums, task, workspace);
 }
 template <>
-void attention_forward(const Attention<double>& a, HeadRows<double> output, double* log_sums,
+void attention_forward(const Attention<double>& a, HeadRows<double> output, double* sums,
                        int64_t task, double* workspace) {
-  HWY_DYNAMIC_DISPATCH(forward_double)(a, output, log_sums, task, workspace);
+  HWY_DYNAMIC_DISPATCH(forward_double)(a, output, sums, task, workspace);
 }
 template <>
 void attention_kept(const AttentionDropout& dropout, int64_t source, float* kept, int64_t first,

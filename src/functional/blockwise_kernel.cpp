@@ -1,0 +1,328 @@
+// Tensors become what the kernels of attention take, and their tasks are run.
+#include "functional/blockwise_kernel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "detail/parallel.h"
+
+namespace attend::functional {
+namespace {
+
+// So many multiply-adds are worth a thread of their own.
+constexpr int64_t kMultiplyAddsOfThread = 65536;
+
+template <typename T>
+kernels::HeadRows<const T> rows(const torch::Tensor& x) {
+  return {x.const_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+template <typename T>
+kernels::HeadRows<T> mutable_rows(const torch::Tensor& x) {
+  return {x.mutable_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+torch::Tensor empty_heads(const torch::Tensor& like, int64_t dim) {
+  return at::empty({like.size(0), like.size(2), like.size(1), dim}, like.options()).transpose(1, 2);
+}
+
+template <typename T>
+kernels::MaskView<T> mask_view(const torch::Tensor& mask) {
+  if (!mask.defined()) return {};
+  const auto stride = [&](int64_t axis) { return mask.size(axis) == 1 ? 0 : mask.stride(axis); };
+  return {mask.const_data_ptr<T>(), stride(0), stride(1), stride(2), stride(3)};
+}
+
+template <typename T>
+const T* data_or_null(const torch::Tensor& x) {
+  return x.defined() ? x.const_data_ptr<T>() : nullptr;
+}
+
+// `data`: of x, which has the shape of the chosen weights.
+template <typename T, typename Element>
+kernels::WeightsView<Element> weights_view(const torch::Tensor& x, Element* data,
+                                           const ChosenWeights& chosen) {
+  return {.data = data,
+          .batch_stride = x.stride(0),
+          .head_stride = chosen.is_mean() ? 0 : x.stride(1),
+          .target_stride = x.stride(2),
+          .heads = data_or_null<int64_t>(chosen.head_places),
+          .queries = data_or_null<int64_t>(chosen.query_places),
+          .shares = data_or_null<T>(chosen.shares)};
+}
+
+template <typename T>
+kernels::Attention<T> described(const BlockwiseTensors& in, const BlockwiseParameters& parameters) {
+  const auto& mask = parameters.mask;
+  return {.batch = in.query.size(0),
+          .heads = in.query.size(1),
+          .target = in.query.size(2),
+          .source = in.key.size(2),
+          .head_dim = in.query.size(3),
+          .value_dim = in.value.size(3),
+          .group = in.query.size(1) / in.key.size(1),
+          .query = rows<T>(in.query),
+          .key = rows<T>(in.key),
+          .value = rows<T>(in.value),
+          .bias = mask_view<T>(mask.bias),
+          .allowed = mask_view<bool>(mask.allowed),
+          .slopes = data_or_null<T>(mask.slopes),
+          .query_segments = data_or_null<int64_t>(mask.query_segments),
+          .key_segments = data_or_null<int64_t>(mask.key_segments),
+          .band_left = mask.band.left,
+          .band_right = mask.band.right,
+          .scale = static_cast<T>(parameters.scale),
+          .soft_cap = static_cast<T>(parameters.soft_cap),
+          .sinks = data_or_null<T>(in.sinks),
+          .dropout = parameters.dropout};
+}
+
+// Calls f(task, workspace) for all tasks, which the threads take one by one: those of a causal mask
+// differ in length.
+template <typename T, typename F>
+void run_tasks(const kernels::Attention<T>& a, int64_t tasks, int64_t workspace, const F& f) {
+  constexpr int64_t kAlignment = 64 / sizeof(T);
+  const auto work =
+      a.batch * a.heads * a.target * a.source * (a.head_dim + a.value_dim) / kMultiplyAddsOfThread;
+  const auto threads = std::clamp<int64_t>(std::min(tasks, work), 1, at::get_num_threads());
+  std::atomic<int64_t> next = 0;
+  detail::parallel_for(threads, 1, [&](int64_t first, int64_t last) {
+    const auto memory = std::make_unique_for_overwrite<T[]>(workspace + kAlignment);
+    void* aligned = memory.get();
+    size_t size = (workspace + kAlignment) * sizeof(T);
+    std::align(64, workspace * sizeof(T), aligned, size);
+    for (auto thread = first; thread < last; ++thread) {
+      for (int64_t task = next++; task < tasks; task = next++) f(task, static_cast<T*>(aligned));
+    }
+  });
+}
+
+template <typename T>
+void run_blocks(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* sums) {
+  run_tasks(attention, kernels::attention_forward_tasks(attention),
+            kernels::attention_forward_workspace(attention), [&](int64_t task, T* workspace) {
+              kernels::attention_forward(attention, output, sums, task, workspace);
+            });
+}
+
+// The parts of all heads' keys, then their join.
+template <typename T>
+void run_few_queries(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* sums) {
+  const auto groups = attention.batch * attention.kv_heads();
+  const auto tasks = groups * kernels::attention_of_few_parts(attention);
+  const auto partial_size = attention.target * attention.group * (2 + attention.value_dim);
+  const auto partials = std::make_unique_for_overwrite<T[]>(tasks * partial_size);
+  run_tasks(attention, tasks, kernels::attention_of_few_workspace(attention),
+            [&](int64_t task, T* workspace) {
+              kernels::attention_of_few(attention, task, partials.get() + task * partial_size,
+                                        workspace);
+            });
+  kernels::attention_of_few_joined(attention, partials.get(), output, sums, 0, groups);
+}
+
+// Of all rows, output . gradient, and with a gradient of the weights, weights . gradient.
+template <typename T>
+torch::Tensor deltas_of(const kernels::Attention<T>& a, const BlockwiseOutput& out,
+                        const torch::Tensor& gradient,
+                        const kernels::WeightsView<const T>& of_weights) {
+  auto deltas = at::empty(out.output.sizes().slice(0, 3), out.output.options());
+  auto* const data = deltas.mutable_data_ptr<T>();
+  detail::parallel_for(a.batch * a.heads, 1 + kMultiplyAddsOfThread / (1 + a.target * a.value_dim),
+                       [&](int64_t first, int64_t last) {
+                         kernels::attention_deltas(a, rows<T>(out.output), rows<T>(gradient), data,
+                                                   first, last);
+                       });
+  if (of_weights.data != nullptr) {
+    const auto* const sums = out.sums.const_data_ptr<T>();
+    run_tasks(a, kernels::attention_weight_deltas_tasks(a), kernels::attention_weights_workspace(a),
+              [&](int64_t task, T* workspace) {
+                kernels::attention_weight_deltas(a, sums, of_weights, data, task, workspace);
+              });
+  }
+  return deltas;
+}
+
+// Zeros for the gradient of a bias, in parts: [parts, the sizes of the bias].
+template <typename T>
+torch::Tensor bias_parts(const kernels::Attention<T>& a, const torch::Tensor& bias,
+                         kernels::BiasGradient<T>& view) {
+  const auto stride = [&](int64_t axis) {
+    int64_t size = bias.size(axis) == 1 ? 0 : 1;
+    for (auto inner = axis + 1; inner < 4; ++inner) size *= bias.size(inner);
+    return size;
+  };
+  T any{};  // a gradient without data is one that is not wanted
+  view = {&any, stride(0), stride(1), stride(2), /*source_stride=*/1, bias.numel()};
+  at::DimVector sizes(bias.sizes());
+  sizes.insert(sizes.begin(), kernels::attention_bias_parts(a, view));
+  auto parts = at::zeros(sizes, bias.options());
+  view.data = parts.mutable_data_ptr<T>();
+  return parts;
+}
+
+// The gradients of the query, the keys, the values and, unless it is undefined, `bias`.
+template <typename T>
+BlockwiseGradients run_blocks_backward(const kernels::Attention<T>& a, const BlockwiseTensors& in,
+                                       const torch::Tensor& bias,
+                                       kernels::AttentionBackward<T> backward) {
+  BlockwiseTensors result{empty_heads(in.query, in.query.size(3)).zero_(),
+                          empty_heads(in.key, in.key.size(3)),
+                          empty_heads(in.value, in.value.size(3))};
+  backward.gradients = {mutable_rows<T>(result.query), mutable_rows<T>(result.key),
+                        mutable_rows<T>(result.value)};
+  const auto parts = kernels::attention_key_parts(a);
+  torch::Tensor query_parts;
+  if (parts > 1) {
+    query_parts =
+        at::zeros({parts - 1, a.batch, a.heads, a.target, a.head_dim}, in.query.options());
+    backward.query_parts = query_parts.mutable_data_ptr<T>();
+  }
+  torch::Tensor of_bias;
+  if (bias.defined()) of_bias = bias_parts(a, bias, backward.bias);
+  run_tasks(a, kernels::attention_backward_tasks(a, backward.bias),
+            kernels::attention_backward_workspace(a), [&](int64_t task, T* workspace) {
+              kernels::attention_backward(a, backward, task, workspace);
+            });
+  for (int64_t part = 1; part < parts; ++part) result.query.add_(query_parts[part - 1]);
+  if (bias.defined()) of_bias = of_bias.size(0) == 1 ? of_bias[0] : of_bias.sum(0);
+  return {result, of_bias};
+}
+
+// Choices of `size` things, each once and ascending, as how often each is chosen.
+std::vector<int64_t> counted(const std::vector<int64_t>& choices, int64_t size) {
+  std::vector<int64_t> result(static_cast<size_t>(size), choices.empty() ? 1 : 0);
+  for (const auto choice : choices) ++result[static_cast<size_t>((choice + size) % size)];
+  return result;
+}
+
+// Where each that is chosen lies among these, -1 for others.
+torch::Tensor places_of(const std::vector<int64_t>& counts, int64_t& number) {
+  auto places = counts;
+  number = 0;
+  for (auto& place : places) place = place > 0 ? number++ : -1;
+  return torch::tensor(places, torch::kLong);
+}
+
+}  // namespace
+
+ChosenWeights chosen_weights(const WeightsRequest& request, int64_t heads, int64_t target,
+                             torch::ScalarType type) {
+  if (request.is_none()) return {};
+  ChosenWeights result;
+  result.are_wanted = true;
+  result.heads = heads;
+  result.queries = target;
+  const auto of_heads = counted(request.heads(), heads);
+  if (!request.heads().empty()) result.head_places = places_of(of_heads, result.heads);
+  if (!request.queries().empty()) {
+    result.query_places = places_of(counted(request.queries(), target), result.queries);
+  }
+  if (request.kind() == WeightsRequest::kMean) {
+    const auto counts = torch::tensor(of_heads, torch::kDouble);
+    result.shares = counts.div(counts.sum()).to(type);
+    result.heads = 1;
+  }
+  return result;
+}
+
+torch::Tensor with_contiguous_rows(const torch::Tensor& x) {
+  return x.stride(3) == 1 || x.size(3) == 1 ? x.resolve_neg() : x.resolve_neg().contiguous();
+}
+
+torch::Tensor with_readable_rows(const torch::Tensor& mask) {
+  if (!mask.defined()) return mask;
+  return mask.stride(3) == 0 ? mask.resolve_neg() : with_contiguous_rows(mask);
+}
+
+BlockwiseOutput blockwise_forward(const BlockwiseTensors& in, const BlockwiseParameters& parameters,
+                                  bool wants_sums) {
+  const auto& q = in.query;
+  BlockwiseOutput result{empty_heads(q, in.value.size(3)), {}};
+  if (wants_sums) result.sums = at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options());
+  AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blockwise_attention", [&] {
+    const auto attention = described<scalar_t>(in, parameters);
+    const auto output = mutable_rows<scalar_t>(result.output);
+    auto* sums = wants_sums ? result.sums.mutable_data_ptr<scalar_t>() : nullptr;
+    if (kernels::has_few_queries(attention)) {
+      run_few_queries(attention, output, sums);
+    } else {
+      run_blocks(attention, output, sums);
+    }
+  });
+  return result;
+}
+
+torch::Tensor blockwise_weights(const BlockwiseTensors& in, const BlockwiseParameters& parameters,
+                                const torch::Tensor& sums, const ChosenWeights& chosen) {
+  auto result = at::empty({in.query.size(0), chosen.heads, chosen.queries, in.key.size(2)},
+                          in.query.options());
+  AT_DISPATCH_FLOATING_TYPES(in.query.scalar_type(), "blockwise_weights", [&] {
+    const auto attention = described<scalar_t>(in, parameters);
+    const auto view = weights_view<scalar_t>(result, result.mutable_data_ptr<scalar_t>(), chosen);
+    const auto* const of_rows = sums.const_data_ptr<scalar_t>();
+    run_tasks(attention, kernels::attention_weights_tasks(attention, view),
+              kernels::attention_weights_workspace(attention),
+              [&](int64_t task, scalar_t* workspace) {
+                kernels::attention_weights(attention, of_rows, view, task, workspace);
+              });
+  });
+  return result;
+}
+
+BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
+                                      const BlockwiseParameters& parameters,
+                                      const BlockwiseOutput& out, const ChosenWeights& chosen,
+                                      const BlockwiseUpstream& upstream) {
+  const auto of_output = upstream.output.defined() ? with_contiguous_rows(upstream.output)
+                                                   : at::zeros_like(out.output);
+  torch::Tensor of_weights;
+  if (upstream.weights.defined()) of_weights = with_contiguous_rows(upstream.weights);
+  const auto& bias = parameters.mask.bias;
+  BlockwiseGradients result;
+  AT_DISPATCH_FLOATING_TYPES(in.query.scalar_type(), "blockwise_attention_backward", [&] {
+    const auto attention = described<scalar_t>(in, parameters);
+    kernels::WeightsView<const scalar_t> view;
+    if (of_weights.defined()) {
+      view = weights_view<scalar_t>(of_weights, of_weights.const_data_ptr<scalar_t>(), chosen);
+    }
+    const auto deltas = deltas_of<scalar_t>(attention, out, of_output, view);
+    torch::Tensor of_sinks;
+    const bool is_learned = bias.defined() && bias.requires_grad();
+    const bool has_keys = is_learned && bias.size(3) == in.key.size(2);
+    result = run_blocks_backward<scalar_t>(attention, in, has_keys ? bias : torch::Tensor(),
+                                           {.output_gradient = rows<scalar_t>(of_output),
+                                            .sums = out.sums.const_data_ptr<scalar_t>(),
+                                            .deltas = deltas.const_data_ptr<scalar_t>(),
+                                            .weights_gradient = view,
+                                            .gradients = {},
+                                            .query_parts = nullptr,
+                                            .bias = {}});
+    if (in.sinks.defined()) {
+      const auto shares =
+          (in.sinks.view({1, -1, 1}) - out.sums.select(3, 0)).exp() * out.sums.select(3, 1);
+      of_sinks = shares * deltas;  // [B, H, T]
+      result.of.sinks = of_sinks.sum(at::IntArrayRef({0, 2})).neg();
+    }
+    // What all keys of a query share changes the weight of its sink alone.
+    if (is_learned && !has_keys) {
+      result.bias = of_sinks.defined() ? at::sum_to(of_sinks.unsqueeze(3), bias.sizes())
+                                       : at::zeros_like(bias);
+    }
+  });
+  return result;
+}
+
+torch::Tensor blockwise_kept(const torch::Tensor& query, int64_t source,
+                             const kernels::AttentionDropout& dropout) {
+  if (dropout.threshold == 0) return {};
+  auto kept = at::empty({query.size(0), query.size(1), query.size(2), source}, query.options());
+  AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "blockwise_kept", [&] {
+    kernels::attention_kept(dropout, source, kept.mutable_data_ptr<scalar_t>(), 0,
+                            kept.numel() / source);
+  });
+  return kept;
+}
+
+}  // namespace attend::functional
