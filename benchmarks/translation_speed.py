@@ -5,8 +5,8 @@ usage: translation_speed.py TRANSLATION_SPEED FOLDER TEXT [--lines 500] [--round
 TRANSLATION_SPEED is the program of the same name; FOLDER a post-norm model that attend-seq2seq trained; TEXT its source
 text, one sentence a line. Each round runs every contender once, in a process of its own, which translates the text once
 before; the ratio is taken in each round. A contender gets the text in batches, one call each. CTranslate2 runs with two
-settings, all threads in each operation, or a part of the batch for each thread, of which each round takes the faster. Needs
-ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
+settings, all threads in each operation, or a part of the batch for each thread (of a batch of one: one thread), of which
+each round takes the faster. Needs ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def compare(options, folder, text, batch, beam, rounds, output):
     def of_peer(kind):
         return min(seconds([sys.executable, __file__, "--peer", folder, text, batch, beam, kind, int(split),
                             output / f"ct2-{kind}"])
-                   for split in ((False, True) if batch > 1 else (False,)))
+                   for split in (False, True))
 
     contenders = {kind: of_attend for kind in ATTEND} | {f"CTranslate2 {kind}": of_peer for kind in PEERS}
     times = {name: [] for name in contenders}

@@ -10,6 +10,8 @@ namespace {
 
 int run_seq2seq(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
+  // translate reads in a thread of its own, which must not flush what another thread writes.
+  std::cin.tie(nullptr);
   CLI::App app("Trains and runs translators with attention.", "attend-seq2seq");
   add_version_flag(app);
   app.require_subcommand(1);

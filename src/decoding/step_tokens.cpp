@@ -26,6 +26,8 @@ torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int
   std::vector<int64_t> ids;
   std::ranges::copy_if(all, std::back_inserter(ids),
                        [&](int64_t id) { return id >= 0 && id < vocab && id != special.eos_id; });
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return torch::tensor(ids, torch::kLong).to(device);
 }
 
@@ -63,8 +65,8 @@ StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden, b
   }
   const auto dense = logits.contiguous();
   const auto rows = dense.size(0), vocab = dense.size(1);
-  const auto numbers = torch::empty({rows, count}, torch::kFloat);
-  const auto tokens = torch::empty({rows, count}, torch::kInt);
+  const auto numbers = torch::empty({rows, count}, dense.options());
+  const auto tokens = torch::empty({rows, count}, dense.options().dtype(torch::kInt));
   std::vector<float> sums(static_cast<size_t>(rows));
   const kernels::TopTokens top{.size = vocab,
                                .count = count,

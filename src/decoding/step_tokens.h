@@ -11,7 +11,7 @@ namespace attend::detail {
 /// Throws c10::ValueError for a negative id.
 void check_bad_words(const char* who, const std::vector<int64_t>& ids);
 
-/// The ids that decoding never chooses, as a tensor on `device`: pad_id, `others`, and start_id
+/// The ids that decoding never chooses, each once, as a tensor on `device`: pad_id, `others`, and start_id
 /// unless the start token also ends a sequence; never eos_id. Ids >= vocab are left out: a model
 /// may have input tokens that it never predicts.
 torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int64_t>& others,

@@ -171,7 +171,8 @@ StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& sta
     tokens_.embed(ids[static_cast<size_t>(r)], positions[static_cast<size_t>(r)], x + r * dim);
   }
   const auto width = own->fed + 1;
-  const auto alignment = want_alignment ? torch::zeros({count, width}) : torch::Tensor();
+  const auto alignment =
+      want_alignment ? torch::zeros({count, width}, on_cpu(torch::kFloat)) : torch::Tensor();
   for (size_t i = 0; i < layers_.size(); ++i) {
     const bool is_last = i + 1 == layers_.size();
     layers_[i].run_causal(x, {.count = count, .positions = positions.data()},
@@ -188,7 +189,7 @@ StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& sta
   if (norm_) norm_->run(x, count, x);
   // A caller may have kept the last ones.
   if (!own->logits.defined() || own->logits.use_count() > 1 || own->logits.size(0) != count) {
-    own->logits = torch::empty({count, sizes_.target}, torch::kFloat);
+    own->logits = torch::empty({count, sizes_.target}, on_cpu(torch::kFloat));
   }
   output_.run(x, count, own->logits.mutable_data_ptr<float>(), own->scratch);
   ++own->fed;

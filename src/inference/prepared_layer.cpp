@@ -80,7 +80,7 @@ PreparedAttention::PreparedAttention(const MultiHeadSelfAttentionImpl& attention
   const auto& rotary = *attention.options.rotary();
   halves_ = rotary.pairing == RotaryPairing::kHalves;
   const auto pairs = (rotary.dim == 0 ? head_dim_ : rotary.dim) / 2;
-  auto units = torch::zeros({positions, head_dim_});
+  auto units = torch::zeros({positions, head_dim_}, on_cpu(torch::kFloat));
   if (halves_) {
     units.narrow(1, 0, pairs).fill_(1.0);
   } else {
@@ -266,8 +266,8 @@ void PreparedAttention::add_within(const float* normal, const StepRows& rows,
                                                     .dropout = {}};
           const kernels::HeadRows<float> output{attended + sentences.first[index] * query_width(),
                                                 0, head_dim_, query_width()};
-          const auto workspace =
-              torch::empty({kernels::attention_forward_workspace(attention)}, torch::kFloat);
+          const auto workspace = torch::empty({kernels::attention_forward_workspace(attention)},
+                                              on_cpu(torch::kFloat));
           const auto tasks = kernels::attention_forward_tasks(attention);
           for (int64_t task = 0; task < tasks; ++task) {
             kernels::attention_forward<float>(attention, output, nullptr, task,

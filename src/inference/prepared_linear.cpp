@@ -48,13 +48,13 @@ PreparedLinear::PreparedLinear(const torch::Tensor& weight, const torch::Tensor&
   const auto source = weight.detach().contiguous();
   const auto padded = kernels::packed_panels(columns_) * kernels::kPackedColumns;
   packed_ = torch::empty({static_cast<int64_t>(kernels::packed_bytes(storage_, columns_, depth_))},
-                         torch::kByte);
+                         on_cpu(torch::kByte));
   if (storage_ == kernels::WeightStorage::kInt8) {
-    scales_ = torch::empty({padded}, torch::kFloat);
-    sums_ = torch::empty({padded}, torch::kInt);
+    scales_ = torch::empty({padded}, on_cpu(torch::kFloat));
+    sums_ = torch::empty({padded}, on_cpu(torch::kInt));
   }
   if (bias.defined()) {
-    bias_ = torch::zeros({padded}, torch::kFloat);
+    bias_ = torch::zeros({padded}, on_cpu(torch::kFloat));
     bias_.narrow(0, 0, columns_).copy_(bias.detach());
   }
   kernels::pack_weights(storage_, source.const_data_ptr<float>(), columns_, depth_,

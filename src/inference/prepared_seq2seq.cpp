@@ -87,6 +87,7 @@ class PreparedSeq2Seq final : public PreparedModel {
   void decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
               float* alignment) const;
 
+  Seq2SeqOptions options_;
   SpecialTokenIds special_;
   VocabularySizes sizes_;
   int64_t max_length_;
@@ -97,7 +98,8 @@ class PreparedSeq2Seq final : public PreparedModel {
 };
 
 PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision precision)
-    : special_(model.special_tokens()),
+    : options_(model.options),
+      special_(model.special_tokens()),
       sizes_(model.vocabulary_sizes()),
       max_length_(model.options.max_length()) {
   const auto& o = model.options;
@@ -139,7 +141,7 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
   const torch::InferenceMode inference;
   const auto mask =
       memory_mask_row(kPreparedModel, mask_or_padding(source_mask, source, special_.pad_id),
-                      torch::empty({source.size(0), source.size(1), 0}));
+                      torch::empty({source.size(0), source.size(1), 0}, on_cpu(torch::kFloat)));
   TORCH_CHECK(!mask.defined() || mask.scalar_type() == torch::kBool, kPreparedModel,
               ": expected a source mask of padding, got one with a bias");
   auto tokens = without_padding(source, mask);
@@ -159,7 +161,7 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
   if (encoder_norm_) encoder_norm_->run(x, rows.count, x);
   for (const auto& layer : decoder_) {
     auto& memory = state->memory.emplace_back(
-        torch::empty({rows.count, 2 * layer.cross().key_width()}, torch::kFloat));
+        torch::empty({rows.count, 2 * layer.cross().key_width()}, on_cpu(torch::kFloat)));
     layer.cross().project_memory(x, rows.count, memory.mutable_data_ptr<float>(), scratch);
   }
   state->memory_first = std::move(tokens.sentences.first);
@@ -224,15 +226,18 @@ StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& stat
   TORCH_CHECK_VALUE(own->fed < max_length_, kPreparedModel,
                     ": expected positions within max_length ", max_length_, ", got ", own->fed,
                     " + 1");
-  check_vocabulary(kPreparedModel, "tokens", tokens, sizes_.target);
+  // The start token may be one that is never predicted.
+  check_target_ids(kPreparedModel, options_, tokens);
+  check_vocabulary(kPreparedModel, "tokens", tokens, target_.size());
   const torch::InferenceMode inference;
   const auto rows = tokens.size(0);
   // A caller may have kept the last ones.
   if (!own->logits.defined() || own->logits.use_count() > 1 || own->logits.size(0) != rows) {
-    own->logits = torch::empty({rows, sizes_.target}, torch::kFloat);
+    own->logits = torch::empty({rows, sizes_.target}, on_cpu(torch::kFloat));
   }
   torch::Tensor alignment;
-  if (want_alignment && !decoder_.empty()) alignment = torch::zeros({rows, own->source_length});
+  if (want_alignment && !decoder_.empty())
+    alignment = torch::zeros({rows, own->source_length}, on_cpu(torch::kFloat));
   decode(values_of(tokens), *own,
          alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
   ++own->fed;

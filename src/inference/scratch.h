@@ -6,6 +6,11 @@
 
 namespace attend::detail {
 
+/// Where all of a prepared model's tensors are, whatever the default device is.
+inline torch::TensorOptions on_cpu(torch::Dtype type) {
+  return torch::TensorOptions().dtype(type).device(torch::kCPU);
+}
+
 /// Memory that grows and is reused from step to step. What it held is lost when it grows.
 template <typename T>
 class Buffer {
@@ -13,7 +18,7 @@ class Buffer {
   T* of(int64_t count) {
     const auto bytes = count * static_cast<int64_t>(sizeof(T));
     if (!memory_.defined() || memory_.numel() < bytes)
-      memory_ = torch::empty({bytes}, torch::kByte);
+      memory_ = torch::empty({bytes}, on_cpu(torch::kByte));
     return reinterpret_cast<T*>(memory_.mutable_data_ptr<uint8_t>());
   }
 

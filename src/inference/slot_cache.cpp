@@ -1,5 +1,7 @@
 #include "inference/slot_cache.h"
 
+#include "inference/scratch.h"
+
 namespace attend::detail {
 namespace {
 
@@ -13,7 +15,7 @@ SlotCache::SlotCache(int64_t layers, int64_t width)
 int64_t SlotCache::take(int64_t count) {
   const auto first = used_;
   while (static_cast<int64_t>(memory_.size()) * kSlotsOfBlock < used_ + count) {
-    memory_.push_back(torch::empty({2 * layers_, kSlotsOfBlock, width_}, torch::kFloat));
+    memory_.push_back(torch::empty({2 * layers_, kSlotsOfBlock, width_}, on_cpu(torch::kFloat)));
     const auto* data = memory_.back().const_data_ptr<float>();
     for (size_t kind = 0; kind < pointers_.size(); ++kind) {
       pointers_[kind].push_back(data + static_cast<int64_t>(kind) * kSlotsOfBlock * width_);

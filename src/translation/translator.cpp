@@ -182,6 +182,7 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
 Translator Translator::load(const std::filesystem::path& folder, const TranslatorOptions& options,
                             torch::Device device) {
   auto model = load_translation_model(folder);
+  model->module().to(device);
   auto own = options;
   if (!own.precision && device.is_cpu() && inference_obstacle(*model).empty()) {
     own.precision = WeightPrecision::kFloat32;

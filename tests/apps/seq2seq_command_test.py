@@ -398,6 +398,12 @@ class Translate(ProgramTest):
                 status, _, errors = self.go_on(model, own)
                 self.assertEqual(status, 0, errors)
 
+    def test_reading_does_not_flush_what_is_being_written(self):
+        # Many at once, so that the reading thread of each may wake at any time.
+        running = [subprocess.Popen(["sh", "-c", 'echo a b | "$0" "$@"', PROGRAM, "translate", "-m", self.model, "-b", "1"],
+                                    stdout=subprocess.PIPE) for _ in range(12)]
+        self.assertEqual([len(one.communicate()[0].splitlines()) for one in running], [1] * 12)
+
     def test_weights_may_be_rounded(self):
         exact = run("translate", "-m", self.model, "--score", text="a b\n")
         self.assertEqual(run("translate", "-m", self.model, "--score", "--precision", "fp32", text="a b\n"), exact)

@@ -79,7 +79,12 @@ std::vector<std::pair<std::string, Seq2SeqOptions>> translators() {
       {"pre-norm", translator().norm_order(NormOrder::kPre).activation(Activation::kGelu)},
       {"separate embeddings, own output layer",
        translator().tgt_vocab(83).share_embeddings(false).tie_output(false)},
-      {"fewer target tokens", Seq2SeqOptions(kVocab, 60, kDim, 3, 2).share_embeddings(true)},
+      {"fewer target tokens, fed first one that is never predicted",
+       Seq2SeqOptions(kVocab, 60, kDim, 3, 2)
+           .share_embeddings(true)
+           .pad_id(kVocab - 1)
+           .start_id(kVocab - 1)
+           .max_length(40)},
       {"learned positions, not scaled",
        translator().positions(PositionKind::kLearned).scale_embedding(false)},
       {"Llama's layers", with_layers(llama_layer())},
@@ -401,6 +406,14 @@ TEST(PreparedModel, BadInputsAreNamed) {
       "PreparedModel: expected tokens in [0, 71), the vocabulary, got ids from 1 to 71");
   EXPECT_THROW_MESSAGE(prepared->step(torch::tensor({1, 2}), *state), c10::Error,
                        "PreparedModel: expected tokens of shape [3], got [2]");
+  auto restricted = Seq2SeqOptions(kVocab, 60, kDim, 3, 1).share_embeddings(true);
+  restricted.pad_id(kVocab - 1).start_id(kVocab - 1);
+  Seq2Seq fewer(restricted);
+  const auto of_fewer = prepare_for_inference(*fewer);
+  const auto fewer_state = of_fewer->start(sources(kVocab - 1));
+  EXPECT_THROW_MESSAGE(of_fewer->step(torch::tensor({1, 2, 65}), *fewer_state), c10::IndexError,
+                       "PreparedModel: expected target in [0, 60), the vocabulary, or start_id or "
+                       "pad_id, got 65");
   const auto foreign = model->start(sources(kVocab - 1));
   EXPECT_THROW_MESSAGE(prepared->step(torch::tensor({1, 2, 3}), *foreign), c10::Error,
                        "PreparedModel: expected a state made by this model's start, got another");
