@@ -164,7 +164,8 @@ torch::Tensor in_order_of(const WeightsRequest& request, const ChosenWeights& ch
                                 int64_t axis) {
     if (!places.defined()) return;
     const auto order = places.index_select(0, chosen_indices(choices, places.size(0), torch::kCPU));
-    const auto as_they_lie = torch::arange(weights.size(axis), torch::kLong);
+    const auto as_they_lie =
+        torch::arange(weights.size(axis), weights.options().dtype(torch::kLong));
     if (!order.equal(as_they_lie)) weights = weights.index_select(axis, order);
   };
   put_in_order(request.queries(), chosen.query_places, 2);

@@ -160,8 +160,9 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
   for (const auto& layer : encoder_) layer.run_encoder(x, rows, tokens.sentences, scratch);
   if (encoder_norm_) encoder_norm_->run(x, rows.count, x);
   for (const auto& layer : decoder_) {
-    auto& memory = state->memory.emplace_back(
-        torch::empty({rows.count, 2 * layer.cross().key_width()}, on_cpu(torch::kFloat)));
+    // At least a row, so that there is an address where all is padding.
+    auto& memory = state->memory.emplace_back(torch::empty(
+        {std::max<int64_t>(rows.count, 1), 2 * layer.cross().key_width()}, on_cpu(torch::kFloat)));
     layer.cross().project_memory(x, rows.count, memory.mutable_data_ptr<float>(), scratch);
   }
   state->memory_first = std::move(tokens.sentences.first);
