@@ -202,7 +202,7 @@ torch::Tensor places_of(const std::vector<int64_t>& counts, int64_t& number) {
   auto places = counts;
   number = 0;
   for (auto& place : places) place = place > 0 ? number++ : -1;
-  return torch::tensor(places, torch::TensorOptions().dtype(torch::kLong).device(torch::kCPU));
+  return torch::tensor(places, torch::kLong).to(torch::kCPU);
 }
 
 }  // namespace
@@ -220,9 +220,8 @@ ChosenWeights chosen_weights(const WeightsRequest& request, int64_t heads, int64
     result.query_places = places_of(counted(request.queries(), target), result.queries);
   }
   if (request.kind() == WeightsRequest::kMean) {
-    const auto counts =
-        torch::tensor(of_heads, torch::TensorOptions().dtype(torch::kDouble).device(torch::kCPU));
-    result.shares = counts.div(counts.sum()).to(type);
+    const auto counts = torch::tensor(of_heads, torch::kDouble);
+    result.shares = counts.div(counts.sum()).to(torch::kCPU, type);
     result.heads = 1;
   }
   return result;

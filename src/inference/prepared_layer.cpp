@@ -159,7 +159,7 @@ kernels::CachedAttention PreparedAttention::kernel() const {
 namespace {
 
 void run_kernel(const kernels::CachedAttention& attention, int64_t rows) {
-  const auto longest = *std::max_element(attention.counts, attention.counts + rows);
+  const int64_t longest = *std::max_element(attention.counts, attention.counts + rows);
   const auto numbers = std::max<int64_t>(2 * longest * attention.heads * attention.head_dim, 1);
   parallel_for(
       rows, std::max<int64_t>(kNumbersForAThread / numbers, 1),

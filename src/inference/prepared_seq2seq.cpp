@@ -211,7 +211,7 @@ void spread(torch::Tensor& alignment, const std::vector<int32_t>& first,
   for (size_t row = 0; row < first.size(); ++row) {
     float* const weights = alignment.mutable_data_ptr<float>() + static_cast<int64_t>(row) * width;
     for (auto j = counts[row]; j-- > 0;) {
-      const auto column = columns[static_cast<size_t>(first[row] + j)];
+      const auto column = columns[static_cast<size_t>(first[row]) + static_cast<size_t>(j)];
       if (column != j) weights[column] = std::exchange(weights[j], 0.0F);
     }
   }

@@ -15,7 +15,9 @@ namespace fs = std::filesystem;
 constexpr auto kPrefix = "update-", kSuffix = ".safetensors";
 
 // Ten digits, so that the order of names is that of updates.
-std::string name_of(int64_t update) { return fmt::format("{}{:010}{}", kPrefix, update, kSuffix); }
+std::string checkpoint_name(int64_t update) {
+  return fmt::format("{}{:010}{}", kPrefix, update, kSuffix);
+}
 
 }  // namespace
 
@@ -39,7 +41,7 @@ std::vector<fs::path> CheckpointAverage::files() const {
 void CheckpointAverage::keep(int64_t update, const TensorMap& weights) {
   TensorFile file;
   file.tensors = weights;
-  const auto path = folder_ / name_of(update);
+  const auto path = folder_ / checkpoint_name(update);
   write_safetensors(path, file);
   auto all = files();
   const auto last = std::ranges::find(all, path);

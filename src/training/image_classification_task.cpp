@@ -12,12 +12,12 @@
 namespace attend {
 namespace {
 
-constexpr auto kTask = "ImageClassificationTask";
+constexpr auto kImageTask = "ImageClassificationTask";
 
 void check_images(const LabelledImages& data, const VisionTransformerOptions& options) {
   const auto side = options.image_size();
-  detail::check_shape(kTask, "images", data.images, {-1, options.num_channels(), side, side});
-  detail::check_shape(kTask, "labels", data.labels, {data.images.size(0)});
+  detail::check_shape(kImageTask, "images", data.images, {-1, options.num_channels(), side, side});
+  detail::check_shape(kImageTask, "labels", data.labels, {data.images.size(0)});
 }
 
 }  // namespace
@@ -29,10 +29,11 @@ ImageClassificationTask::ImageClassificationTask(VisionTransformer model, Labell
       options_(options),
       train_(std::move(train)),
       valid_(std::move(valid)) {
-  detail::check_positive(kTask, "batch_size", options_.batch_size);
+  detail::check_positive(kImageTask, "batch_size", options_.batch_size);
   check_images(train_, model_->options);
   if (valid_.images.defined()) check_images(valid_, model_->options);
-  TORCH_CHECK_VALUE(train_.images.size(0) > 0, kTask, ": expected images to train on, got none");
+  TORCH_CHECK_VALUE(train_.images.size(0) > 0, kImageTask,
+                    ": expected images to train on, got none");
 }
 
 BatchPlan ImageClassificationTask::plan(uint64_t epoch, size_t /*pool*/) {
