@@ -33,6 +33,14 @@ struct InferenceOptions {
 /// Beam search, sampling and Translator take it as they take the model. A row's logits have the same
 /// bits whatever other rows are in the batch.
 ///
+/// Shapes: those of IncrementalModel: source [B, S] or prompt [B, P] ids, tokens [N] -> logits [N, V]
+///         in float32, alignment [N, S]; on the CPU.
+/// Throws: c10::ValueError for sequences longer than max_target_length, c10::IndexError for ids outside
+///         the vocabulary, c10::Error for other shapes, masks of other things than padding, and states
+///         of another model.
+/// Source: Dettmers et al., 2022, arXiv:2208.07339, section 2.1, for a scale a row of 8-bit inputs
+///         and one an output of weights; the cache that is indexed: Kwon et al., 2023,
+///         arXiv:2309.06180, section 4.1.
 /// Note:   it holds the weights as they were when it was made; token and position tables are shared
 ///         with the model. It has no gradients.
 ///         Several threads may use it, each with states of its own. The logits of a step may be
