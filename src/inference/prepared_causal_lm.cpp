@@ -5,18 +5,17 @@
 #include "inference/prepared_layer.h"
 #include "inference/prepared_models.h"
 #include "inference/prepared_rows.h"
+#include "inference/prepared_state.h"
 #include "models/prompt_padding.h"
 #include "models/vocabulary_ids.h"
 
 namespace attend::detail {
 namespace {
 
-class PreparedCausalLMState final : public DecoderState {
+class PreparedCausalLMState final : public PreparedState {
  public:
-  PreparedCausalLMState(int64_t rows, int64_t layers, int64_t key_width)
-      : cache(layers, key_width), slots(rows) {}
+  using PreparedState::PreparedState;
 
-  int64_t position() const override { return fed; }
   torch::Tensor first_tokens() const override { return first; }
 
   void reorder(const torch::Tensor& rows, const torch::Tensor& /*sentences*/) override {
@@ -28,13 +27,8 @@ class PreparedCausalLMState final : public DecoderState {
     padding = std::move(moved);
   }
 
-  SlotCache cache;
-  SlotTable slots;
   torch::Tensor first;           // [N], the prompts' last tokens
   std::vector<int64_t> padding;  // [N], padding tokens before each prompt
-  int64_t fed = 0;               // padding counted
-  Scratch scratch;
-  torch::Tensor logits;  // of the last step
 };
 
 class PreparedCausalLM final : public PreparedModel {
@@ -151,54 +145,43 @@ std::unique_ptr<DecoderState> PreparedCausalLM::start(const torch::Tensor& promp
 
 StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& state,
                                   bool want_alignment) {
-  auto* own = dynamic_cast<PreparedCausalLMState*>(&state);
-  TORCH_CHECK(own != nullptr, kPreparedModel,
-              ": expected a state made by this model's start, got another");
-  check_ids(kPreparedModel, "tokens", tokens);
-  check_shape(kPreparedModel, "tokens", tokens, {own->slots.rows()});
-  TORCH_CHECK_VALUE(own->fed < max_length_, kPreparedModel,
-                    ": expected positions within max_length ", max_length_, ", got ", own->fed,
-                    " + 1");
+  auto& own = state_for_step<PreparedCausalLMState>(state, tokens, max_length_);
   check_vocabulary(kPreparedModel, "tokens", tokens, sizes_.target);
   const torch::InferenceMode inference;
   const auto count = tokens.size(0), dim = tokens_.embed_dim();
   const auto ids = values_of(tokens);
-  const std::vector<int32_t> positions(own->slots.counts(), own->slots.counts() + count);
-  const auto first_slot = own->cache.take(count);
-  own->slots.append(first_slot);
-  auto* x = own->scratch.x.of(count * dim);
+  const std::vector<int32_t> positions(own.slots.counts(), own.slots.counts() + count);
+  const auto first_slot = own.cache.take(count);
+  own.slots.append(first_slot);
+  auto* x = own.scratch.x.of(count * dim);
   for (int64_t r = 0; r < count; ++r) {
     tokens_.embed(ids[static_cast<size_t>(r)], positions[static_cast<size_t>(r)], x + r * dim);
   }
-  const auto width = own->fed + 1;
+  const auto width = own.fed + 1;
   const auto alignment =
       want_alignment ? torch::zeros({count, width}, on_cpu(torch::kFloat)) : torch::Tensor();
   for (size_t i = 0; i < layers_.size(); ++i) {
     const bool is_last = i + 1 == layers_.size();
     layers_[i].run_causal(x, {.count = count, .positions = positions.data()},
-                          {.cache = &own->cache,
+                          {.cache = &own.cache,
                            .layer = static_cast<int64_t>(i),
                            .first_slot = first_slot,
-                           .slots = own->slots.data(),
-                           .slots_stride = own->slots.stride(),
+                           .slots = own.slots.data(),
+                           .slots_stride = own.slots.stride(),
                            .first = nullptr,
-                           .counts = own->slots.counts()},
+                           .counts = own.slots.counts()},
                           want_alignment && is_last ? alignment.mutable_data_ptr<float>() : nullptr,
-                          width, own->scratch);
+                          width, own.scratch);
   }
   if (norm_) norm_->run(x, count, x);
-  // A caller may have kept the last ones.
-  if (!own->logits.defined() || own->logits.use_count() > 1 || own->logits.size(0) != count) {
-    own->logits = torch::empty({count, sizes_.target}, on_cpu(torch::kFloat));
-  }
-  output_.run(x, count, own->logits.mutable_data_ptr<float>(), own->scratch);
-  ++own->fed;
+  output_.run(x, count, own.logits_of(count, sizes_.target), own.scratch);
+  ++own.fed;
   for (int64_t r = 0; want_alignment && r < count; ++r) {  // behind the row's padding
     float* const weights = alignment.mutable_data_ptr<float>() + r * width;
-    const auto before = own->padding[static_cast<size_t>(r)];
+    const auto before = own.padding[static_cast<size_t>(r)];
     std::rotate(weights, weights + width - before, weights + width);
   }
-  return {own->logits, alignment};
+  return {own.logits, alignment};
 }
 
 }  // namespace

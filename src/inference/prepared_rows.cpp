@@ -58,10 +58,6 @@ void SlotTable::append(int64_t first) {
   }
 }
 
-void SlotTable::take_back() {
-  for (auto& count : counts_) --count;
-}
-
 void SlotTable::reorder(const std::vector<int64_t>& rows) {
   std::vector<int32_t> slots(rows.size() * static_cast<size_t>(stride_)), counts(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) {

@@ -42,8 +42,6 @@ class SlotTable {
   void append(int64_t first);
   /// Appends one slot to a row.
   void append_to(int64_t row, int64_t slot);
-  /// Takes what the last append added away.
-  void take_back();
   /// Makes row i the old row rows[i].
   void reorder(const std::vector<int64_t>& rows);
 

@@ -6,6 +6,7 @@
 #include "inference/prepared_layer.h"
 #include "inference/prepared_models.h"
 #include "inference/prepared_rows.h"
+#include "inference/prepared_state.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "models/vocabulary_ids.h"
@@ -41,12 +42,9 @@ SourceTokens without_padding(const torch::Tensor& source, const torch::Tensor& m
   return tokens;
 }
 
-class PreparedSeq2SeqState final : public DecoderState {
+class PreparedSeq2SeqState final : public PreparedState {
  public:
-  PreparedSeq2SeqState(int64_t rows, int64_t layers, int64_t key_width)
-      : cache(layers, key_width), slots(rows) {}
-
-  int64_t position() const override { return fed; }
+  using PreparedState::PreparedState;
 
   void reorder(const torch::Tensor& rows, const torch::Tensor& /*sentences*/) override {
     const auto from = values_of(rows);
@@ -60,15 +58,10 @@ class PreparedSeq2SeqState final : public DecoderState {
     memory_count = std::move(moved_count);
   }
 
-  SlotCache cache;
-  SlotTable slots;
   std::vector<torch::Tensor> memory;                // of each layer: [tokens, 2 Hkv D]
   std::vector<int32_t> memory_first, memory_count;  // [N], each row's tokens in `memory`
   std::vector<int32_t> columns;                     // of each token in [B, S]
   int64_t source_length = 0;                        // S
-  int64_t fed = 0;
-  Scratch scratch;
-  torch::Tensor logits;  // of the last step
 };
 
 class PreparedSeq2Seq final : public PreparedModel {
@@ -201,7 +194,7 @@ void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2Seq
                             state.scratch);
   }
   if (decoder_norm_) decoder_norm_->run(x, count, x);
-  output_.run(x, count, state.logits.mutable_data_ptr<float>(), state.scratch);
+  output_.run(x, count, state.logits_of(count, sizes_.target), state.scratch);
 }
 
 // Moves each row's weights of its tokens to the tokens' columns.
@@ -219,31 +212,20 @@ void spread(torch::Tensor& alignment, const std::vector<int32_t>& first,
 
 StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& state,
                                  bool want_alignment) {
-  auto* own = dynamic_cast<PreparedSeq2SeqState*>(&state);
-  TORCH_CHECK(own != nullptr, kPreparedModel,
-              ": expected a state made by this model's start, got another");
-  check_ids(kPreparedModel, "tokens", tokens);
-  check_shape(kPreparedModel, "tokens", tokens, {own->slots.rows()});
-  TORCH_CHECK_VALUE(own->fed < max_length_, kPreparedModel,
-                    ": expected positions within max_length ", max_length_, ", got ", own->fed,
-                    " + 1");
+  auto& own = state_for_step<PreparedSeq2SeqState>(state, tokens, max_length_);
   // The start token may be one that is never predicted.
   check_target_ids(kPreparedModel, options_, tokens);
   check_vocabulary(kPreparedModel, "tokens", tokens, target_.size());
   const torch::InferenceMode inference;
   const auto rows = tokens.size(0);
-  // A caller may have kept the last ones.
-  if (!own->logits.defined() || own->logits.use_count() > 1 || own->logits.size(0) != rows) {
-    own->logits = torch::empty({rows, sizes_.target}, on_cpu(torch::kFloat));
-  }
   torch::Tensor alignment;
   if (want_alignment && !decoder_.empty())
-    alignment = torch::zeros({rows, own->source_length}, on_cpu(torch::kFloat));
-  decode(values_of(tokens), *own,
+    alignment = torch::zeros({rows, own.source_length}, on_cpu(torch::kFloat));
+  decode(values_of(tokens), own,
          alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
-  ++own->fed;
-  if (alignment.defined()) spread(alignment, own->memory_first, own->memory_count, own->columns);
-  return {own->logits, alignment};
+  ++own.fed;
+  if (alignment.defined()) spread(alignment, own.memory_first, own.memory_count, own.columns);
+  return {own.logits, alignment};
 }
 
 }  // namespace

@@ -19,8 +19,6 @@ class SlotCache {
 
   /// Takes `count` new slots; returns the first.
   int64_t take(int64_t count);
-  /// Gives back all slots from `first` on.
-  void give_back(int64_t first) { used_ = first; }
 
   float* key(int64_t layer, int64_t slot) { return place(layer * 2, slot); }
   float* value(int64_t layer, int64_t slot) { return place(layer * 2 + 1, slot); }
