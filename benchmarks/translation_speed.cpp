@@ -1,5 +1,6 @@
 // The speed of a translator: translates a text batch by batch, after a round that is not counted, and
-// prints the seconds of each round. translation_speed.py runs it beside CTranslate2.
+// prints the seconds of each round, and the median and the 99th percentile of its calls' seconds.
+// translation_speed.py runs it beside CTranslate2.
 //
 // usage: translation_speed FOLDER TEXT BATCH BEAM PRECISION THREADS ROUNDS [TRANSLATIONS]
 // PRECISION: fp32, bf16, int8, or module for the model as it trains.
@@ -7,9 +8,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,6 +40,13 @@ Translator load(const std::string& folder, const std::string& precision, int64_t
   return Translator::load(folder, own);
 }
 
+// The nearest-rank percentile of some seconds.
+double percentile(std::vector<double> seconds, double share) {
+  std::ranges::sort(seconds);
+  const auto rank = std::ceil(share * static_cast<double>(seconds.size()));
+  return seconds[static_cast<size_t>(std::max(rank, 1.0)) - 1];
+}
+
 int run(std::span<char*> args) {
   const std::string folder = args[1], precision = args[5];
   const auto batch = std::stoul(args[3]);
@@ -48,16 +58,21 @@ int run(std::span<char*> args) {
   std::vector<std::string> found;
   for (int64_t round = 0; round <= std::stol(args[7]); ++round) {
     found.clear();
-    const auto begin = std::chrono::steady_clock::now();
+    std::vector<double> calls;
     for (size_t first = 0; first < lines.size(); first += batch) {
       const auto count = std::min(batch, lines.size() - first);
       const std::vector<std::string> texts(
           lines.begin() + static_cast<std::ptrdiff_t>(first),
           lines.begin() + static_cast<std::ptrdiff_t>(first + count));
-      for (auto& best : translator.translate(texts)) found.push_back(best.front().text);
+      const auto begin = std::chrono::steady_clock::now();
+      auto translations = translator.translate(texts);
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+      calls.push_back(seconds.count());
+      for (auto& best : translations) found.push_back(best.front().text);
     }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    if (round > 0) std::cout << seconds.count() << '\n';
+    if (round == 0) continue;
+    std::cout << std::accumulate(calls.begin(), calls.end(), 0.0) << ' ' << percentile(calls, 0.5)
+              << ' ' << percentile(calls, 0.99) << '\n';
   }
   if (args.size() > 8) {
     std::ofstream output(args[8]);

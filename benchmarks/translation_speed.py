@@ -1,16 +1,19 @@
 """Speed of translation beside CTranslate2, side by side in one run: sentences/s, and whether translations agree.
 
 usage: translation_speed.py TRANSLATION_SPEED FOLDER TEXT [--lines 500] [--rounds 3] [--batches 1 32 64] [--beams 1 5]
+                            [--base]
 
 TRANSLATION_SPEED is the program of the same name; FOLDER a post-norm model that attend-seq2seq trained; TEXT its source
 text, one sentence a line. Each round runs every contender once, in a process of its own, which translates the text once
 before; the ratio is taken in each round. A contender gets the text in batches, one call each. CTranslate2 runs with two
 settings, all threads in each operation, or a part of the batch for each thread (of a batch of one: one thread), of which
-each round takes the faster. Needs ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
+each round takes the faster. p50 and p99: of the milliseconds of a call, in the median round. --base: instead of FOLDER's
+weights, random ones of Transformer-base (6 + 6 layers, 512 wide, 32,000 subwords), with 24 forced target tokens. Needs ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
 """
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -24,10 +27,39 @@ CONVERTER = "from ctranslate2.converters.transformers import main; main()"  # ct
 ATTEND = ("fp32", "bf16", "int8")
 PEERS = {"float32": "float32", "int8": "int8"}
 THREADS = os.cpu_count()
+BASE_VOCABULARY, BASE_TARGET = 32_000, 24
 
 
-def ctranslate2_run(folder, text, batch, beam, kind, split, output):
-    """Prints the seconds of a round after one that is not counted."""
+def make_base(folder):
+    """Replaces the weights in `folder` by random ones of Transformer-base, whose end token is never the best."""
+    import torch
+    import transformers
+
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    pad = BASE_VOCABULARY - 1
+    del vocabulary["<pad>"]
+    vocabulary |= {f"<more_{i}>": i for i in range(len(vocabulary), pad)} | {"<pad>": pad}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    torch.manual_seed(1)
+    end, unknown = vocabulary["</s>"], vocabulary["<unk>"]
+    ids = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": pad, "decoder_start_token_id": pad}
+    model = transformers.MarianMTModel(transformers.MarianConfig(
+        vocab_size=BASE_VOCABULARY, d_model=512, encoder_layers=6, decoder_layers=6, encoder_attention_heads=8,
+        decoder_attention_heads=8, encoder_ffn_dim=2048, decoder_ffn_dim=2048, activation_function="relu",
+        max_position_embeddings=512, scale_embedding=True, static_position_embeddings=True, forced_eos_token_id=None, **ids))
+    model.final_logits_bias[0, [end, unknown]] = -1e4
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps(
+        {**ids, "bad_words_ids": [[pad]], "num_beams": 5, "max_length": 1 + BASE_TARGET, "length_penalty": 1.0}))
+
+
+def percentile(seconds, share):
+    """Nearest rank."""
+    return sorted(seconds)[max(math.ceil(share * len(seconds)), 1) - 1]
+
+
+def ctranslate2_run(folder, text, batch, beam, kind, split, target_tokens, output):
+    """Prints the seconds of a round after one that is not counted, and the percentiles of its calls."""
     import ctranslate2
     import sentencepiece
 
@@ -35,34 +67,37 @@ def ctranslate2_run(folder, text, batch, beam, kind, split, output):
     inter, intra = (THREADS, 1) if split else (1, THREADS)
     translator = ctranslate2.Translator(f"{folder}/ct2", compute_type=kind, inter_threads=inter, intra_threads=intra)
     lines = pathlib.Path(text).read_text(encoding="utf-8").splitlines()
-    for counts in (False, True):
-        begin, found = time.perf_counter(), []
+    length = {"max_decoding_length": target_tokens, "min_decoding_length": target_tokens} if target_tokens else {
+        "min_decoding_length": 0}
+    for _ in range(2):
+        calls, found = [], []
         for first in range(0, len(lines), batch):
+            begin = time.perf_counter()
             tokens = [source.encode(line, out_type=str) + ["</s>"] for line in lines[first:first + batch]]
-            results = translator.translate_batch(tokens, beam_size=beam, min_decoding_length=0,
-                                                 max_batch_size=-(-batch // inter))
+            results = translator.translate_batch(tokens, beam_size=beam, max_batch_size=-(-batch // inter), **length)
             found += [target.decode_pieces(one.hypotheses[0]) for one in results]
-        if counts:
-            print(time.perf_counter() - begin)
+            calls.append(time.perf_counter() - begin)
+    print(sum(calls), percentile(calls, 0.5), percentile(calls, 0.99))
     pathlib.Path(output).write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
 
 
 def seconds(command):
+    """Of a round, and the percentiles of its calls."""
     done = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout.split()[-1])
+    return tuple(float(number) for number in done.stdout.split()[-3:])
 
 
 def described(ratios):
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def compare(options, folder, text, batch, beam, rounds, output):
+def compare(options, folder, text, batch, beam, rounds, target_tokens, output):
     def of_attend(kind):
         return seconds([options.program, folder, text, batch, beam, kind, THREADS, 1, output / kind])
 
     def of_peer(kind):
         return min(seconds([sys.executable, __file__, "--peer", folder, text, batch, beam, kind, int(split),
-                            output / f"ct2-{kind}"])
+                            target_tokens, output / f"ct2-{kind}"])
                    for split in (False, True))
 
     contenders = {kind: of_attend for kind in ATTEND} | {f"CTranslate2 {kind}": of_peer for kind in PEERS}
@@ -73,12 +108,16 @@ def compare(options, folder, text, batch, beam, rounds, output):
     lines = sum(1 for _ in open(text, encoding="utf-8"))
 
     def ratio(own, peer):
-        return described([b / a for a, b in zip(times[own], times[f"CTranslate2 {peer}"])])
+        return described([b[0] / a[0] for a, b in zip(times[own], times[f"CTranslate2 {peer}"])])
+
+    def latency(name):
+        _, middle, late = sorted(times[name])[len(times[name]) // 2]
+        return f"{1e3 * middle:.1f}, {1e3 * late:.1f}"
 
     a, b = ((output / name).read_text(encoding="utf-8").splitlines() for name in ("fp32", "ct2-float32"))
-    row = [batch, beam] + [f"{lines / statistics.median(times[name]):.0f}" for name in contenders]
+    row = [batch, beam] + [f"{lines / statistics.median(t[0] for t in times[name]):.{1 if target_tokens else 0}f}" for name in contenders]
     row += [ratio("fp32", "float32"), ratio("bf16", "float32"), ratio("int8", "int8"),
-            sum(x != y for x, y in zip(a, b))]
+            latency("fp32"), latency("CTranslate2 float32"), sum(x != y for x, y in zip(a, b))]
     print("| " + " | ".join(str(cell) for cell in row) + " |", flush=True)
 
 
@@ -91,11 +130,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 64])
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--base", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
         folder = work / "model"
         shutil.copytree(options.folder, folder)
+        if options.base:
+            make_base(folder)
         # CTranslate2's rules: it ends with the first K finished, and shares the probability of what is never chosen.
         config = json.loads((folder / "generation_config.json").read_text())
         (folder / "generation_config.json").write_text(
@@ -106,16 +148,16 @@ def main():
         text = work / "text"
         text.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         header = ["batch", "beam", *(f"attend {kind}" for kind in ATTEND), *(f"CTranslate2 {kind}" for kind in PEERS),
-                  "float32, attend is faster by", "bf16 beside float32", "int8 beside int8", "texts that differ, float32"]
+                  "float32, attend is faster by", "bf16 beside float32", "int8 beside int8", "p50, p99 of attend fp32, ms", "of CTranslate2 float32", "texts that differ, float32"]
         print("| " + " | ".join(header) + " |\n" + "| --- " * len(header) + "|", flush=True)
         for batch in options.batches:
             for beam in options.beams:
-                compare(options, folder, text, batch, beam, options.rounds, work)
+                compare(options, folder, text, batch, beam, options.rounds, BASE_TARGET if options.base else 0, work)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--peer"]:
-        folder, text, batch, beam, kind, split, output = sys.argv[2:]
-        ctranslate2_run(folder, text, int(batch), int(beam), kind, split == "1", output)
+        folder, text, batch, beam, kind, split, target_tokens, output = sys.argv[2:]
+        ctranslate2_run(folder, text, int(batch), int(beam), kind, split == "1", int(target_tokens), output)
     else:
         main()

@@ -33,7 +33,7 @@ class PreparedCausalLMState final : public PreparedState {
 
 class PreparedCausalLM final : public PreparedModel {
  public:
-  PreparedCausalLM(const CausalLMImpl& model, WeightPrecision precision);
+  PreparedCausalLM(const CausalLMImpl& model, const Packing& packing);
 
   SpecialTokenIds special_tokens() const override { return special_; }
   VocabularySizes vocabulary_sizes() const override { return sizes_; }
@@ -56,14 +56,14 @@ class PreparedCausalLM final : public PreparedModel {
   PreparedLinear output_;
 };
 
-PreparedCausalLM::PreparedCausalLM(const CausalLMImpl& model, WeightPrecision precision)
+PreparedCausalLM::PreparedCausalLM(const CausalLMImpl& model, const Packing& packing)
     : special_(model.special_tokens()),
       sizes_(model.vocabulary_sizes()),
       max_length_(model.options.max_length()),
       tokens_(model.embed_tokens->weight, *model.embed_positions, 1.0),
-      output_(model.lm_head ? model.lm_head->weight : model.embed_tokens->weight, {}, precision) {
+      output_(model.lm_head ? model.lm_head->weight : model.embed_tokens->weight, {}, packing) {
   for (const auto& layer : *model.decoder->layers) {
-    layers_.emplace_back(*layer->as<TransformerEncoderLayer>(), max_length_, precision);
+    layers_.emplace_back(*layer->as<TransformerEncoderLayer>(), max_length_, packing);
   }
   if (model.decoder->layer_norm) norm_.emplace(*model.decoder->layer_norm);
 }
@@ -187,7 +187,8 @@ StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& sta
 }  // namespace
 
 std::unique_ptr<PreparedModel> prepare(const CausalLMImpl& model, WeightPrecision precision) {
-  return std::make_unique<PreparedCausalLM>(model, precision);
+  WeightMemory memory;
+  return std::make_unique<PreparedCausalLM>(model, Packing{precision, memory});
 }
 
 }  // namespace attend::detail

@@ -70,10 +70,10 @@ void PreparedAttention::read(const MultiHeadAttentionOptions& options, const tor
 }
 
 PreparedAttention::PreparedAttention(const MultiHeadSelfAttentionImpl& attention, int64_t positions,
-                                     WeightPrecision precision)
-    : projection_(PreparedLinear::joined({attention.q_proj, attention.k_proj, attention.v_proj},
-                                         precision)),
-      out_(PreparedLinear::of(attention.out_proj, precision)) {
+                                     const Packing& packing)
+    : projection_(
+          PreparedLinear::joined({attention.q_proj, attention.k_proj, attention.v_proj}, packing)),
+      out_(PreparedLinear::of(attention.out_proj, packing)) {
   read(attention.options, attention.sinks, attention.q_norm, attention.k_norm);
   if (!attention.options.rotary()) return;
   // Rotated, the pair (1, 0) becomes its cosine and sine.
@@ -94,10 +94,10 @@ PreparedAttention::PreparedAttention(const MultiHeadSelfAttentionImpl& attention
 }
 
 PreparedAttention::PreparedAttention(const MultiHeadCrossAttentionImpl& attention,
-                                     WeightPrecision precision)
-    : projection_(PreparedLinear::of(attention.q_proj, precision)),
-      memory_(PreparedLinear::joined({attention.k_proj, attention.v_proj}, precision)),
-      out_(PreparedLinear::of(attention.out_proj, precision)) {
+                                     const Packing& packing)
+    : projection_(PreparedLinear::of(attention.q_proj, packing)),
+      memory_(PreparedLinear::joined({attention.k_proj, attention.v_proj}, packing)),
+      out_(PreparedLinear::of(attention.out_proj, packing)) {
   read(attention.options, attention.sinks, attention.q_norm, attention.k_norm);
 }
 
@@ -278,12 +278,12 @@ void PreparedAttention::add_within(const float* normal, const StepRows& rows,
   out_.run(attended, rows.count, x, scratch, {.addend = x});
 }
 
-PreparedFeedForward::PreparedFeedForward(const FeedForwardImpl& block, WeightPrecision precision)
+PreparedFeedForward::PreparedFeedForward(const FeedForwardImpl& block, const Packing& packing)
     : activation_(ending_of(block.options.activation())),
       gated_(block.options.gated()),
-      fc1_(PreparedLinear::of(block.fc1, precision)),
-      fc2_(PreparedLinear::of(block.fc2, precision)) {
-  if (gated_) gate_ = PreparedLinear::of(block.gate_proj, precision);
+      fc1_(PreparedLinear::of(block.fc1, packing)),
+      fc2_(PreparedLinear::of(block.fc2, packing)) {
+  if (gated_) gate_ = PreparedLinear::of(block.gate_proj, packing);
 }
 
 void PreparedFeedForward::add(const float* normal, int64_t rows, float* x, Scratch& scratch) const {
@@ -299,21 +299,21 @@ void PreparedFeedForward::add(const float* normal, int64_t rows, float* x, Scrat
 }
 
 PreparedLayer::PreparedLayer(const TransformerEncoderLayerImpl& layer, int64_t positions,
-                             WeightPrecision precision)
+                             const Packing& packing)
     : pre_norm_(layer.options.norm_order() == NormOrder::kPre),
       embed_dim_(layer.options.embed_dim()),
-      self_(*layer.self_attn, positions, precision),
-      feed_forward_(*layer.feed_forward, precision),
+      self_(*layer.self_attn, positions, packing),
+      feed_forward_(*layer.feed_forward, packing),
       self_norm_(*layer.self_attn_layer_norm),
       final_norm_(*layer.final_layer_norm) {}
 
 PreparedLayer::PreparedLayer(const TransformerDecoderLayerImpl& layer, int64_t positions,
-                             WeightPrecision precision)
+                             const Packing& packing)
     : pre_norm_(layer.options.norm_order() == NormOrder::kPre),
       embed_dim_(layer.options.embed_dim()),
-      self_(*layer.self_attn, positions, precision),
-      cross_(*layer.encoder_attn, precision),
-      feed_forward_(*layer.feed_forward, precision),
+      self_(*layer.self_attn, positions, packing),
+      cross_(*layer.encoder_attn, packing),
+      feed_forward_(*layer.feed_forward, packing),
       self_norm_(*layer.self_attn_layer_norm),
       cross_norm_(*layer.encoder_attn_layer_norm),
       final_norm_(*layer.final_layer_norm) {}

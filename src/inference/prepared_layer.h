@@ -66,8 +66,8 @@ class PreparedAttention {
   PreparedAttention() = default;
   /// `positions`: the largest position, for rotary tables.
   PreparedAttention(const MultiHeadSelfAttentionImpl& attention, int64_t positions,
-                    WeightPrecision precision);
-  PreparedAttention(const MultiHeadCrossAttentionImpl& attention, WeightPrecision precision);
+                    const Packing& packing);
+  PreparedAttention(const MultiHeadCrossAttentionImpl& attention, const Packing& packing);
 
   /// The width of the queries, H D, and of keys or values, Hkv D.
   int64_t query_width() const { return heads_ * head_dim_; }
@@ -114,7 +114,7 @@ class PreparedAttention {
 class PreparedFeedForward {
  public:
   PreparedFeedForward() = default;
-  PreparedFeedForward(const FeedForwardImpl& block, WeightPrecision precision);
+  PreparedFeedForward(const FeedForwardImpl& block, const Packing& packing);
   void add(const float* normal, int64_t rows, float* x, Scratch& scratch) const;
   size_t bytes() const { return fc1_.bytes() + gate_.bytes() + fc2_.bytes(); }
 
@@ -128,9 +128,9 @@ class PreparedFeedForward {
 class PreparedLayer {
  public:
   PreparedLayer(const TransformerEncoderLayerImpl& layer, int64_t positions,
-                WeightPrecision precision);
+                const Packing& packing);
   PreparedLayer(const TransformerDecoderLayerImpl& layer, int64_t positions,
-                WeightPrecision precision);
+                const Packing& packing);
 
   /// Each takes x [N, E] through the layer, in place.
   void run_encoder(float* x, const StepRows& rows, const Sentences& sentences,

@@ -43,12 +43,12 @@ kernels::PackedProduct rows_of(const kernels::PackedProduct& whole, int64_t firs
 }  // namespace
 
 PreparedLinear::PreparedLinear(const torch::Tensor& weight, const torch::Tensor& bias,
-                               WeightPrecision precision)
-    : storage_(storage_of(precision)), columns_(weight.size(0)), depth_(weight.size(1)) {
+                               const Packing& packing)
+    : storage_(storage_of(packing.precision)), columns_(weight.size(0)), depth_(weight.size(1)) {
   const auto source = weight.detach().contiguous();
   const auto padded = kernels::packed_panels(columns_) * kernels::kPackedColumns;
-  packed_ = torch::empty({static_cast<int64_t>(kernels::packed_bytes(storage_, columns_, depth_))},
-                         on_cpu(torch::kByte));
+  packed_ =
+      packing.memory.take(static_cast<int64_t>(kernels::packed_bytes(storage_, columns_, depth_)));
   if (storage_ == kernels::WeightStorage::kInt8) {
     scales_ = torch::empty({padded}, on_cpu(torch::kFloat));
     sums_ = torch::empty({padded}, on_cpu(torch::kInt));
@@ -64,14 +64,14 @@ PreparedLinear::PreparedLinear(const torch::Tensor& weight, const torch::Tensor&
 }
 
 PreparedLinear PreparedLinear::joined(const std::vector<torch::nn::Linear>& layers,
-                                      WeightPrecision precision) {
+                                      const Packing& packing) {
   std::vector<torch::Tensor> weights, biases;
   for (const auto& layer : layers) {
     weights.push_back(layer->weight.detach());
     if (layer->bias.defined()) biases.push_back(layer->bias.detach());
   }
   TORCH_INTERNAL_ASSERT(biases.empty() || biases.size() == layers.size());
-  return {torch::cat(weights), biases.empty() ? torch::Tensor() : torch::cat(biases), precision};
+  return {torch::cat(weights), biases.empty() ? torch::Tensor() : torch::cat(biases), packing};
 }
 
 kernels::PackedWeights PreparedLinear::view() const {

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "attend/inference/prepared_model.h"
 #include "inference/scratch.h"
+#include "inference/weight_memory.h"
 #include "kernels/cpu/packed_product.h"
 
 namespace attend::detail {
@@ -16,12 +16,12 @@ class PreparedLinear {
  public:
   PreparedLinear() = default;
   /// weight: [N, K]; bias: [N] or undefined. Float32, on the CPU.
-  PreparedLinear(const torch::Tensor& weight, const torch::Tensor& bias, WeightPrecision precision);
+  PreparedLinear(const torch::Tensor& weight, const torch::Tensor& bias, const Packing& packing);
   /// The layers' outputs side by side.
   static PreparedLinear joined(const std::vector<torch::nn::Linear>& layers,
-                               WeightPrecision precision);
-  static PreparedLinear of(const torch::nn::Linear& layer, WeightPrecision precision) {
-    return joined({layer}, precision);
+                               const Packing& packing);
+  static PreparedLinear of(const torch::nn::Linear& layer, const Packing& packing) {
+    return joined({layer}, packing);
   }
 
   /// output [rows, N] = ending(input [rows, K] weight^T + bias).

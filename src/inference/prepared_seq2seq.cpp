@@ -66,7 +66,7 @@ class PreparedSeq2SeqState final : public PreparedState {
 
 class PreparedSeq2Seq final : public PreparedModel {
  public:
-  PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision precision);
+  PreparedSeq2Seq(const Seq2SeqImpl& model, const Packing& packing);
 
   SpecialTokenIds special_tokens() const override { return special_; }
   VocabularySizes vocabulary_sizes() const override { return sizes_; }
@@ -90,7 +90,7 @@ class PreparedSeq2Seq final : public PreparedModel {
   PreparedLinear output_;
 };
 
-PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision precision)
+PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, const Packing& packing)
     : options_(model.options),
       special_(model.special_tokens()),
       sizes_(model.vocabulary_sizes()),
@@ -104,16 +104,16 @@ PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision preci
   source_ = TokenTables(table(*body.encoder), *body.encoder->embed_positions, scale);
   target_ = TokenTables(table(*body.decoder), *body.decoder->embed_positions, scale);
   for (const auto& layer : *body.encoder->stack->layers) {
-    encoder_.emplace_back(*layer->as<TransformerEncoderLayer>(), max_length_, precision);
+    encoder_.emplace_back(*layer->as<TransformerEncoderLayer>(), max_length_, packing);
   }
   for (const auto& layer : *body.decoder->stack->layers) {
-    decoder_.emplace_back(*layer->as<TransformerDecoderLayer>(), max_length_, precision);
+    decoder_.emplace_back(*layer->as<TransformerDecoderLayer>(), max_length_, packing);
   }
   if (body.encoder->stack->layer_norm) encoder_norm_.emplace(*body.encoder->stack->layer_norm);
   if (body.decoder->stack->layer_norm) decoder_norm_.emplace(*body.decoder->stack->layer_norm);
   output_ = PreparedLinear(
       model.lm_head ? model.lm_head->weight : first_rows(table(*body.decoder), o.tgt_vocab()),
-      model.final_logits_bias.squeeze(0), precision);
+      model.final_logits_bias.squeeze(0), packing);
 }
 
 size_t PreparedSeq2Seq::weight_bytes() const {
@@ -231,7 +231,8 @@ StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& stat
 }  // namespace
 
 std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, WeightPrecision precision) {
-  return std::make_unique<PreparedSeq2Seq>(model, precision);
+  WeightMemory memory;
+  return std::make_unique<PreparedSeq2Seq>(model, Packing{precision, memory});
 }
 
 }  // namespace attend::detail
