@@ -9,6 +9,7 @@
 #include "attend/decoding/alignment.h"
 #include "attend/decoding/beam_search.h"
 #include "attend/decoding/sampling.h"
+#include "attend/decoding/token_rules.h"
 #include "attend/file_error.h"
 #include "attend/functional/attention.h"
 #include "attend/functional/dropout.h"

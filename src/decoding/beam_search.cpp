@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "decoding/step_tokens.h"
+#include "decoding/token_rules.h"
 #include "detail/check.h"
 
 namespace attend {
@@ -49,15 +50,25 @@ struct Finished {
   int64_t row;
 };
 
+using Prefixes = std::vector<std::vector<int64_t>>;
+
 class Search {
  public:
-  Search(IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options);
+  Search(IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options,
+         const Prefixes& prefixes);
   std::vector<std::vector<Hypothesis>> run(const AttentionMask& source_mask);
 
  private:
   std::vector<Sentence> sentences(const DecoderState& state) const;
   std::vector<double> source_lengths() const;
-  detail::StepTokens advance(const torch::Tensor& tokens, DecoderState& state);
+  const std::vector<int64_t>& prefix(const Sentence& sentence) const;
+  std::vector<detail::RowTokens> tokens_of_rows(const std::vector<Sentence>& live) const;
+  std::vector<int64_t> tokens_to(int node) const;
+  std::optional<int64_t> forced_token(const Sentence& sentence) const;
+  detail::StepTokens advance(const torch::Tensor& tokens, const std::vector<Sentence>& live,
+                             DecoderState& state);
+  detail::StepTokens most_probable(const torch::Tensor& logits,
+                                   const std::vector<Sentence>& live) const;
   std::vector<Candidate> candidates(const Sentence& sentence, int64_t first_row,
                                     const detail::StepTokens& step) const;
   Sentence grow(const Sentence& sentence, int64_t first_row, const detail::StepTokens& step);
@@ -69,16 +80,21 @@ class Search {
   Hypothesis hypothesis(const Finished& finished, std::vector<int64_t>& attention_rows) const;
   void add_attention(std::vector<std::vector<Hypothesis>>& results,
                      const std::vector<int64_t>& rows) const;
-  double score(double log_probability, int64_t length) const {
-    return log_probability / std::pow(static_cast<double>(length), options_.length_penalty);
+  // Of a hypothesis of `length` tokens, the prefix included.
+  double score(const Sentence& sentence, double log_probability, int64_t length) const {
+    const auto own = length - static_cast<int64_t>(prefix(sentence).size());
+    return log_probability / std::pow(static_cast<double>(own), options_.length_penalty);
   }
 
   IncrementalModel& model_;
   const BeamSearchOptions& options_;
   const SpecialTokenIds special_;
   const torch::Tensor& source_;
+  const Prefixes& prefixes_;  // of each sentence, or none
   const size_t beam_;
-  torch::Tensor forbidden_;  // ids, on the device
+  const detail::RuleBook rules_;
+  std::vector<std::vector<int64_t>> fed_first_;  // to each sentence; none if no rule needs it
+  torch::Tensor forbidden_;                      // ids, on the device
   std::vector<Node> nodes_;
   std::vector<torch::Tensor> attention_;  // of each step: [N, S]
   std::vector<int64_t> first_rows_;       // of each step: the number of rows in all earlier steps
@@ -87,12 +103,27 @@ class Search {
 };
 
 Search::Search(IncrementalModel& model, const torch::Tensor& source,
-               const BeamSearchOptions& options)
+               const BeamSearchOptions& options, const Prefixes& prefixes)
     : model_(model),
       options_(options),
       special_(model.special_tokens()),
       source_(source),
-      beam_(static_cast<size_t>(options.beam_size)) {}
+      prefixes_(prefixes),
+      beam_(static_cast<size_t>(options.beam_size)),
+      rules_(options.rules, special_) {
+  TORCH_CHECK_VALUE(prefixes.empty() || static_cast<int64_t>(prefixes.size()) == source.size(0),
+                    kBeamSearch, ": expected a prefix for each of the ", source.size(0),
+                    " sentences, got ", prefixes.size());
+  for (const auto& one : prefixes) {
+    TORCH_CHECK_VALUE(std::ranges::find(one, special_.eos_id) == one.end(), kBeamSearch,
+                      ": expected prefixes without the end token, got it");
+  }
+}
+
+const std::vector<int64_t>& Search::prefix(const Sentence& sentence) const {
+  static const std::vector<int64_t> kNone;
+  return prefixes_.empty() ? kNone : prefixes_[sentence.index];
+}
 
 // The number of tokens of each source without padding; not counted if no limit depends on it.
 std::vector<double> Search::source_lengths() const {
@@ -107,48 +138,122 @@ std::vector<double> Search::source_lengths() const {
 
 // The initial sentences, each with one hypothesis: K equal ones would stay equal.
 std::vector<Sentence> Search::sentences(const DecoderState& state) const {
-  auto room = model_.max_target_length() - state.position();
-  TORCH_CHECK_VALUE(room >= 1, kBeamSearch, ": expected a source that leaves room for tokens, got ",
-                    source_.size(1), " tokens of at most ", model_.max_target_length());
-  if (options_.max_length) {
-    const auto fed_first = state.position() + 1;
-    TORCH_CHECK_VALUE(*options_.max_length > fed_first, kBeamSearch,
-                      ": expected max_length above the ", fed_first,
-                      " tokens that are fed first, got ", *options_.max_length);
-    room = std::min(room, *options_.max_length - fed_first);
-  }
-  room = std::min(room, options_.max_new_tokens.value_or(room));
+  const auto positions = model_.max_target_length() - state.position();
+  TORCH_CHECK_VALUE(positions >= 1, kBeamSearch,
+                    ": expected a source that leaves room for tokens, got ", source_.size(1),
+                    " tokens of at most ", model_.max_target_length());
   std::vector<Sentence> all;
   for (const auto length : source_lengths()) {
+    all.push_back({all.size(), 0, {Live{}}});
+    const auto given = static_cast<int64_t>(prefix(all.back()).size());
+    TORCH_CHECK_VALUE(given < positions, kBeamSearch,
+                      ": expected a prefix that leaves room for tokens, got ", given,
+                      " tokens of at most ", positions);
+    auto room = positions - given;
+    if (options_.max_length) {
+      const auto fed_first = state.position() + 1 + given;
+      TORCH_CHECK_VALUE(*options_.max_length > fed_first, kBeamSearch,
+                        ": expected max_length above the ", fed_first,
+                        " tokens that are fed first, got ", *options_.max_length);
+      room = std::min(room, *options_.max_length - fed_first);
+    }
+    room = std::min(room, options_.max_new_tokens.value_or(room));
     // Compared as doubles, since the product may exceed int64. The factor may be infinite, and
     // infinity times 0 tokens would be NaN.
     const auto allowed = (length > 0 ? options_.max_length_factor * length : 0.0) +
                          static_cast<double>(options_.max_length_extra);
-    const auto limit = allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room;
-    all.push_back({all.size(), limit, {Live{}}});
+    all.back().limit =
+        given + (allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room);
   }
   return all;
 }
 
-// Runs one model step and returns the best 2K continuations of every row. The best 2K of each
-// sentence are among them.
-detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& state) {
+// The tokens from the root to a node.
+std::vector<int64_t> Search::tokens_to(int node) const {
+  std::vector<int64_t> tokens;
+  for (int at = node; at != kNoParent; at = nodes_[static_cast<size_t>(at)].parent) {
+    tokens.push_back(nodes_[static_cast<size_t>(at)].token);
+  }
+  std::ranges::reverse(tokens);
+  return tokens;
+}
+
+// What the rules look at. Rows whose next token is given, or that are impossible, are left out.
+std::vector<detail::RowTokens> Search::tokens_of_rows(const std::vector<Sentence>& live) const {
+  std::vector<detail::RowTokens> rows;
+  int64_t row = 0;
+  for (const auto& sentence : live) {
+    const auto& fed = fed_first_[sentence.index];
+    for (const auto& one : sentence.beam) {
+      const auto at = row++;
+      if (step_ < prefix(sentence).size() || one.log_probability == kImpossible) continue;
+      auto tokens = fed;
+      const auto chosen = tokens_to(one.node);
+      tokens.insert(tokens.end(), chosen.begin(), chosen.end());
+      rows.push_back(
+          {at, std::move(tokens), static_cast<int64_t>(fed.size() + prefix(sentence).size())});
+    }
+  }
+  return rows;
+}
+
+// The best 2K continuations of every row. The best 2K of each sentence are among them.
+detail::StepTokens Search::most_probable(const torch::Tensor& logits,
+                                         const std::vector<Sentence>& live) const {
+  using detail::Normaliser;
+  const auto vocab = logits.size(1);
+  const auto count = options_.beam_size < vocab / 2 ? 2 * options_.beam_size : vocab;
+  auto normaliser = options_.renormalize_logits ? Normaliser::kAllowed : Normaliser::kAll;
+  detail::ScoreChanges changes;
+  if (rules_.looks_at_tokens()) changes = rules_.changes(tokens_of_rows(live), vocab);
+  if (changes.empty()) return detail::most_probable(logits, forbidden_, normaliser, count);
+  // As in `generate`, penalties are of logits in greedy search and of log-probabilities with a beam.
+  auto scores = logits.to(torch::kFloat).contiguous();
+  if (beam_ > 1) scores = torch::log_softmax(scores, 1);
+  rules_.penalise(scores, changes);
+  if (beam_ == 1) scores = torch::log_softmax(scores, 1);
+  detail::ban(scores, changes);
+  if (normaliser == Normaliser::kAll) normaliser = Normaliser::kNone;
+  return detail::most_probable(scores, forbidden_, normaliser, count);
+}
+
+// Runs one model step.
+detail::StepTokens Search::advance(const torch::Tensor& tokens, const std::vector<Sentence>& live,
+                                   DecoderState& state) {
   auto output = model_.step(tokens, state, options_.attention);
   if (options_.attention) {
     first_rows_.push_back(attention_.empty() ? 0 : first_rows_.back() + attention_.back().size(0));
     attention_.push_back(output.alignment.to(torch::kFloat));
   }
-  const auto vocab = output.logits.size(1);
   if (step_ == 0) {
-    forbidden_ = detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
+    const auto vocab = output.logits.size(1);
+    forbidden_ = detail::never_chosen(special_, options_.rules, vocab, source_.device());
+    const auto check = [&](const char* what, int64_t id) {
+      TORCH_CHECK_VALUE(id >= 0 && id < vocab, kBeamSearch, ": expected ", what,
+                        " among the model's ", vocab, " tokens, got ", id);
+    };
+    check("forced_bos_token_id", options_.rules.forced_bos_token_id.value_or(0));
+    for (const auto& one : prefixes_) {
+      for (const auto id : one) check("the ids of prefixes", id);
+    }
   }
-  return detail::most_probable(output.logits, forbidden_, options_.renormalize_logits,
-                               options_.beam_size < vocab / 2 ? 2 * options_.beam_size : vocab);
+  return most_probable(output.logits, live);
+}
+
+// The token that all hypotheses of a sentence must go on with, if any.
+std::optional<int64_t> Search::forced_token(const Sentence& sentence) const {
+  const auto& given = prefix(sentence);
+  if (step_ < given.size()) return given[step_];
+  if (options_.forced_eos && static_cast<int64_t>(step_) + 1 == sentence.limit) {
+    return special_.eos_id;
+  }
+  if (step_ > 0 || !options_.rules.forced_bos_token_id) return std::nullopt;
+  return rules_.forced(static_cast<int64_t>(fed_first_[sentence.index].size()));
 }
 
 std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t first_row,
                                           const detail::StepTokens& step) const {
-  const bool forced = options_.forced_eos && static_cast<int64_t>(step_) + 1 == sentence.limit;
+  const auto forced = forced_token(sentence);
   std::vector<Candidate> all;
   for (size_t k = 0; k < sentence.beam.size(); ++k) {
     const auto row = first_row + static_cast<int64_t>(k);
@@ -159,7 +264,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
                 ": expected logits without NaN, got NaN in step ", step_, " of sentence ",
                 sentence.index);
     if (forced) {
-      all.push_back({k, special_.eos_id, so_far});
+      all.push_back({k, *forced, so_far});
       continue;
     }
     for (int64_t c = 0; c < step.columns(); ++c) {
@@ -176,7 +281,7 @@ std::vector<Candidate> Search::candidates(const Sentence& sentence, int64_t firs
 bool Search::finish(const Sentence& sentence, const Candidate& candidate, int64_t row) {
   Finished one{.node = sentence.beam[candidate.parent].node,
                .log_probability = candidate.log_probability,
-               .score = score(candidate.log_probability, static_cast<int64_t>(step_) + 1),
+               .score = score(sentence, candidate.log_probability, static_cast<int64_t>(step_) + 1),
                .ended = candidate.token == special_.eos_id,
                .step = step_,
                .row = row};
@@ -232,7 +337,7 @@ bool Search::is_done(const Sentence& grown) const {
   const bool at_its_longest =
       options_.early_stopping == EarlyStopping::kNever && options_.length_penalty > 0;
   const auto length = at_its_longest ? grown.limit : static_cast<int64_t>(step_) + 1;
-  return score(grown.beam.front().log_probability, length) <= finished.back().score;
+  return score(grown, grown.beam.front().log_probability, length) <= finished.back().score;
 }
 
 // Selects the rows of the next step in `state` and returns the tokens to feed. `kept`: the previous
@@ -272,13 +377,16 @@ std::vector<std::vector<Hypothesis>> Search::run(const AttentionMask& source_mas
   if (source_.size(0) == 0) return {};
   const auto state = model_.start(source_, source_mask);
   auto live = sentences(*state);
+  if (rules_.looks_at_tokens() || options_.rules.forced_bos_token_id) {
+    fed_first_ = detail::fed_first(kBeamSearch, *state, special_, source_, source_mask);
+  }
   auto tokens = state->first_tokens();
   if (!tokens.defined()) {
     tokens =
         torch::full({source_.size(0)}, special_.start_id, source_.options().dtype(torch::kLong));
   }
   for (step_ = 0; !live.empty(); ++step_) {
-    const auto step = advance(tokens, *state);
+    const auto step = advance(tokens, live, *state);
     std::vector<Sentence> next;
     std::vector<int64_t> kept;
     int64_t first_row = 0;
@@ -367,20 +475,19 @@ void BeamSearchOptions::validate() const {
   TORCH_CHECK_VALUE(max_length_factor >= 0 && max_length_extra >= 1, kBeamSearch,
                     ": expected max_length_factor >= 0 and max_length_extra >= 1, got ",
                     max_length_factor, " and ", max_length_extra);
-  detail::check_bad_words(kBeamSearch, bad_words_ids);
+  rules.validate(kBeamSearch);
   detail::check_positive(kBeamSearch, "max_length", max_length.value_or(1));
   detail::check_positive(kBeamSearch, "max_new_tokens", max_new_tokens.value_or(1));
 }
 
-std::vector<std::vector<Hypothesis>> beam_search(IncrementalModel& model,
-                                                 const torch::Tensor& source,
-                                                 const BeamSearchOptions& options,
-                                                 const AttentionMask& source_mask) {
+std::vector<std::vector<Hypothesis>> beam_search(
+    IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options,
+    const AttentionMask& source_mask, const std::vector<std::vector<int64_t>>& prefixes) {
   options.validate();
   detail::check_ids(kBeamSearch, "source", source);
   detail::check_shape(kBeamSearch, "source", source, {-1, -1});
   const torch::InferenceMode inference;
-  return Search(model, source, options).run(source_mask);
+  return Search(model, source, options, prefixes).run(source_mask);
 }
 
 }  // namespace attend

@@ -8,8 +8,8 @@
 // A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
 // "images": [numbers]}; a line of the result holds the logits, and for the first two the greedy
 // continuation of each row. For a search it is {"ids": [[ids]], "generation": {}}, what is to be
-// written as the folder's generation_config.json, or "ids" alone for what the folder says itself; the
-// result holds all hypotheses of each row.
+// written as the folder's generation_config.json, or "ids" alone for what the folder says itself, and
+// perhaps "prefixes": [[ids]]; the result holds all hypotheses of each row.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -144,7 +144,9 @@ void search(const std::string& folder, attend::IncrementalModel& model) {
     options.n_best = options.beam_size;
     options.max_length_factor = std::numeric_limits<double>::infinity();
     nlohmann::json result;
-    for (const auto& hypotheses : attend::beam_search(model, ids(input.at("ids")), options)) {
+    const auto prefixes = input.value("prefixes", std::vector<std::vector<int64_t>>());
+    for (const auto& hypotheses :
+         attend::beam_search(model, ids(input.at("ids")), options, {}, prefixes)) {
       auto all = nlohmann::json::array();
       for (const auto& one : hypotheses) {
         all.push_back({{"tokens", one.tokens}, {"ended", one.ended}, {"score", one.score}});
