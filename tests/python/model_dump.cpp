@@ -2,7 +2,7 @@
 //
 //   model_dump make FOLDER marian|recurrent|prenorm|separate|restricted|gpt2|llama|vit SEED
 //                                                                         a small random model
-//   model_dump run|run-causal-lm|run-vit|search|search-causal-lm FOLDER < INPUT
+//   model_dump run|run-causal-lm|run-vit|search|search-prepared|search-causal-lm FOLDER < INPUT
 //                                                                         JSON Lines on stdout
 //
 // A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
@@ -23,6 +23,7 @@
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
+#include "attend/inference/prepared_model.h"
 
 namespace {
 
@@ -169,6 +170,9 @@ int main(int argc, char** argv) try {
     run_causal_lm(arguments[1]);
   } else if (arguments.size() == 2 && arguments[0] == "search") {
     search(arguments[1], *attend::load_translation_model(arguments[1]));
+  } else if (arguments.size() == 2 && arguments[0] == "search-prepared") {
+    const auto model = attend::load_translation_model(arguments[1]);
+    search(arguments[1], *attend::prepare_for_inference(*model));
   } else if (arguments.size() == 2 && arguments[0] == "search-causal-lm") {
     auto model = attend::load_causal_lm(arguments[1]);
     search(arguments[1], *model);

@@ -102,7 +102,8 @@ struct ATTEND_API BeamSearchOptions {
 ///         c10::Error for shapes and for logits that are NaN.
 /// Note:   unlike this function, `generate` has no limit relative to the source's length, and
 ///         excludes the pad and start tokens only if bad_words_ids contain them. With a GPU, each
-///         step copies one small tensor in each direction.
+///         step copies one small tensor in each direction; rules that look at tokens copy up to four
+///         more to it.
 ATTEND_API std::vector<std::vector<Hypothesis>> beam_search(
     IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options = {},
     const AttentionMask& source_mask = {}, const std::vector<std::vector<int64_t>>& prefixes = {});
