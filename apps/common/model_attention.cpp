@@ -90,7 +90,8 @@ AttentionPage of_translator(const AttentionRequest& request, AttentionPage page)
     auto options = load_search_options(request.model_dir, model->special_tokens());
     options.beam_size = request.beam_size;
     const auto spare = spare_tokens(*model, tokenizer);
-    options.bad_words_ids.insert(options.bad_words_ids.end(), spare.begin(), spare.end());
+    auto& never = options.rules.suppress_tokens;
+    never.insert(never.end(), spare.begin(), spare.end());
     options.on_step = [&](const BeamStep& step) { steps.push_back(step); };
     auto best = beam_search(*model, source_row, options).front().front();
     if (best.ended) best.tokens.push_back(model->special_tokens().eos_id);

@@ -9,6 +9,8 @@
 
 namespace attend::app {
 
+inline constexpr NumberRange<int64_t> kTokenCounts{.least = 0, .most = 1'000'000};
+
 /// Adds the search flags. Options that are not set are read from the model folder.
 inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
   constexpr double kMostPenalty = 10;
@@ -29,6 +31,16 @@ inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
          "false: when the best unfinished one scores no better; never: when none can still score "
          "better; default: the folder's, or false")
       ->check(CLI::IsMember({"false", "true", "never"}));
+  constexpr double kMostRepetition = 100;
+  add_number(
+      app, "--repetition-penalty", options.repetition_penalty,
+      {.least = 0, .most = kMostRepetition, .without_least = true},
+      "Makes tokens that a translation has already less likely; 1: off; as in Hugging Face's "
+      "generate; default: the folder's, or 1");
+  add_number(app, "--no-repeat-ngram-size", options.no_repeat_ngram_size, kTokenCounts,
+             "No n tokens in a row twice in a translation; 0: off; default: the folder's, or 0");
+  add_number(app, "--min-length", options.min_length, kTokenCounts,
+             "Least target tokens, the start token counted; default: the folder's, or 0");
   const std::map<std::string, WeightPrecision> precisions{{"fp32", WeightPrecision::kFloat32},
                                                           {"bf16", WeightPrecision::kBFloat16},
                                                           {"int8", WeightPrecision::kInt8}};

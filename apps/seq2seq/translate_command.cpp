@@ -19,12 +19,13 @@
 #include "common/machine.h"
 #include "common/number_flag.h"
 #include "common/search_flags.h"
+#include "detail/read_file.h"
 
 namespace attend::app {
 namespace {
 
 struct TranslateOptions {
-  std::filesystem::path model_dir, input, output;
+  std::filesystem::path model_dir, input, output, target_prefix;
   TranslatorOptions translator;
   std::string alignment;  // hard, soft or none
   bool n_best_format = false, score = false, json = false;
@@ -83,6 +84,38 @@ class WaitingLines {
     bool finished = false;
   };
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
+};
+
+// The beginnings of translations, a line for each line of the input.
+class PrefixLines {
+ public:
+  explicit PrefixLines(const std::filesystem::path& path)
+      : path_(path), stream_(detail::open_for_reading(path)), reader_(stream_, path.string()) {}
+
+  std::vector<std::string> take(size_t count) {
+    std::vector<std::string> lines;
+    while (lines.size() < count) {
+      auto line = reader_.next();
+      if (!line) {
+        throw FileError(path_, fmt::format("expected a line for each line of the input, got {}",
+                                           reader_.line_number()));
+      }
+      lines.push_back(std::move(*line));
+    }
+    return lines;
+  }
+
+  void expect_end() {
+    const auto lines = reader_.line_number();
+    if (reader_.next()) {
+      throw FileError(path_, fmt::format("expected the {} lines of the input, got more", lines));
+    }
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::ifstream stream_;
+  LineReader reader_;
 };
 
 // Marian's soft alignment: for each target word the weights of the source words, separated by
@@ -145,6 +178,8 @@ int translate(const TranslateOptions& o) {
     input_file.open(o.input, std::ios::binary);
     if (!input_file) throw FileError(o.input, "cannot open for reading");
   }
+  std::optional<PrefixLines> prefixes;
+  if (!o.target_prefix.empty()) prefixes.emplace(o.target_prefix);
   std::ofstream output_file;
   if (!o.output.empty()) {
     output_file.open(o.output, std::ios::binary);
@@ -159,7 +194,8 @@ int translate(const TranslateOptions& o) {
   while (true) {
     const auto texts = waiting.take(o.mini_batch);
     if (texts.empty()) break;
-    const auto results = translator.translate(texts);
+    const auto results = translator.translate(
+        texts, prefixes ? prefixes->take(texts.size()) : std::vector<std::string>());
     for (size_t i = 0; i < texts.size(); ++i, ++line) {
       if (o.json) {
         output << json_line(o, texts[i], results[i]) << '\n';
@@ -171,6 +207,7 @@ int translate(const TranslateOptions& o) {
     output.flush();
     if (!output) throw FileError(output_name, "cannot write");
   }
+  if (prefixes) prefixes->expect_end();
   return EXIT_SUCCESS;
 }
 
@@ -191,6 +228,9 @@ Command add_translate(CLI::App& app) {
       ->check(CLI::IsMember({"hard", "soft"}));
   app.add_flag("--score", o.score, "Append ||| F0= log-probability ||| score");
   app.add_flag("--json", o.json, "One JSON object per line");
+  app.add_option(
+      "--target-prefix", o.target_prefix,
+      "Text that translations begin with, a line for each line of the input, perhaps empty");
   constexpr double kMostFactor = 1e6;
   add_number(app, "--max-length-factor", o.translator.max_length_factor,
              {.least = 0, .most = kMostFactor}, "Limit of target tokens per source token");

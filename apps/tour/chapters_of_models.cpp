@@ -269,10 +269,11 @@ void generation(Notebook& book, torch::Device device) {
   std::string text;
   for (const double temperature : {0.5, 1.0}) {
     text += fmt::format("temperature {}:\n", temperature);
-    for (const auto& drawn : sample(*model, begin,
-                                    {.temperature = temperature,
-                                    .max_new_tokens = 60,
-                                    .bad_words_ids = spare_tokens(*model, tokenizer)})) {
+    for (const auto& drawn :
+         sample(*model, begin,
+                {.temperature = temperature,
+                .max_new_tokens = 60,
+                .rules = {.suppress_tokens = spare_tokens(*model, tokenizer)}})) {
       const auto sentence = tokenizer.decode_target(drawn.tokens);
       text += fmt::format("  {} {}\n", demo_accepts_french(sentence) ? "+" : "-", sentence);
     }

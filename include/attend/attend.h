@@ -10,6 +10,7 @@
 #include "attend/decoding/beam_search.h"
 #include "attend/decoding/continuous_beam_search.h"
 #include "attend/decoding/sampling.h"
+#include "attend/decoding/token_rules.h"
 #include "attend/file_error.h"
 #include "attend/functional/attention.h"
 #include "attend/functional/dropout.h"

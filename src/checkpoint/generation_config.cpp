@@ -5,6 +5,7 @@
 #include <system_error>
 #include <vector>
 
+#include "decoding/token_rules.h"
 #include "detail/excerpt.h"
 #include "detail/json_file.h"
 
@@ -45,25 +46,63 @@ bool names_the_end(const detail::JsonFile& file, const char* key, int64_t eos_id
   return true;
 }
 
-// The entries of bad_words_ids that are single tokens; longer ones are sequences, and are ignored.
-std::vector<int64_t> bad_tokens_of(const detail::JsonFile& file) {
+bool is_list_of_ids(const json& value) {
+  return value.is_array() && std::ranges::all_of(value, [](const json& id) {
+           return id.is_number_integer() && id.get<int64_t>() >= 0;
+         });
+}
+
+// Appends the ids under `key`, if it is there.
+void add_ids(const detail::JsonFile& file, const char* key, std::vector<int64_t>& ids) {
+  if (!file.has(key)) return;
+  const auto& value = file.value().at(key);
+  if (!is_list_of_ids(value)) {
+    throw FileError(file.path(), fmt::format("expected {} to be a list of ids, got {}", key,
+                                             detail::brief(value)));
+  }
+  for (const auto& id : value) ids.push_back(id.get<int64_t>());
+}
+
+void add_bad_words(const detail::JsonFile& file, std::vector<std::vector<int64_t>>& words) {
   constexpr auto kKey = "bad_words_ids";
-  std::vector<int64_t> tokens;
-  if (!file.has(kKey)) return tokens;
-  const auto& words = file.value().at(kKey);
-  const auto is_word = [](const json& word) {
-    return word.is_array() && !word.empty() && std::ranges::all_of(word, [](const json& id) {
-             return id.is_number_integer() && id.get<int64_t>() >= 0;
-           });
-  };
-  if (!words.is_array() || !std::ranges::all_of(words, is_word)) {
+  if (!file.has(kKey)) return;
+  const auto& value = file.value().at(kKey);
+  const auto is_word = [](const json& word) { return !word.empty() && is_list_of_ids(word); };
+  if (!value.is_array() || !std::ranges::all_of(value, is_word)) {
     throw FileError(file.path(), fmt::format("expected {} to be a list of lists of ids, got {}",
-                                             kKey, detail::brief(words)));
+                                             kKey, detail::brief(value)));
   }
-  for (const auto& word : words) {
-    if (word.size() == 1) tokens.push_back(word.front().get<int64_t>());
+  for (const auto& word : value) words.push_back(word.get<std::vector<int64_t>>());
+}
+
+std::optional<LengthDecay> length_decay_of(const detail::JsonFile& file) {
+  constexpr auto kKey = "exponential_decay_length_penalty";
+  if (!file.has(kKey)) return std::nullopt;
+  const auto& value = file.value().at(kKey);
+  if (!value.is_array() || value.size() != 2 || !value[0].is_number_integer() ||
+      !value[1].is_number()) {
+    throw FileError(file.path(),
+                    fmt::format("expected {} to be a number of tokens and a factor, got {}", kKey,
+                                detail::brief(value)));
   }
-  return tokens;
+  return LengthDecay{.start = value[0].get<int64_t>(), .factor = value[1].get<double>()};
+}
+
+// Replaces what the file says.
+void read_rules(const detail::JsonFile& file, TokenRules& rules) {
+  rules.repetition_penalty = file.get_or<double>("repetition_penalty", rules.repetition_penalty);
+  rules.no_repeat_ngram_size =
+      file.get_or<int64_t>("no_repeat_ngram_size", rules.no_repeat_ngram_size);
+  add_bad_words(file, rules.bad_words_ids);
+  rules.min_length = file.get_or<int64_t>("min_length", rules.min_length);
+  if (file.has("min_new_tokens")) rules.min_new_tokens = file.get<int64_t>("min_new_tokens");
+  if (file.has("forced_bos_token_id")) {
+    rules.forced_bos_token_id = file.get<int64_t>("forced_bos_token_id");
+  }
+  if (const auto decay = length_decay_of(file)) rules.exponential_decay_length_penalty = decay;
+  add_ids(file, "suppress_tokens", rules.suppress_tokens);
+  add_ids(file, "begin_suppress_tokens", rules.begin_suppress_tokens);
+  if (const auto fault = detail::fault_of(rules)) throw FileError(file.path(), *fault);
 }
 
 // Whether num_beams was chosen. Older versions of attend always wrote 1, with neither of these
@@ -95,8 +134,7 @@ BeamSearchOptions load_search_options(const std::filesystem::path& folder,
   }
   names_the_end(file, "eos_token_id", tokens.eos_id);
   options.forced_eos |= names_the_end(file, "forced_eos_token_id", tokens.eos_id);
-  const auto bad = bad_tokens_of(file);
-  options.bad_words_ids.insert(options.bad_words_ids.end(), bad.begin(), bad.end());
+  read_rules(file, options.rules);
   options.renormalize_logits = file.get_or<bool>("renormalize_logits", options.renormalize_logits);
   return options;
 }

@@ -19,24 +19,30 @@ void BeamSearchOptions::validate() const {
   TORCH_CHECK_VALUE(max_length_factor >= 0 && max_length_extra >= 1, kBeamSearch,
                     ": expected max_length_factor >= 0 and max_length_extra >= 1, got ",
                     max_length_factor, " and ", max_length_extra);
-  detail::check_bad_words(kBeamSearch, bad_words_ids);
+  rules.validate(kBeamSearch);
   detail::check_positive(kBeamSearch, "max_length", max_length.value_or(1));
   detail::check_positive(kBeamSearch, "max_new_tokens", max_new_tokens.value_or(1));
 }
 
-std::vector<std::vector<Hypothesis>> beam_search(IncrementalModel& model,
-                                                 const torch::Tensor& source,
-                                                 const BeamSearchOptions& options,
-                                                 const AttentionMask& source_mask) {
+std::vector<std::vector<Hypothesis>> beam_search(
+    IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options,
+    const AttentionMask& source_mask, const std::vector<std::vector<int64_t>>& prefixes) {
   options.validate();
   detail::check_ids(kBeamSearch, "source", source);
   detail::check_shape(kBeamSearch, "source", source, {-1, -1});
   const torch::InferenceMode inference;
   const auto batch = static_cast<size_t>(source.size(0));
+  TORCH_CHECK_VALUE(prefixes.empty() || prefixes.size() == batch, kBeamSearch,
+                    ": expected a prefix for each of the ", batch, " sentences, got ",
+                    prefixes.size());
   if (batch == 0) return {};
   std::vector<detail::SearchRequest> requests;
   for (size_t b = 0; b < batch; ++b) {
-    requests.push_back({b, source.size(1), options.n_best, options.attention});
+    requests.push_back({.id = b,
+                        .source_length = source.size(1),
+                        .n_best = options.n_best,
+                        .attention = options.attention,
+                        .prefix = prefixes.empty() ? std::vector<int64_t>() : prefixes[b]});
   }
   detail::Search search(model, options);
   search.start(source, source_mask, requests);

@@ -118,7 +118,8 @@ void ContinuousBeamSearch::admit(size_t id, std::vector<int64_t> source,
   const detail::SearchRequest request{.id = id,
                                       .source_length = static_cast<int64_t>(source.size()),
                                       .n_best = options.n_best.value_or(defaults.n_best),
-                                      .attention = options.attention.value_or(defaults.attention)};
+                                      .attention = options.attention.value_or(defaults.attention),
+                                      .prefix = options.prefix};
   state_->waiting.push_back({request, std::move(source)});
   state_->ids.insert(id);
 }

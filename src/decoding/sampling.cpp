@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "decoding/step_tokens.h"
+#include "decoding/token_rules.h"
 #include "detail/check.h"
 
 namespace attend {
@@ -20,6 +21,36 @@ torch::Tensor drawn_from(const torch::Tensor& probabilities,
   return (probabilities / noise).argmax(-1, /*keepdim=*/true);
 }
 
+// What the rules look at, of the sequences that are not finished. fed: the tokens fed first to each.
+std::vector<detail::RowTokens> tokens_of_rows(const std::vector<size_t>& live,
+                                              const std::vector<std::vector<int64_t>>& fed,
+                                              const std::vector<SampledSequence>& results) {
+  std::vector<detail::RowTokens> rows;
+  for (const auto i : live) {
+    auto tokens = fed[i];
+    tokens.insert(tokens.end(), results[i].tokens.begin(), results[i].tokens.end());
+    rows.push_back({static_cast<int64_t>(rows.size()), std::move(tokens),
+                    static_cast<int64_t>(fed[i].size())});
+  }
+  return rows;
+}
+
+// Replaces the first tokens drawn where the rules force one. drawn: [N, 1]. Returns whether they do, for
+// each row.
+std::vector<bool> force_first(const torch::Tensor& drawn, const detail::RuleBook& rules,
+                              const std::vector<std::vector<int64_t>>& fed, int64_t vocab) {
+  std::vector<bool> is_forced;
+  for (const auto& tokens : fed) {
+    const auto forced = rules.forced(static_cast<int64_t>(tokens.size()));
+    TORCH_CHECK_VALUE(forced.value_or(0) < vocab,
+                      "sample: expected forced_bos_token_id among the model's ", vocab,
+                      " tokens, got ", forced.value_or(0));
+    if (forced) drawn.select(0, static_cast<int64_t>(is_forced.size())).fill_(*forced);
+    is_forced.push_back(forced.has_value());
+  }
+  return is_forced;
+}
+
 }  // namespace
 
 void SamplingOptions::validate() const {
@@ -29,7 +60,7 @@ void SamplingOptions::validate() const {
   TORCH_CHECK_VALUE(top_k >= 0, kName, ": expected top_k >= 0, got ", top_k);
   TORCH_CHECK_VALUE(top_p > 0.0 && top_p <= 1.0, kName, ": expected 0 < top_p <= 1, got ", top_p);
   detail::check_positive(kName, "max_new_tokens", max_new_tokens);
-  detail::check_bad_words(kName, bad_words_ids);
+  rules.validate(kName);
 }
 
 torch::Tensor filtered_logits(const torch::Tensor& logits, const SamplingOptions& options) {
@@ -77,19 +108,41 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   if (!tokens.defined()) tokens = torch::full({batch}, special.start_id, prompt.options());
   std::vector<size_t> live(results.size());  // index in results of each batch row
   for (size_t i = 0; i < live.size(); ++i) live[i] = i;
+  const detail::RuleBook rules(options.rules, special);
+  std::vector<std::vector<int64_t>> fed;  // to each sequence; none if no rule needs it
+  if (rules.looks_at_tokens() || options.rules.forced_bos_token_id) {
+    fed = detail::fed_first("sample", *state, special, prompt, prompt_mask);
+  }
   torch::Tensor forbidden;
   for (int64_t step = 0; step < steps && !live.empty(); ++step) {
     auto logits = model.step(tokens, *state).logits.to(torch::kFloat);
     if (!forbidden.defined()) {
-      forbidden =
-          detail::never_chosen(special, options.bad_words_ids, logits.size(1), prompt.device());
+      forbidden = detail::never_chosen(special, options.rules, logits.size(1), prompt.device());
     }
     detail::forbid(logits, forbidden);
+    detail::ScoreChanges changes;
+    if (rules.looks_at_tokens()) {
+      changes = rules.changes(tokens_of_rows(live, fed, results), logits.size(1));
+    }
+    auto allowed = logits;
+    if (!changes.empty()) {
+      allowed = logits.clone(torch::MemoryFormat::Contiguous);
+      rules.penalise(allowed, changes);
+      detail::ban(allowed, changes);
+    }
     // Subtracting the maximum makes the largest logit 0, so dividing by a small temperature does
     // not overflow.
-    const auto filtered = filtered_logits(logits - logits.amax(-1, /*keepdim=*/true), options);
+    const auto filtered = filtered_logits(allowed - allowed.amax(-1, /*keepdim=*/true), options);
     const auto drawn = drawn_from(torch::softmax(filtered, -1), generator);
-    const detail::StepTokens chosen(torch::log_softmax(logits, -1).gather(-1, drawn), drawn);
+    auto log_probabilities = torch::log_softmax(logits, -1).gather(-1, drawn);
+    if (!changes.empty()) {
+      // Where all tokens are banned, the one drawn is too.
+      const auto banned = allowed.gather(-1, drawn) == kMinusInfinity;
+      log_probabilities.masked_fill_(banned, kMinusInfinity);
+    }
+    std::vector<bool> forced(live.size());
+    if (step == 0 && !fed.empty()) forced = force_first(drawn, rules, fed, logits.size(1));
+    const detail::StepTokens chosen(log_probabilities, drawn);
     std::vector<int64_t> rows;
     std::vector<size_t> still_live;
     for (size_t row = 0; row < live.size(); ++row) {
@@ -99,7 +152,10 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
       TORCH_CHECK(!std::isnan(chosen.number(at, 0)),
                   "sample: expected logits without NaN, got NaN in step ", step, " of prompt ",
                   live[row]);
-      result.log_probability += chosen.number(at, 0);
+      TORCH_CHECK(forced[row] || chosen.number(at, 0) > kMinusInfinity,
+                  "sample: expected a token that may be chosen, got probability 0 for all in step ",
+                  step, " of prompt ", live[row]);
+      if (!forced[row]) result.log_probability += chosen.number(at, 0);
       if (id == special.eos_id) {
         result.ended = true;
         continue;

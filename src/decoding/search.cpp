@@ -42,7 +42,8 @@ Search::Search(IncrementalModel& model, BeamSearchOptions options)
     : model_(model),
       options_(std::move(options)),
       special_(model.special_tokens()),
-      beam_(static_cast<size_t>(options_.beam_size)) {}
+      beam_(static_cast<size_t>(options_.beam_size)),
+      rules_(options_.rules, special_) {}
 
 bool Search::can_start() const {
   const auto* state = state_ != nullptr   ? state_.get()
@@ -51,31 +52,42 @@ bool Search::can_start() const {
   return live_.empty() || state->can_admit();
 }
 
-double Search::score(double log_probability, int64_t length) const {
-  return log_probability / std::pow(static_cast<double>(length), options_.length_penalty);
+// Of a hypothesis of `length` tokens, the prefix included.
+double Search::score(const SentenceSearch& sentence, double log_probability, int64_t length) const {
+  const auto own = length - static_cast<int64_t>(sentence.request.prefix.size());
+  return log_probability / std::pow(static_cast<double>(own), options_.length_penalty);
 }
 
-// The tokens that the model and the options allow, whatever the source's length.
+// The positions that the model has for tokens.
 int64_t Search::room(const DecoderState& state, int64_t source_length) const {
-  auto room = model_.max_target_length() - state.position();
+  const auto room = model_.max_target_length() - state.position();
   TORCH_CHECK_VALUE(room >= 1, kBeamSearch, ": expected a source that leaves room for tokens, got ",
                     source_length, " tokens of at most ", model_.max_target_length());
+  return room;
+}
+
+int64_t Search::limit(const DecoderState& state, int64_t room, double source_length,
+                      const std::vector<int64_t>& prefix) const {
+  const auto given = static_cast<int64_t>(prefix.size());
+  TORCH_CHECK_VALUE(std::ranges::find(prefix, special_.eos_id) == prefix.end(), kBeamSearch,
+                    ": expected prefixes without the end token, got it");
+  TORCH_CHECK_VALUE(given < room, kBeamSearch,
+                    ": expected a prefix that leaves room for tokens, got ", given,
+                    " tokens of at most ", room);
+  room -= given;
   if (options_.max_length) {
-    const auto fed_first = state.position() + 1;
+    const auto fed_first = state.position() + 1 + given;
     TORCH_CHECK_VALUE(*options_.max_length > fed_first, kBeamSearch,
                       ": expected max_length above the ", fed_first,
                       " tokens that are fed first, got ", *options_.max_length);
     room = std::min(room, *options_.max_length - fed_first);
   }
-  return std::min(room, options_.max_new_tokens.value_or(room));
-}
-
-int64_t Search::limit(int64_t room, double source_length) const {
+  room = std::min(room, options_.max_new_tokens.value_or(room));
   // Compared as doubles, since the product may exceed int64. The factor may be infinite, and
   // infinity times 0 tokens would be NaN.
   const auto allowed = (source_length > 0 ? options_.max_length_factor * source_length : 0.0) +
                        static_cast<double>(options_.max_length_extra);
-  return allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room;
+  return given + (allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room);
 }
 
 void Search::start(const torch::Tensor& source, const AttentionMask& mask,
@@ -89,19 +101,60 @@ void Search::start(const torch::Tensor& source, const AttentionMask& mask,
         torch::full({source.size(0)}, special_.start_id, source.options().dtype(torch::kLong));
   }
   const auto lengths = source_lengths(source, special_.pad_id, options_.max_length_factor);
+  std::vector<std::vector<int64_t>> fed(requests.size());
+  if (rules_.looks_at_tokens() || options_.rules.forced_bos_token_id) {
+    fed = fed_first(kBeamSearch, *started.state, special_, source, mask);
+  }
   std::vector<SentenceSearch> sentences;
   for (size_t b = 0; b < requests.size(); ++b) {
     sentences.push_back({.request = requests[b],
-                         .limit = limit(most, lengths[b]),
+                         .limit = limit(*started.state, most, lengths[b], requests[b].prefix),
                          .keys = requests[b].source_length,
-                         .keys_grow = are_continued});
+                         .keys_grow = are_continued,
+                         .fed_first = std::move(fed[b])});
   }
   started_.push_back(std::move(started));
   std::ranges::move(sentences, std::back_inserter(live_));
 }
 
-// Runs one model step and returns the best 2K continuations of every row. The best 2K of each
-// sentence are among them.
+// What the rules look at. Rows whose next token is given, or that are impossible, are left out.
+std::vector<RowTokens> Search::tokens_of_rows() const {
+  std::vector<RowTokens> rows;
+  int64_t row = 0;
+  for (const auto& sentence : live_) {
+    const auto& fed = sentence.fed_first;
+    const auto given = static_cast<int64_t>(sentence.request.prefix.size());
+    for (const auto& one : sentence.beam) {
+      const auto at = row++;
+      if (sentence.step < given || one.log_probability == kImpossible) continue;
+      auto tokens = fed;
+      std::ranges::copy(sentence.tokens_to(one.node), std::back_inserter(tokens));
+      rows.push_back({at, std::move(tokens), static_cast<int64_t>(fed.size()) + given});
+    }
+  }
+  return rows;
+}
+
+// The best 2K continuations of every row. The best 2K of each sentence are among them.
+StepTokens Search::most_probable(const torch::Tensor& logits) const {
+  const auto count = options_.beam_size < vocab_ / 2 ? 2 * options_.beam_size : vocab_;
+  const auto normaliser = options_.renormalize_logits ? Normaliser::kAllowed : Normaliser::kAll;
+  if (!rules_.looks_at_tokens()) {
+    return detail::most_probable(logits, forbidden_, normaliser, count);
+  }
+  // The same sums for every row, whatever the rules change in others.
+  const auto changes = rules_.changes(tokens_of_rows(), vocab_);
+  // As in `generate`, penalties are of logits in greedy search and of log-probabilities with a beam.
+  auto scores = logits.to(torch::kFloat).contiguous();
+  if (beam_ > 1) scores = torch::log_softmax(scores, 1);
+  rules_.penalise(scores, changes);
+  if (beam_ == 1) scores = torch::log_softmax(scores, 1);
+  ban(scores, changes);
+  return detail::most_probable(
+      scores, forbidden_, normaliser == Normaliser::kAll ? Normaliser::kNone : normaliser, count);
+}
+
+// Runs one model step.
 StepTokens Search::advance(const torch::Tensor& tokens) {
   const bool attention =
       std::ranges::any_of(live_, [](const auto& one) { return one.request.attention; });
@@ -112,17 +165,32 @@ StepTokens Search::advance(const torch::Tensor& tokens) {
       if (sentence.request.attention) sentence.attention.push_back(weights);
     }
   }
-  const auto vocab = output.logits.size(1);
   if (!forbidden_.defined()) {
-    forbidden_ = never_chosen(special_, options_.bad_words_ids, vocab, tokens.device());
+    vocab_ = output.logits.size(1);
+    forbidden_ = never_chosen(special_, options_.rules, vocab_, tokens.device());
   }
-  return most_probable(output.logits, forbidden_, options_.renormalize_logits,
-                       options_.beam_size < vocab / 2 ? 2 * options_.beam_size : vocab);
+  return most_probable(output.logits);
+}
+
+// The token that all hypotheses of a sentence must go on with, if any.
+std::optional<int64_t> Search::forced_token(const SentenceSearch& sentence) const {
+  const auto check = [&](const char* what, int64_t id) {
+    TORCH_CHECK_VALUE(id >= 0 && id < vocab_, kBeamSearch, ": expected ", what,
+                      " among the model's ", vocab_, " tokens, got ", id);
+    return id;
+  };
+  const auto& prefix = sentence.request.prefix;
+  const auto step = static_cast<size_t>(sentence.step);
+  if (step < prefix.size()) return check("the ids of prefixes", prefix[step]);
+  if (options_.forced_eos && sentence.step + 1 == sentence.limit) return special_.eos_id;
+  if (step > 0 || !options_.rules.forced_bos_token_id) return std::nullopt;
+  check("forced_bos_token_id", *options_.rules.forced_bos_token_id);
+  return rules_.forced(static_cast<int64_t>(sentence.fed_first.size()));
 }
 
 std::vector<Search::Candidate> Search::candidates(const SentenceSearch& sentence, int64_t first_row,
                                                   const StepTokens& step) const {
-  const bool forced = options_.forced_eos && sentence.step + 1 == sentence.limit;
+  const auto forced = forced_token(sentence);
   std::vector<Candidate> all;
   for (size_t k = 0; k < sentence.beam.size(); ++k) {
     const auto row = first_row + static_cast<int64_t>(k);
@@ -133,7 +201,7 @@ std::vector<Search::Candidate> Search::candidates(const SentenceSearch& sentence
                 ": expected logits without NaN, got NaN in step ", sentence.step, " of sentence ",
                 sentence.request.id);
     if (forced) {
-      all.push_back({k, special_.eos_id, so_far});
+      all.push_back({k, *forced, so_far});
       continue;
     }
     for (int64_t c = 0; c < step.columns(); ++c) {
@@ -148,11 +216,12 @@ std::vector<Search::Candidate> Search::candidates(const SentenceSearch& sentence
 
 // Adds a finished hypothesis. Returns whether it is among the K best finished ones.
 bool Search::finish(SentenceSearch& sentence, const Candidate& candidate, int64_t row) const {
-  SentenceSearch::Finished one{.node = sentence.beam[candidate.parent].node,
-                               .log_probability = candidate.log_probability,
-                               .score = score(candidate.log_probability, sentence.step + 1),
-                               .ended = candidate.token == special_.eos_id,
-                               .row = row};
+  SentenceSearch::Finished one{
+      .node = sentence.beam[candidate.parent].node,
+      .log_probability = candidate.log_probability,
+      .score = score(sentence, candidate.log_probability, sentence.step + 1),
+      .ended = candidate.token == special_.eos_id,
+      .row = row};
   auto& best = sentence.finished;
   const auto place = std::ranges::upper_bound(best, one.score, std::ranges::greater{},
                                               &SentenceSearch::Finished::score);
@@ -205,7 +274,7 @@ bool Search::is_done(const SentenceSearch& grown) const {
   const bool at_its_longest =
       options_.early_stopping == EarlyStopping::kNever && options_.length_penalty > 0;
   const auto length = at_its_longest ? grown.limit : grown.step;
-  return score(grown.beam.front().log_probability, length) <= grown.finished.back().score;
+  return score(grown, grown.beam.front().log_probability, length) <= grown.finished.back().score;
 }
 
 // Selects the rows of the sentences that have taken a step, and returns the tokens to feed.

@@ -11,6 +11,7 @@
 #include "attend/decoding/beam_search.h"
 #include "attend/models/incremental_model.h"
 #include "decoding/step_tokens.h"
+#include "decoding/token_rules.h"
 
 namespace attend::detail {
 
@@ -22,6 +23,7 @@ struct SearchRequest {
   int64_t source_length;  // without its batch's padding
   int64_t n_best;
   bool attention;
+  std::vector<int64_t> prefix = {};  // that its hypotheses begin with
 };
 
 /// The search of one sentence, which takes steps of its own.
@@ -45,10 +47,11 @@ struct SentenceSearch {
   static constexpr int kNoParent = -1;
 
   SearchRequest request;
-  int64_t limit;                      // in tokens, end token included
-  int64_t keys;                       // that its first step attends to
-  bool keys_grow;                     // by one a step, since hypotheses continue their source
-  size_t place = 0;                   // among the sentences of the last step
+  int64_t limit;                        // in tokens, prefix and end token included
+  int64_t keys;                         // that its first step attends to
+  bool keys_grow;                       // by one a step, since hypotheses continue their source
+  std::vector<int64_t> fed_first = {};  // before its tokens; none if no rule needs them
+  size_t place = 0;                     // among the sentences of the last step
   int64_t step = 0;                   // those it has taken, the length of its unfinished hypotheses
   std::vector<Live> beam = {Live{}};  // one to begin with: K equal ones would stay equal
   std::vector<Node> nodes = {};
@@ -89,10 +92,13 @@ class Search {
 
  private:
   int64_t room(const DecoderState& state, int64_t source_length) const;
-  int64_t limit(int64_t room, double source_length) const;
+  int64_t limit(const DecoderState& state, int64_t room, double source_length,
+                const std::vector<int64_t>& prefix) const;
   torch::Tensor regroup();
   torch::Tensor go_on();
   StepTokens advance(const torch::Tensor& tokens);
+  StepTokens most_probable(const torch::Tensor& logits) const;
+  std::vector<RowTokens> tokens_of_rows() const;
   std::vector<SentenceSearch> take_all(const std::exception_ptr& error);
   std::vector<SentenceSearch> grow_all(const StepTokens& step);
 
@@ -101,12 +107,13 @@ class Search {
     int64_t token;
     double log_probability;
   };
+  std::optional<int64_t> forced_token(const SentenceSearch& sentence) const;
   std::vector<Candidate> candidates(const SentenceSearch& sentence, int64_t first_row,
                                     const StepTokens& step) const;
   void grow(SentenceSearch& sentence, int64_t first_row, const StepTokens& step) const;
   bool finish(SentenceSearch& sentence, const Candidate& candidate, int64_t row) const;
   bool is_done(const SentenceSearch& grown) const;
-  double score(double log_probability, int64_t length) const;
+  double score(const SentenceSearch& sentence, double log_probability, int64_t length) const;
 
   // Sentences that have not taken part in a step.
   struct Started {
@@ -118,7 +125,9 @@ class Search {
   const BeamSearchOptions options_;
   const SpecialTokenIds special_;
   const size_t beam_;
+  const RuleBook rules_;
   torch::Tensor forbidden_;  // ids, on the device
+  int64_t vocab_ = 0;        // known after a step
   std::unique_ptr<DecoderState> state_;
   std::vector<Started> started_;
   std::vector<SentenceSearch> live_;  // those of started_ last

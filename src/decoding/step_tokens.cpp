@@ -12,20 +12,17 @@
 
 namespace attend::detail {
 
-void check_bad_words(const char* who, const std::vector<int64_t>& ids) {
-  for (const auto id : ids) {
-    TORCH_CHECK_VALUE(id >= 0, who, ": expected bad_words_ids >= 0, got ", id);
+torch::Tensor never_chosen(const SpecialTokenIds& special, const TokenRules& rules, int64_t vocab,
+                           torch::Device device) {
+  std::vector<int64_t> all{special.pad_id, special.start_id};
+  for (const auto& sequence : rules.bad_words_ids) {
+    if (sequence.size() == 1) all.push_back(sequence.front());
   }
-}
-
-torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int64_t>& others,
-                           int64_t vocab, torch::Device device) {
-  auto all = others;
-  all.push_back(special.pad_id);
-  all.push_back(special.start_id);
+  std::erase(all, special.eos_id);
+  all.insert(all.end(), rules.suppress_tokens.begin(), rules.suppress_tokens.end());
   std::vector<int64_t> ids;
   std::ranges::copy_if(all, std::back_inserter(ids),
-                       [&](int64_t id) { return id >= 0 && id < vocab && id != special.eos_id; });
+                       [&](int64_t id) { return id >= 0 && id < vocab; });
   std::ranges::sort(ids);
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return torch::tensor(ids, torch::kLong).to(device);
@@ -48,20 +45,21 @@ float log_sum(float a, float b) {
 
 }  // namespace
 
-StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden, bool shared,
-                         int64_t count) {
+StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden,
+                         Normaliser normaliser, int64_t count) {
   // Of the forbidden alone, if the others do not get their share.
   torch::Tensor apart;
-  if (!shared && forbidden.numel() > 0) {
+  if (normaliser == Normaliser::kAll && forbidden.numel() > 0) {
     apart = logits.index_select(1, forbidden).to(torch::kFloat).logsumexp(1, /*keepdim=*/true);
   }
   forbid(logits, forbidden);
   if (!logits.device().is_cpu() || logits.scalar_type() != torch::kFloat) {
     const auto numbers = logits.to(torch::kFloat);
-    auto normaliser = numbers.logsumexp(1, /*keepdim=*/true);  // [N, 1]
-    if (apart.defined()) normaliser = torch::logaddexp(normaliser, apart);
     const auto [best, tokens] = numbers.topk(count, 1);
-    return {best - normaliser, tokens};
+    if (normaliser == Normaliser::kNone) return {best, tokens};
+    auto sum = numbers.logsumexp(1, /*keepdim=*/true);  // [N, 1]
+    if (apart.defined()) sum = torch::logaddexp(sum, apart);
+    return {best - sum, tokens};
   }
   const auto dense = logits.contiguous();
   const auto rows = dense.size(0), vocab = dense.size(1);
@@ -80,12 +78,13 @@ StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden, b
         std::vector<float> workspace(static_cast<size_t>(kernels::top_tokens_workspace(vocab)));
         kernels::top_tokens(top, first, last, workspace.data());
       });
+  if (normaliser == Normaliser::kNone) return {numbers, tokens};
   const auto* others = apart.defined() ? apart.const_data_ptr<float>() : nullptr;
   for (int64_t row = 0; row < rows; ++row) {
-    auto normaliser = sums[static_cast<size_t>(row)];
-    if (others != nullptr) normaliser = log_sum(normaliser, others[row]);
+    auto sum = sums[static_cast<size_t>(row)];
+    if (others != nullptr) sum = log_sum(sum, others[row]);
     float* const of_row = numbers.mutable_data_ptr<float>() + row * count;
-    for (int64_t c = 0; c < count; ++c) of_row[c] -= normaliser;
+    for (int64_t c = 0; c < count; ++c) of_row[c] -= sum;
   }
   return {numbers, tokens};
 }

@@ -4,18 +4,16 @@
 
 #include <vector>
 
+#include "attend/decoding/token_rules.h"
 #include "attend/models/incremental_model.h"
 
 namespace attend::detail {
 
-/// Throws c10::ValueError for a negative id.
-void check_bad_words(const char* who, const std::vector<int64_t>& ids);
-
-/// The ids that decoding never chooses, each once, as a tensor on `device`: pad_id, `others`, and start_id
-/// unless the start token also ends a sequence; never eos_id. Ids >= vocab are left out: a model
-/// may have input tokens that it never predicts.
-torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int64_t>& others,
-                           int64_t vocab, torch::Device device);
+/// The ids that decoding never chooses, each once, as a tensor on `device`: suppress_tokens, and pad_id,
+/// start_id and bad words of one token where they are not the end token. Ids >= vocab are left out: a
+/// model may have input tokens that it never predicts.
+torch::Tensor never_chosen(const SpecialTokenIds& special, const TokenRules& rules, int64_t vocab,
+                           torch::Device device);
 
 /// Sets the logits [N, V] of `ids` to -infinity.
 void forbid(torch::Tensor& logits, const torch::Tensor& ids);
@@ -37,10 +35,17 @@ class StepTokens {
   const int32_t* data_;   // the data of packed_
 };
 
+/// What the logarithms of probabilities are relative to.
+enum class Normaliser {
+  kAll,      // all tokens' probability
+  kAllowed,  // that of the tokens that may be chosen
+  kNone,     // they are given: logits are logarithms of probabilities already
+};
+
 /// The `count` most probable tokens of each row, with the logarithms of their probabilities, in
-/// descending order. logits: [N, V], in which those of `forbidden` ids become -infinity. `shared`:
-/// whether the forbidden ids' probability is shared among the others. A row with NaN begins with NaN.
-StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden, bool shared,
-                         int64_t count);
+/// descending order. logits: [N, V], in which those of `forbidden` ids become -infinity. A row with NaN
+/// begins with NaN.
+StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden,
+                         Normaliser normaliser, int64_t count);
 
 }  // namespace attend::detail

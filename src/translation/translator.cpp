@@ -26,6 +26,7 @@ struct Part {
   size_t text;                   // index of the text
   std::vector<int64_t> ids;      // with the end token
   std::vector<int64_t> word_of;  // word index in the whole text of each id; -1 for the end token
+  std::vector<int64_t> prefix = {};  // of the translation
 };
 
 std::vector<int64_t> words_of(const std::vector<Subword>& subwords) {
@@ -50,6 +51,24 @@ void add_parts(std::vector<Part>& parts, size_t text, const std::vector<Subword>
     part.ids.push_back(end.id);
     part.word_of.push_back(-1);
     parts.push_back(std::move(part));
+  }
+}
+
+// Gives each prefix to its text's first part.
+void add_prefixes(std::vector<Part>& parts, const std::vector<std::string>& prefixes, size_t texts,
+                  const SubwordTokenizer& tokenizer, int64_t limit) {
+  if (prefixes.empty()) return;
+  TORCH_CHECK_VALUE(prefixes.size() == texts,
+                    "Translator::translate: expected as many prefixes as texts, got ",
+                    prefixes.size(), " and ", texts);
+  for (size_t p = 0; p < parts.size(); ++p) {
+    if (p > 0 && parts[p - 1].text == parts[p].text) continue;
+    auto& prefix = parts[p].prefix;
+    prefix = tokenizer.encode_target(prefixes[parts[p].text]);
+    prefix.pop_back();  // the end token
+    TORCH_CHECK_VALUE(static_cast<int64_t>(prefix.size()) < limit,
+                      "Translator::translate: expected prefixes of less than ", limit,
+                      " tokens, got ", prefix.size());
   }
 }
 
@@ -164,6 +183,13 @@ BeamSearchOptions search_options(const TranslatorOptions& options,
   search.n_best = options.n_best;
   search.length_penalty = options.length_penalty.value_or(otherwise.length_penalty);
   search.early_stopping = options.early_stopping.value_or(otherwise.early_stopping);
+  auto& rules = search.rules;
+  rules.repetition_penalty = options.repetition_penalty.value_or(rules.repetition_penalty);
+  rules.no_repeat_ngram_size = options.no_repeat_ngram_size.value_or(rules.no_repeat_ngram_size);
+  if (options.min_length) {
+    rules.min_length = *options.min_length;
+    rules.min_new_tokens.reset();
+  }
   search.max_length_factor = options.max_length_factor;
   search.attention = options.attention;
   return search;
@@ -206,7 +232,8 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
   const auto mismatch = tokenizer_mismatch(*model_, tokenizer_);
   TORCH_CHECK_VALUE(!mismatch, "Translator: ", mismatch.value_or(""));
   const auto spare = spare_tokens(*model_, tokenizer_);
-  search_.bad_words_ids.insert(search_.bad_words_ids.end(), spare.begin(), spare.end());
+  auto& never = search_.rules.suppress_tokens;
+  never.insert(never.end(), spare.begin(), spare.end());
   // Probabilities are then over the ids that a text may have.
   search_.renormalize_logits |= !spare.empty();
 }
@@ -238,11 +265,12 @@ struct Translator::Threads {
 };
 
 std::vector<std::vector<Translation>> Translator::translate(
-    const std::vector<std::string>& texts) const {
+    const std::vector<std::string>& texts, const std::vector<std::string>& prefixes) const {
   std::vector<Part> parts;
   for (size_t i = 0; i < texts.size(); ++i) {
     add_parts(parts, i, tokenizer_.source_subwords(texts[i]), model_->max_target_length());
   }
+  add_prefixes(parts, prefixes, texts.size(), tokenizer_, model_->max_target_length());
   PartQueue queue(parts);
   std::vector<std::vector<Translation>> of_part(parts.size());
   // Translates parts of the queue, up to `most` at a time.
@@ -255,7 +283,7 @@ std::vector<std::vector<Translation>> Translator::translate(
       const auto capacity = std::min(most, tokens / std::max<size_t>(longest, 1));
       if (lengths.size() + std::max<size_t>(capacity / kGroupsOfBatch, 1) <= capacity) {
         for (const auto i : queue.take(longest, lengths.size(), most, tokens)) {
-          search.admit(i, parts[i].ids);
+          search.admit(i, parts[i].ids, {.prefix = parts[i].prefix});
           lengths.insert(parts[i].ids.size());
         }
       }

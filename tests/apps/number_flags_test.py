@@ -23,6 +23,7 @@ NEEDED = {
 BEAM, COUNT, COUNT_OR_NONE = "a whole number in [1, 1000]", "a whole number in [1, 1000000000]", \
     "a whole number in [0, 1000000000]"
 SIZE, LAYERS = "a whole number in [1, 1048576]", "a whole number in [0, 1000]"
+TOKENS, REPETITION = "a whole number in [0, 1000000]", "a number in (0, 100]"
 PROBABILITY, PART = "a number in [0, 1)", "a number in [0, 1]"
 POSITIVE, POSITIVE_OR_NONE = "a number in (0, 1000000000]", "a number in [0, 1000000000]"
 SEED, THREADS = "a whole number in [0, 18446744073709551615]", "a whole number in [0, 4096]"
@@ -45,9 +46,11 @@ RANGES = {
         "--early-stopping": COUNT_OR_NONE, "--valid-beam-size": BEAM, "--seed": SEED, "--threads": THREADS,
     },
     "translate": {"--beam-size": BEAM, "--normalize": "a number in [-10, 10]", "--n-best": BEAM,
+                  "--repetition-penalty": REPETITION, "--no-repeat-ngram-size": TOKENS, "--min-length": TOKENS,
                   "--max-length-factor": "a number in [0, 1000000]", "--mini-batch": "a whole number in [1, 1000000]",
                   "--threads": THREADS},
-    "evaluate": {"--beam-size": BEAM, "--normalize": "a number in [-10, 10]", "--threads": THREADS},
+    "evaluate": {"--beam-size": BEAM, "--normalize": "a number in [-10, 10]", "--repetition-penalty": REPETITION,
+                 "--no-repeat-ngram-size": TOKENS, "--min-length": TOKENS, "--threads": THREADS},
     "visualize": {"--beam-size": BEAM, "--layer": INDEX, "--head": INDEX, "--threads": THREADS},
     "tour": {"--threads": THREADS},
 }

@@ -71,6 +71,35 @@ class Translate(ProgramTest):
         finally:
             config.write_text(saved)
 
+    def test_rules_about_tokens(self):
+        def tokens(*flags):
+            status, out, errors = run("translate", "-m", self.model, "-b", 2, *flags, text="the cat sees the dog\n")
+            self.assertEqual((status, len(out.splitlines())), (0, 1), errors)
+            return out.split()
+        plain = tokens()
+        self.assertGreater(len(tokens("--min-length", 40)), len(plain))
+        long = tokens("--min-length", 40, "--no-repeat-ngram-size", 2)
+        pairs = list(zip(long, long[1:]))
+        self.assertEqual(len(set(pairs)), len(pairs))
+        self.assertNotEqual(tokens("--repetition-penalty", 5), plain)
+
+    def test_translations_begin_with_their_prefix(self):
+        prefixes = self.folder / "prefixes"
+        prefixes.write_text("un chien\n\n\nle\n")
+        text = "the cat sees the dog\na cat\n\na dog\n"
+        _, plain, _ = run("translate", "-m", self.model, text=text)
+        status, out, errors = run("translate", "-m", self.model, "--target-prefix", prefixes, text=text)
+        self.assertEqual((status, len(out.splitlines())), (0, 4), errors)
+        self.assertTrue(out.startswith("un chien"), out)
+        self.assertEqual(out.splitlines()[1:3], plain.splitlines()[1:3])
+        self.assertTrue(out.splitlines()[3].startswith("le"), out)
+        self.refused(run("translate", "-m", self.model, "--target-prefix", prefixes, text=text + "a cat\n"), 1,
+                     "prefixes", "expected a line for each line of the input, got 4")
+        self.refused(run("translate", "-m", self.model, "--target-prefix", prefixes, text="a cat\n"), 1,
+                     "prefixes", "expected the 1 lines of the input, got more")
+        self.refused(run("translate", "-m", self.model, "--target-prefix", prefixes / "none", text="a cat\n"), 1,
+                     "prefixes")
+
     def test_json_lines(self):
         status, out, _ = run("translate", "-m", self.model, "--json", "--alignment", "soft",
                              text="the cat sees the dog\n\n")

@@ -15,6 +15,8 @@ using testing_support::TemporaryFolder;
 
 constexpr SpecialTokenIds kTokens{.start_id = 10, .eos_id = 3, .pad_id = 10};
 
+using Words = std::vector<std::vector<int64_t>>;
+
 BeamSearchOptions read(const std::string& content, const BeamSearchOptions& otherwise = {}) {
   const TemporaryFolder folder;
   folder.write("generation_config.json", content);
@@ -48,9 +50,31 @@ TEST(GenerationConfig, EveryKeySetsItsOption) {
   EXPECT_TRUE(read(R"({"forced_eos_token_id": 3})").forced_eos);
   EXPECT_TRUE(read(R"({"forced_eos_token_id": [3]})").forced_eos);
   EXPECT_TRUE(read(R"({"renormalize_logits": true})").renormalize_logits);
-  // Sequences of several tokens are not forbidden.
-  EXPECT_EQ(read(R"({"bad_words_ids": [[10], [4, 5], [7]]})").bad_words_ids,
-            (std::vector<int64_t>{10, 7}));
+}
+
+TEST(GenerationConfig, EveryRuleAboutTokensIsRead) {
+  const auto rules = [](const std::string& content) { return read(content).rules; };
+  EXPECT_EQ(rules(R"({"repetition_penalty": 1.2})").repetition_penalty, 1.2);
+  EXPECT_EQ(rules(R"({"no_repeat_ngram_size": 3})").no_repeat_ngram_size, 3);
+  EXPECT_EQ(rules(R"({"bad_words_ids": [[10], [4, 5], [7]]})").bad_words_ids,
+            (Words{{10}, {4, 5}, {7}}));
+  EXPECT_EQ(rules(R"({"min_length": 56})").min_length, 56);
+  EXPECT_EQ(rules(R"({"min_new_tokens": 5})").min_new_tokens, 5);
+  EXPECT_EQ(rules(R"({"forced_bos_token_id": 6})").forced_bos_token_id, 6);
+  const auto decay =
+      rules(R"({"exponential_decay_length_penalty": [15, 1.6]})").exponential_decay_length_penalty;
+  ASSERT_TRUE(decay);
+  EXPECT_EQ(decay->start, 15);
+  EXPECT_EQ(decay->factor, 1.6);
+  EXPECT_EQ(rules(R"({"suppress_tokens": [1, 2]})").suppress_tokens, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(rules(R"({"begin_suppress_tokens": [8]})").begin_suppress_tokens,
+            (std::vector<int64_t>{8}));
+  // What the hub's files have where a rule is off.
+  const auto none = rules(R"({"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0,
+                              "min_new_tokens": null, "forced_bos_token_id": null, "suppress_tokens": [],
+                              "exponential_decay_length_penalty": null})");
+  EXPECT_FALSE(none.min_new_tokens || none.forced_bos_token_id ||
+               none.exponential_decay_length_penalty);
 }
 
 TEST(GenerationConfig, MaxNewTokensReplacesMaxLength) {
@@ -64,7 +88,7 @@ TEST(GenerationConfig, WhatItDoesNotSayStaysAsItIs) {
                                     .length_penalty = 0.3,
                                     .early_stopping = EarlyStopping::kNever,
                                     .max_length = 9,
-                                    .bad_words_ids = {2}};
+                                    .rules = {.bad_words_ids = {{2}}, .min_length = 4}};
   const TemporaryFolder without;
   for (const auto& options :
        {load_search_options(without.path(), kTokens, otherwise), read("{}", otherwise),
@@ -73,7 +97,8 @@ TEST(GenerationConfig, WhatItDoesNotSayStaysAsItIs) {
     EXPECT_EQ(options.length_penalty, 0.3);
     EXPECT_EQ(options.early_stopping, EarlyStopping::kNever);
     EXPECT_EQ(options.max_length, 9);
-    EXPECT_EQ(options.bad_words_ids, (std::vector<int64_t>{2}));
+    EXPECT_EQ(options.rules.bad_words_ids, (Words{{2}}));
+    EXPECT_EQ(options.rules.min_length, 4);
     EXPECT_FALSE(options.forced_eos);
   }
 }
@@ -99,6 +124,16 @@ TEST(GenerationConfig, ErrorsNameTheFileTheKeyAndTheValue) {
             "expected forced_eos_token_id to be the model's end token, 3, got 4");
   EXPECT_EQ(error_of(R"({"bad_words_ids": [3]})"),
             "expected bad_words_ids to be a list of lists of ids, got [3]");
+  EXPECT_EQ(error_of(R"({"suppress_tokens": [3, "a"]})"),
+            "expected suppress_tokens to be a list of ids, got [3,\"a\"]");
+  EXPECT_EQ(error_of(R"({"repetition_penalty": 0})"),
+            "expected a finite repetition_penalty > 0, got 0");
+  EXPECT_EQ(error_of(R"({"no_repeat_ngram_size": -1})"),
+            "expected no_repeat_ngram_size >= 0, got -1");
+  EXPECT_EQ(error_of(R"({"min_new_tokens": -2})"), "expected min_new_tokens >= 0, got -2");
+  EXPECT_EQ(
+      error_of(R"({"exponential_decay_length_penalty": 1.5})"),
+      "expected exponential_decay_length_penalty to be a number of tokens and a factor, got 1.5");
   EXPECT_EQ(error_of("[]"), "expected a JSON object, got array");
   EXPECT_NE(error_of("{\"num_beams\": "), "no error");
 }
@@ -114,12 +149,13 @@ TEST(GenerationConfig, SavedFoldersSayWhatTheyWouldDo) {
   EXPECT_EQ(options.max_length, 30);
   EXPECT_TRUE(options.forced_eos);
   EXPECT_FALSE(options.renormalize_logits);
-  EXPECT_EQ(options.bad_words_ids, (std::vector<int64_t>{10, 4}));  // pad and start
+  EXPECT_EQ(options.rules.bad_words_ids, (Words{{10}, {4}}));  // pad and start
 
   CausalLM language_model(CausalLMOptions(11, 12, 3, 1).bos_id(2));
   save_model(folder.path(), *language_model);
-  EXPECT_EQ(load_search_options(folder.path(), language_model->special_tokens()).bad_words_ids,
-            (std::vector<int64_t>{2}));
+  const auto of_language_model =
+      load_search_options(folder.path(), language_model->special_tokens());
+  EXPECT_EQ(of_language_model.rules.bad_words_ids, (Words{{2}}));
 }
 
 }  // namespace

@@ -290,13 +290,13 @@ TEST(BeamSearch, GreedySearchStopsAtTheFirstEndWhateverTheRule) {
 
 TEST(BeamSearch, BadWordsAreNeverChosenAndTheEndIsNone) {
   TableModel model(greedy_trap);
-  BeamSearchOptions options{.bad_words_ids = {1, 0}};
+  BeamSearchOptions options{.rules = {.bad_words_ids = {{1}, {0}}}};
   EXPECT_EQ(beam_search(model, one_source(), options).at(0).at(0).tokens,
             (std::vector<int64_t>{2}));
-  options.bad_words_ids = {1, 4};  // a token that the model only reads, beyond its logits
+  options.rules.bad_words_ids = {{1}, {4}};  // a token that the model only reads, beyond its logits
   EXPECT_EQ(beam_search(model, one_source(), options).at(0).at(0).tokens,
             (std::vector<int64_t>{2}));
-  options.bad_words_ids = {1, -1};
+  options.rules.bad_words_ids = {{1}, {-1}};
   EXPECT_THROW_MESSAGE(beam_search(model, one_source(), options), c10::ValueError,
                        "beam_search: expected bad_words_ids >= 0, got -1");
 }
@@ -403,7 +403,7 @@ TEST(BeamSearch, BadWordsAreNeverChosenNorLookedAt) {
   TableModel model(greedy_trap);
   for (const bool renormalised : {false, true}) {
     BeamSearchOptions options{
-        .beam_size = 2, .bad_words_ids = {1}, .renormalize_logits = renormalised};
+        .beam_size = 2, .rules = {.bad_words_ids = {{1}}}, .renormalize_logits = renormalised};
     options.on_step = [](const BeamStep& step) {
       for (const auto& candidate : step.candidates) EXPECT_NE(candidate.token, 1);
     };

@@ -53,9 +53,16 @@ std::vector<Ids> random_sources(size_t count, std::mt19937& draw) {
   return sources;
 }
 
+// What a sentence is told to begin with: nothing for most.
+Ids prefix_of(const Ids& source) {
+  const auto first = source.front();
+  return first % 3 == 0 ? Ids{first % 17 + 4, first % 13 + 4} : Ids{};
+}
+
 std::vector<Hypothesis> alone(IncrementalModel& model, const Ids& source,
                               const BeamSearchOptions& options) {
-  return beam_search(model, torch::tensor(source).unsqueeze(0), options).at(0);
+  return beam_search(model, torch::tensor(source).unsqueeze(0), options, {}, {prefix_of(source)})
+      .at(0);
 }
 
 void expect_same_bits(const std::vector<Hypothesis>& got, const std::vector<Hypothesis>& expected) {
@@ -81,7 +88,7 @@ void expect_each_alone(IncrementalModel& model, const BeamSearchOptions& options
   std::vector<size_t> running;
   while (next < sources.size() || search.size() > 0) {
     for (auto some = draw() % 4; some > 0 && next < sources.size() && search.has_room(); --some) {
-      search.admit(next, sources[next]);
+      search.admit(next, sources[next], {.prefix = prefix_of(sources[next])});
       running.push_back(next++);
     }
     if (draw() % 8 == 0 && !running.empty()) {
@@ -112,8 +119,15 @@ std::vector<BeamSearchOptions> searches() {
            .max_length_factor = 0.5,
            .max_length_extra = 3,
            .forced_eos = true,
-           .bad_words_ids = {5, 7, 11},
-           .attention = true}};
+           .rules = {.bad_words_ids = {{5}, {7}, {11}}},
+           .attention = true},
+          {.beam_size = 3,
+           .n_best = 2,
+           .max_length_factor = 1.0,
+           .rules = {.repetition_penalty = 1.3,
+                     .no_repeat_ngram_size = 2,
+                     .min_new_tokens = 4,
+                     .begin_suppress_tokens = {6}}}};
 }
 
 TEST(ContinuousBeamSearch, ASentenceHasTheBitsThatItHasAlone) {

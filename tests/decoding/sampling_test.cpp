@@ -97,7 +97,7 @@ TEST(Sample, DrawsEachTokenAsOftenAsItsProbabilitySays) {
 TEST(Sample, BadWordsAreNeverDrawn) {
   torch::manual_seed(2);
   Dice dice(torch::tensor({0.3, 0.1, 0.3, 0.15, 0.25}));
-  const SamplingOptions options{.bad_words_ids = {3}};
+  const SamplingOptions options{.rules = {.bad_words_ids = {{3}}}};
   for (const auto& sequence : sample(dice, torch::zeros({200, 1}, torch::kLong), options)) {
     for (const auto token : sequence.tokens) EXPECT_EQ(token, 4);
   }
@@ -199,8 +199,8 @@ TEST(Sample, ErrorsNameWhatWasExpectedAndGot) {
                        "SamplingOptions: expected 0 < top_p <= 1, got 0");
   EXPECT_THROW_MESSAGE(sample(dice, prompt, {.max_new_tokens = 0}), c10::ValueError,
                        "SamplingOptions: expected max_new_tokens > 0, got 0");
-  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.bad_words_ids = {1, -1}}), c10::ValueError,
-                       "SamplingOptions: expected bad_words_ids >= 0, got -1");
+  EXPECT_THROW_MESSAGE(sample(dice, prompt, {.rules = {.bad_words_ids = {{1, -1}}}}),
+                       c10::ValueError, "SamplingOptions: expected bad_words_ids >= 0, got -1");
 }
 
 }  // namespace

@@ -2,14 +2,14 @@
 //
 //   model_dump make FOLDER marian|recurrent|prenorm|separate|restricted|gpt2|llama|vit SEED
 //                                                                         a small random model
-//   model_dump run|run-causal-lm|run-vit|search|search-causal-lm FOLDER < INPUT
+//   model_dump run|run-causal-lm|run-vit|search|search-prepared|search-causal-lm FOLDER < INPUT
 //                                                                         JSON Lines on stdout
 //
 // A line of INPUT is {"source": [[ids]], "target": [[ids]]}, {"ids": [[ids]]} or {"shape": [sizes],
 // "images": [numbers]}; a line of the result holds the logits, and for the first two the greedy
 // continuation of each row. For a search it is {"ids": [[ids]], "generation": {}}, what is to be
-// written as the folder's generation_config.json, or "ids" alone for what the folder says itself; the
-// result holds all hypotheses of each row.
+// written as the folder's generation_config.json, or "ids" alone for what the folder says itself, and
+// perhaps "prefixes": [[ids]]; the result holds all hypotheses of each row.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -23,6 +23,7 @@
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/beam_search.h"
+#include "attend/inference/prepared_model.h"
 
 namespace {
 
@@ -144,7 +145,9 @@ void search(const std::string& folder, attend::IncrementalModel& model) {
     options.n_best = options.beam_size;
     options.max_length_factor = std::numeric_limits<double>::infinity();
     nlohmann::json result;
-    for (const auto& hypotheses : attend::beam_search(model, ids(input.at("ids")), options)) {
+    const auto prefixes = input.value("prefixes", std::vector<std::vector<int64_t>>());
+    for (const auto& hypotheses :
+         attend::beam_search(model, ids(input.at("ids")), options, {}, prefixes)) {
       auto all = nlohmann::json::array();
       for (const auto& one : hypotheses) {
         all.push_back({{"tokens", one.tokens}, {"ended", one.ended}, {"score", one.score}});
@@ -167,6 +170,9 @@ int main(int argc, char** argv) try {
     run_causal_lm(arguments[1]);
   } else if (arguments.size() == 2 && arguments[0] == "search") {
     search(arguments[1], *attend::load_translation_model(arguments[1]));
+  } else if (arguments.size() == 2 && arguments[0] == "search-prepared") {
+    const auto model = attend::load_translation_model(arguments[1]);
+    search(arguments[1], *attend::prepare_for_inference(*model));
   } else if (arguments.size() == 2 && arguments[0] == "search-causal-lm") {
     auto model = attend::load_causal_lm(arguments[1]);
     search(arguments[1], *model);

@@ -60,6 +60,34 @@ const std::vector<std::string>& texts() {
   return lines;
 }
 
+TEST(Translator, TranslationsBeginWithTheirPrefix) {
+  for (const auto& translator : {random_translator({.beam_size = 2, .attention = true}),
+                                 prepared_translator({.beam_size = 2, .attention = true})}) {
+    const std::vector<std::string> prefixes{"le chat", "le", "", "", "un vieil"};
+    const auto found = translator.translate(texts(), prefixes);
+    const auto without = translator.translate(texts());
+    EXPECT_TRUE(found[0].front().text.starts_with("le chat")) << found[0].front().text;
+    EXPECT_TRUE(found[4].front().text.starts_with("un vieil")) << found[4].front().text;
+    EXPECT_EQ(found[1].front().text, "");  // an empty text
+    EXPECT_EQ(found[2].front().text, without[2].front().text);
+    EXPECT_EQ(found[0].front().attention.size(1), 2);
+    EXPECT_GE(found[0].front().attention.size(0), 2);
+  }
+}
+
+TEST(Translator, PrefixesThatDoNotFitAreErrors) {
+  const auto translator = random_translator({});
+  EXPECT_THROW_MESSAGE(translator.translate({"a", "b"}, {"c"}), c10::ValueError,
+                       "Translator::translate: expected as many prefixes as texts, got 1 and 2");
+  std::string many;
+  for (int i = 0; i < 30; ++i) many += "le ";
+  const auto tokens = translator.tokenizer().encode_target(many).size() - 1;
+  EXPECT_THROW_MESSAGE(translator.translate({"a"}, {many}), c10::ValueError,
+                       ("Translator::translate: expected prefixes of less than 24 tokens, got " +
+                        std::to_string(tokens))
+                           .c_str());
+}
+
 TEST(Translator, EveryTextGetsItsAnswerInOrder) {
   const auto translator = random_translator({.beam_size = 2, .batch_tokens = 8});
   const auto together = translator.translate(texts());
@@ -247,6 +275,33 @@ TEST(Translator, TheFolderSaysHowToSearchWhereTheCallerDoesNot) {
   }
   folder.write("generation_config.json", R"({"num_beams": true})");
   EXPECT_THROW(Translator::load(folder.path()), FileError);
+}
+
+TEST(Translator, RulesOfTheCallerComeBeforeThoseOfTheFolder) {
+  const testing_support::TemporaryFolder folder;
+  save_random_model(folder.path());
+  folder.write(
+      "generation_config.json",
+      R"({"num_beams": 2, "max_length": 24, "forced_eos_token_id": 0, "repetition_penalty": 1.5,
+                   "no_repeat_ngram_size": 2, "min_new_tokens": 6})");
+  const auto loaded = [&](const TranslatorOptions& options) {
+    return scores_of(Translator::load(folder.path(), options));
+  };
+  const TranslatorOptions told{
+      .beam_size = 2, .repetition_penalty = 1.5, .no_repeat_ngram_size = 2, .min_length = 7};
+  EXPECT_EQ(loaded({}), scores_of(prepared_translator(told)));
+  auto other = told;
+  other.repetition_penalty = 1.0;
+  EXPECT_EQ(loaded({.repetition_penalty = 1.0}), scores_of(prepared_translator(other)));
+  EXPECT_NE(scores_of(prepared_translator(other)), loaded({}));
+  other = told;
+  other.no_repeat_ngram_size = 0;
+  EXPECT_EQ(loaded({.no_repeat_ngram_size = 0}), scores_of(prepared_translator(other)));
+  EXPECT_NE(scores_of(prepared_translator(other)), loaded({}));
+  other = told;
+  other.min_length = 14;
+  EXPECT_EQ(loaded({.min_length = 14}), scores_of(prepared_translator(other)));
+  EXPECT_NE(scores_of(prepared_translator(other)), loaded({}));
 }
 
 TEST(Translator, ATranslationMayBeCutByTheLimitAndStillHaveAnAlignment) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "attend/decoding/token_rules.h"
 #include "attend/export.h"
 #include "attend/models/incremental_model.h"
 
@@ -15,8 +16,9 @@ namespace attend {
 
 /// One sequence that the search found.
 struct Hypothesis {
-  std::vector<int64_t> tokens;  // without the start and end tokens
-  double log_probability = 0;   // sum over the tokens and the end token, in nats
+  std::vector<int64_t> tokens;  // without the start and end tokens; a given prefix included
+  double log_probability = 0;   // sum over the tokens and the end token, in nats; what is given or
+                                // forced counts as certain, and penalties of the rules count
   double score = 0;             // log_probability / length^length_penalty; what is ranked
   bool ended = true;            // by the end token, not by the limit
   torch::Tensor attention;  // [tokens, S] on the CPU, if requested: row i predicts token i; with
@@ -63,15 +65,15 @@ struct ATTEND_API BeamSearchOptions {
   // A sentence's limit is the smallest of these and the model's positions.
   double max_length_factor = 3.0;          // tokens allowed for each source token; may be infinite
   int64_t max_length_extra = 10;           // tokens allowed in addition
-  std::optional<int64_t> max_length = {};  // including tokens fed first: the start token, or the
-                                           // prompt
+  std::optional<int64_t> max_length = {};  // including tokens fed first: the start token and the
+                                           // prefix, or the prompt
   std::optional<int64_t> max_new_tokens = {};  // excluding those
 
   bool forced_eos = false;  // the last token that the limit allows is the end token, counted as
                             // certain; otherwise a hypothesis may be unfinished there
-  std::vector<int64_t> bad_words_ids = {};  // tokens never chosen, beside the pad and start tokens
-  bool renormalize_logits = false;          // softmax over allowed tokens only, not over all
-  bool attention = false;                   // record the attention to the source
+  TokenRules rules = {};    // beside them, the pad and start tokens are never chosen
+  bool renormalize_logits = false;  // softmax over allowed tokens only, not over all
+  bool attention = false;           // record the attention to the source
   std::function<void(const BeamStep&)> on_step =
       {};  // called after every step, to observe the search
 
@@ -88,17 +90,22 @@ struct ATTEND_API BeamSearchOptions {
 /// and start tokens are never chosen. With beam_size 1 this is greedy search, which stops at the
 /// end token.
 ///
+/// A sentence with a prefix begins with its tokens (`decoder_input_ids` of Hugging Face, without the start
+/// token; CTranslate2's target prefix). Prefixes of a batch may differ in length.
+///
 /// Source: Graves, 2012, arXiv:1211.3711; rules, scores and option names are those of `generate` in
 ///         Hugging Face transformers 5.23. The length includes the end token, but not the tokens
 ///         fed first.
-/// Shapes: source [B, S] ids, padded at the end; source_mask as for IncrementalModel::start.
-/// Throws: c10::ValueError for options, c10::Error for shapes and for logits that are NaN.
+/// Shapes: source [B, S] ids, padded at the end; source_mask as for IncrementalModel::start; prefixes:
+///         none, or B of any lengths.
+/// Throws: c10::ValueError for options, and for prefixes that hold the end token or leave no room;
+///         c10::Error for shapes and for logits that are NaN.
 /// Note:   unlike this function, `generate` has no limit relative to the source's length, and
 ///         excludes the pad and start tokens only if bad_words_ids contain them. With a GPU, each
-///         step copies one small tensor in each direction.
-ATTEND_API std::vector<std::vector<Hypothesis>> beam_search(IncrementalModel& model,
-                                                            const torch::Tensor& source,
-                                                            const BeamSearchOptions& options = {},
-                                                            const AttentionMask& source_mask = {});
+///         step copies one small tensor in each direction; rules that look at tokens copy up to four
+///         more to it.
+ATTEND_API std::vector<std::vector<Hypothesis>> beam_search(
+    IncrementalModel& model, const torch::Tensor& source, const BeamSearchOptions& options = {},
+    const AttentionMask& source_mask = {}, const std::vector<std::vector<int64_t>>& prefixes = {});
 
 }  // namespace attend

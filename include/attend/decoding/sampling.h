@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "attend/decoding/token_rules.h"
 #include "attend/export.h"
 #include "attend/models/incremental_model.h"
 
@@ -18,8 +19,9 @@ struct SamplingOptions {
   int64_t top_k = 0;         // only the k likeliest; 0: all. Fan et al., 2018, arXiv:1805.04833
   double top_p = 1.0;        // only the fewest with this total probability, (0, 1]; after
                              // top_k. Holtzman et al., 2020, arXiv:1904.09751, section 3.1
-  int64_t max_new_tokens = 100;             // end token included; limited by the model's positions
-  std::vector<int64_t> bad_words_ids = {};  // tokens never drawn, beside the pad and start tokens
+  int64_t max_new_tokens = 100;  // end token included; limited by the model's positions
+  TokenRules rules = {};         // beside them, the pad and start tokens are never drawn; penalties
+                                 // are of logits, before the temperature
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;
@@ -28,8 +30,9 @@ struct SamplingOptions {
 /// A sampled sequence.
 struct SampledSequence {
   std::vector<int64_t> tokens;  // without the prompt and the end token
-  double log_probability = 0;   // of the tokens and the end token under the model itself, in nats
-  bool ended = false;           // by the end token, not by the limit
+  double log_probability = 0;  // of the tokens and the end token under the model itself, in nats; a
+                               // forced token counts as certain
+  bool ended = false;          // by the end token, not by the limit
 };
 
 /// The logits divided by the temperature, with tokens that `options` exclude at -infinity.
@@ -39,7 +42,7 @@ ATTEND_API torch::Tensor filtered_logits(const torch::Tensor& logits,
                                          const SamplingOptions& options);
 
 /// Samples a continuation of each prompt, token by token. Never chosen are the pad token, the start
-/// token unless it also ends a text, and `bad_words_ids`. Finished sequences leave the batch.
+/// token unless it also ends a text, and what the rules forbid. Finished sequences leave the batch.
 ///
 /// Shapes: prompt [B, P] ids -> B sequences. For several samples of a prompt, repeat its row.
 ///         prompt_mask as for IncrementalModel::start: describes the padding if prompts differ in

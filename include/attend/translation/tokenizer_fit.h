@@ -24,7 +24,7 @@ ATTEND_TOOLKIT_API std::optional<std::string> tokenizer_mismatch(const Increment
                                                                  const SubwordTokenizer& tokenizer);
 
 /// The model's ids beyond the target's pieces, in order. They have no text, so decoding must never
-/// choose them (`BeamSearchOptions::bad_words_ids`).
+/// choose them (`TokenRules::suppress_tokens`).
 ATTEND_TOOLKIT_API std::vector<int64_t> spare_tokens(const IncrementalModel& model,
                                                      const SubwordTokenizer& tokenizer);
 

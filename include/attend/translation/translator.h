@@ -30,6 +30,10 @@ struct TranslatorOptions {
   std::optional<double> length_penalty =
       {};  // scores are divided by length^length_penalty; or else 1
   std::optional<EarlyStopping> early_stopping = {};  // when a search ends; or else kFalse
+  std::optional<double> repetition_penalty = {};     // see TokenRules; or else 1
+  std::optional<int64_t> no_repeat_ngram_size = {};  // no n tokens in a row twice; or else 0: off
+  std::optional<int64_t> min_length = {};            // least target tokens, the start token counted
+                                                     // but not the end token; or else 0
   double max_length_factor = 3.0;                    // target tokens allowed for each source token
   int64_t batch_tokens = 4096;                       // source tokens per batch, padding counted
   bool attention = false;                            // return alignments too
@@ -72,8 +76,12 @@ class ATTEND_TOOLKIT_API Translator {
   static Translator load(const std::filesystem::path& folder, const TranslatorOptions& options = {},
                          torch::Device device = torch::kCPU);
 
-  /// The n_best translations of each text, best first, in the order of the texts.
-  std::vector<std::vector<Translation>> translate(const std::vector<std::string>& texts) const;
+  /// The n_best translations of each text, best first, in the order of the texts. `prefixes`: none, or a
+  /// text for each, perhaps empty, with whose tokens its translations begin.
+  /// Throws: c10::ValueError if there are neither none nor as many prefixes as texts, and for a prefix that
+  ///         leaves no room for tokens.
+  std::vector<std::vector<Translation>> translate(
+      const std::vector<std::string>& texts, const std::vector<std::string>& prefixes = {}) const;
 
   /// The best translation of one text.
   Translation translate(const std::string& text) const;
