@@ -138,11 +138,12 @@ detail::StepTokens Search::advance(const torch::Tensor& tokens, DecoderState& st
     first_rows_.push_back(attention_.empty() ? 0 : first_rows_.back() + attention_.back().size(0));
     attention_.push_back(output.alignment.to(torch::kFloat));
   }
-  const auto vocab = output.logits.size(1);
+  const auto vocab =
+      output.tokens.empty() ? output.logits.size(1) : model_.vocabulary_sizes().target;
   if (step_ == 0) {
     forbidden_ = detail::never_chosen(special_, options_.bad_words_ids, vocab, source_.device());
   }
-  return detail::most_probable(output.logits, forbidden_, options_.renormalize_logits,
+  return detail::most_probable(output, forbidden_, options_.renormalize_logits,
                                options_.beam_size < vocab / 2 ? 2 * options_.beam_size : vocab);
 }
 

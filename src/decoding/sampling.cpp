@@ -79,7 +79,8 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   for (size_t i = 0; i < live.size(); ++i) live[i] = i;
   torch::Tensor forbidden;
   for (int64_t step = 0; step < steps && !live.empty(); ++step) {
-    auto logits = model.step(tokens, *state).logits.to(torch::kFloat);
+    auto logits = detail::logits_of_all(model.step(tokens, *state), model.vocabulary_sizes().target)
+                      .to(torch::kFloat);
     if (!forbidden.defined()) {
       forbidden =
           detail::never_chosen(special, options.bad_words_ids, logits.size(1), prompt.device());

@@ -17,6 +17,9 @@ void check_bad_words(const char* who, const std::vector<int64_t>& ids);
 torch::Tensor never_chosen(const SpecialTokenIds& special, const std::vector<int64_t>& others,
                            int64_t vocab, torch::Device device);
 
+/// The logits [N, vocab] of a step, -infinity for ids that it has no logit of.
+torch::Tensor logits_of_all(const StepOutput& output, int64_t vocab);
+
 /// Sets the logits [N, V] of `ids` to -infinity.
 void forbid(torch::Tensor& logits, const torch::Tensor& ids);
 
@@ -38,9 +41,10 @@ class StepTokens {
 };
 
 /// The `count` most probable tokens of each row, with the logarithms of their probabilities, in
-/// descending order. logits: [N, V], in which those of `forbidden` ids become -infinity. `shared`:
+/// descending order. output: its logits, of which those of `forbidden` ids become -infinity. `shared`:
 /// whether the forbidden ids' probability is shared among the others. A row with NaN begins with NaN.
-StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden, bool shared,
+/// Where rows have fewer tokens than `count`, probability 0 follows, with any id.
+StepTokens most_probable(const StepOutput& output, const torch::Tensor& forbidden, bool shared,
                          int64_t count);
 
 }  // namespace attend::detail

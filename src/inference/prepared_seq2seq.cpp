@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "detail/check.h"
@@ -7,6 +8,7 @@
 #include "inference/prepared_models.h"
 #include "inference/prepared_rows.h"
 #include "inference/prepared_state.h"
+#include "inference/selected_outputs.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "models/vocabulary_ids.h"
@@ -56,17 +58,24 @@ class PreparedSeq2SeqState final : public PreparedState {
     }
     memory_first = std::move(moved_first);
     memory_count = std::move(moved_count);
+    if (shortlists.empty()) return;
+    std::vector<SelectedOutputs::SelectionPointer> moved;
+    for (const auto row : from) moved.push_back(shortlists[static_cast<size_t>(row)]);
+    shortlists = std::move(moved);
+    outputs.remove_unused();
   }
 
-  std::vector<torch::Tensor> memory;                // of each layer: [tokens, 2 Hkv D]
-  std::vector<int32_t> memory_first, memory_count;  // [N], each row's tokens in `memory`
-  std::vector<int32_t> columns;                     // of each token in [B, S]
-  int64_t source_length = 0;                        // S
+  std::vector<torch::Tensor> memory;                          // of each layer: [tokens, 2 Hkv D]
+  std::vector<int32_t> memory_first, memory_count;            // [N], each row's tokens in `memory`
+  std::vector<int32_t> columns;                               // of each token in [B, S]
+  int64_t source_length = 0;                                  // S
+  SelectedOutputs outputs;                                    // with a shortlist
+  std::vector<SelectedOutputs::SelectionPointer> shortlists;  // [N], each row's; or empty
 };
 
 class PreparedSeq2Seq final : public PreparedModel {
  public:
-  PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision precision);
+  PreparedSeq2Seq(const Seq2SeqImpl& model, const InferenceOptions& inference);
 
   SpecialTokenIds special_tokens() const override { return special_; }
   VocabularySizes vocabulary_sizes() const override { return sizes_; }
@@ -77,8 +86,10 @@ class PreparedSeq2Seq final : public PreparedModel {
   size_t weight_bytes() const override;
 
  private:
+  std::vector<int64_t> shortlist_of(std::span<const int64_t> source) const;
   void decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
               float* alignment) const;
+  void predict(const float* x, PreparedSeq2SeqState& state) const;
 
   Seq2SeqOptions options_;
   SpecialTokenIds special_;
@@ -88,13 +99,16 @@ class PreparedSeq2Seq final : public PreparedModel {
   std::vector<PreparedLayer> encoder_, decoder_;
   std::optional<PreparedNorm> encoder_norm_, decoder_norm_;
   PreparedLinear output_;
+  TargetShortlist shortlist_;
 };
 
-PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, WeightPrecision precision)
+PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, const InferenceOptions& inference)
     : options_(model.options),
       special_(model.special_tokens()),
       sizes_(model.vocabulary_sizes()),
-      max_length_(model.options.max_length()) {
+      max_length_(model.options.max_length()),
+      shortlist_(inference.shortlist) {
+  const auto precision = inference.precision;
   const auto& o = model.options;
   const auto& body = *model.model;
   const double scale = o.scale_embedding() ? std::sqrt(static_cast<double>(o.embed_dim())) : 1.0;
@@ -121,6 +135,18 @@ size_t PreparedSeq2Seq::weight_bytes() const {
   for (const auto& layer : encoder_) bytes += layer.bytes();
   for (const auto& layer : decoder_) bytes += layer.bytes();
   return bytes;
+}
+
+// The ids that a source's translations may have: in ascending order, each once.
+std::vector<int64_t> PreparedSeq2Seq::shortlist_of(std::span<const int64_t> source) const {
+  auto ids = shortlist_(source);
+  ids.push_back(special_.eos_id);
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  TORCH_CHECK_INDEX(ids.front() >= 0 && ids.back() < sizes_.target, kPreparedModel,
+                    ": expected a shortlist in [0, ", sizes_.target, "), got ids from ",
+                    ids.front(), " to ", ids.back());
+  return ids;
 }
 
 std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source,
@@ -158,6 +184,12 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
         {std::max<int64_t>(rows.count, 1), 2 * layer.cross().key_width()}, on_cpu(torch::kFloat)));
     layer.cross().project_memory(x, rows.count, memory.mutable_data_ptr<float>(), scratch);
   }
+  for (int64_t b = 0; shortlist_ && b < source.size(0); ++b) {
+    const auto first = static_cast<size_t>(tokens.sentences.first[static_cast<size_t>(b)]);
+    const auto length = static_cast<size_t>(tokens.sentences.length[static_cast<size_t>(b)]);
+    state->shortlists.push_back(state->outputs.add(
+        output_, shortlist_of(std::span<const int64_t>(tokens.ids).subspan(first, length))));
+  }
   state->memory_first = std::move(tokens.sentences.first);
   state->memory_count = std::move(tokens.sentences.length);
   state->columns = std::move(tokens.positions);
@@ -194,7 +226,17 @@ void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2Seq
                             state.scratch);
   }
   if (decoder_norm_) decoder_norm_->run(x, count, x);
-  output_.run(x, count, state.logits_of(count, sizes_.target), state.scratch);
+  predict(x, state);
+}
+
+// The logits of the next tokens, from the decoder's output.
+void PreparedSeq2Seq::predict(const float* x, PreparedSeq2SeqState& state) const {
+  const auto rows = state.slots.rows();
+  if (state.shortlists.empty()) {
+    return output_.run(x, rows, state.logits_of(rows, sizes_.target), state.scratch);
+  }
+  const auto width = SelectedOutputs::width_of(state.shortlists);
+  state.outputs.run(x, state.shortlists, state.logits_of(rows, width), state.scratch);
 }
 
 // Moves each row's weights of its tokens to the tokens' columns.
@@ -225,13 +267,17 @@ StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& stat
          alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
   ++own.fed;
   if (alignment.defined()) spread(alignment, own.memory_first, own.memory_count, own.columns);
-  return {own.logits, alignment};
+  StepOutput output{own.logits, alignment};
+  for (const auto& shortlist : own.shortlists) {
+    output.tokens.emplace_back(shortlist, &shortlist->outputs);
+  }
+  return output;
 }
 
 }  // namespace
 
-std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, WeightPrecision precision) {
-  return std::make_unique<PreparedSeq2Seq>(model, precision);
+std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, const InferenceOptions& options) {
+  return std::make_unique<PreparedSeq2Seq>(model, options);
 }
 
 }  // namespace attend::detail
