@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "attend/translation/translator.h"
 #include "common/number_flag.h"
@@ -51,6 +52,28 @@ inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
          },
          "Of the weights, on the CPU; sums are float32; default: fp32")
       ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+}
+
+/// Adds --shortlist [FILE [FIRST BEST]], as Marian has it.
+inline void add_shortlist(CLI::App& app, TranslatorOptions& options) {
+  static constexpr auto kFlag = "--shortlist";
+  static constexpr NumberRange<int64_t> kTokens{.least = 0, .most = 10'000'000};
+  app.add_option_function<std::vector<std::string>>(
+         kFlag,
+         [&options](std::vector<std::string> values) {
+           std::erase(values, "");  // what CLI11 gives for none
+           auto& shortlist = options.shortlist.emplace();
+           if (!values.empty()) shortlist.file = values[0];
+           if (values.size() > 1) shortlist.frequent = parse_number(kFlag, values[1], kTokens);
+           if (values.size() > 2) shortlist.best = parse_number(kFlag, values[2], kTokens);
+         },
+         "Choose among the tokens that a lexicon gives for the source: FIRST (100) for every "
+         "source "
+         "and the BEST (100) for each of its tokens; default FILE: the folder's lex.s2t, which "
+         "train "
+         "--shortlist makes")
+      ->expected(0, 3)
+      ->type_name("[FILE [FIRST [BEST]]]");
 }
 
 }  // namespace attend::app

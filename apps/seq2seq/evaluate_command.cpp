@@ -56,6 +56,7 @@ Command add_evaluate(CLI::App& app) {
       ->expected(2)
       ->required();
   add_search_options(app, o.translator);
+  add_shortlist(app, o.translator);
   add_choice(app, "--tokenize", o.bleu.tokenizer, bleu_tokenizers(), "BLEU tokenizer");
   add_machine_options(app, o.machine);
   return [options] { return evaluate(*options); };

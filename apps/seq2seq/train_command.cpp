@@ -16,6 +16,7 @@
 #include "attend/text/subword_training.h"
 #include "attend/training/folder_lock.h"
 #include "attend/training/trainer.h"
+#include "attend/translation/lexicon.h"
 #include "begun_run.h"
 #include "commands.h"
 #include "common/console.h"
@@ -51,6 +52,7 @@ void begin_run(const TrainOptions& o, const std::vector<std::filesystem::path>& 
   if (subwords.separate_vocabs) tokenizer = tokenizer.with_separate_vocabs(source, target);
   if (subwords.restrict_vocab) tokenizer = tokenizer.with_restricted_vocab(source, target);
   tokenizer.save(o.model_dir);
+  std::filesystem::remove(o.model_dir / kLexiconFile);  // of another vocabulary
   write_lasting_flags(o.model_dir, lasting_flags(o.model, subwords));
 }
 
@@ -115,7 +117,22 @@ void describe_run(TrainingConsole& console, int64_t pairs, int64_t valid_pairs,
                   processes > 1 ? fmt::format(" in each of {} processes", processes) : ""));
 }
 
-int run_trainer(Trainer& trainer, const TrainOptions& o, TrainingConsole& console) {
+// Learns the lexicon of a finished run, and saves it beside each of its models.
+void make_shortlist(const TokenFile& corpus, const SubwordTokenizer& tokenizer,
+                    const std::filesystem::path& folder, TrainingConsole& console) {
+  const auto lexicon = learn_lexicon(corpus);
+  save_lexicon(folder / kLexiconFile, lexicon, tokenizer);
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const bool is_model = entry.is_directory() &&
+                          entry.path().filename().string().starts_with("best-") &&
+                          std::filesystem::exists(entry.path() / "config.json");
+    if (is_model) save_lexicon(entry.path() / kLexiconFile, lexicon, tokenizer);
+  }
+  console.line(fmt::format("shortlist: {}", (folder / kLexiconFile).string()));
+}
+
+// Returns whether training has finished.
+bool run_trainer(Trainer& trainer, const TrainOptions& o, TrainingConsole& console) {
   auto callbacks = console.callbacks();
   callbacks.validation = [&, tell = callbacks.validation](const ValidationReport& report) {
     tell(report);
@@ -126,7 +143,7 @@ int run_trainer(Trainer& trainer, const TrainOptions& o, TrainingConsole& consol
   console.line(fmt::format("{} after {} updates in {}: {}",
                            result.interrupted ? "interrupted" : "finished", result.updates,
                            clock_time(result.elapsed), o.model_dir.string()));
-  return EXIT_SUCCESS;
+  return !result.interrupted;
 }
 
 int train(TrainOptions& o) {
@@ -180,7 +197,11 @@ int train(TrainOptions& o) {
   describe_run(console, static_cast<int64_t>(corpus->file.size()),
                static_cast<int64_t>(valid.size()), tokenizer, model->module(), workers.size());
   Trainer trainer(model, tokenizer, *corpus, valid, o.model_dir, o.trainer, device, workers);
-  return run_trainer(trainer, o, console);
+  const bool is_finished = run_trainer(trainer, o, console);
+  if (is_finished && first && o.shortlist) {
+    make_shortlist(corpus->file, tokenizer, o.model_dir, console);
+  }
+  return EXIT_SUCCESS;
 }
 
 }  // namespace

@@ -170,6 +170,9 @@ void add_train_flags(CLI::App& app, TrainOptions& o) {
              "Seconds that processes started by torchrun wait for each other");
   app.add_flag("!--no-reload", o.trainer.reload,
                "Train from scratch even if the folder has a snapshot");
+  app.add_flag("--shortlist", o.shortlist,
+               "When training has finished, learn the lexicon of translate --shortlist: lex.s2t in "
+               "the model's folder");
   add_machine_options(app, o.machine);
   app.add_flag("-q,--quiet", o.quiet, "No log on standard error");
 }

@@ -22,6 +22,7 @@ struct TrainOptions {
   TrainerOptions trainer;
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
+  bool shortlist = false;  // learn a lexicon in the end
   bool quiet = false;
 };
 

@@ -221,6 +221,7 @@ Command add_translate(CLI::App& app) {
   app.add_option("-i,--input", o.input, "Text, one sentence per line; default: standard input");
   app.add_option("-o,--output", o.output, "Translations; default: standard output");
   add_search_options(app, o.translator);
+  add_shortlist(app, o.translator);
   auto* n_best = add_number(
       app, "--n-best", o.translator.n_best, kBeamSizes,
       "Print the n best of each line: line number ||| text ||| F0= log-probability ||| score");

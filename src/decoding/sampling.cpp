@@ -115,7 +115,8 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
   }
   torch::Tensor forbidden;
   for (int64_t step = 0; step < steps && !live.empty(); ++step) {
-    auto logits = model.step(tokens, *state).logits.to(torch::kFloat);
+    auto logits = detail::logits_of_all(model.step(tokens, *state), model.vocabulary_sizes().target)
+                      .to(torch::kFloat);
     if (!forbidden.defined()) {
       forbidden = detail::never_chosen(special, options.rules, logits.size(1), prompt.device());
     }

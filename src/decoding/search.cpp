@@ -136,22 +136,23 @@ std::vector<RowTokens> Search::tokens_of_rows() const {
 }
 
 // The best 2K continuations of every row. The best 2K of each sentence are among them.
-StepTokens Search::most_probable(const torch::Tensor& logits) const {
+StepTokens Search::most_probable(const StepOutput& output) const {
   const auto count = options_.beam_size < vocab_ / 2 ? 2 * options_.beam_size : vocab_;
   const auto normaliser = options_.renormalize_logits ? Normaliser::kAllowed : Normaliser::kAll;
   if (!rules_.looks_at_tokens()) {
-    return detail::most_probable(logits, forbidden_, normaliser, count);
+    return detail::most_probable(output, forbidden_, normaliser, count);
   }
   // The same sums for every row, whatever the rules change in others.
   const auto changes = rules_.changes(tokens_of_rows(), vocab_);
   // As in `generate`, penalties are of logits in greedy search and of log-probabilities with a beam.
-  auto scores = logits.to(torch::kFloat).contiguous();
+  auto scores = logits_of_all(output, vocab_).to(torch::kFloat).contiguous();
   if (beam_ > 1) scores = torch::log_softmax(scores, 1);
   rules_.penalise(scores, changes);
   if (beam_ == 1) scores = torch::log_softmax(scores, 1);
   ban(scores, changes);
-  return detail::most_probable(
-      scores, forbidden_, normaliser == Normaliser::kAll ? Normaliser::kNone : normaliser, count);
+  return detail::most_probable({scores, {}}, forbidden_,
+                               normaliser == Normaliser::kAll ? Normaliser::kNone : normaliser,
+                               count);
 }
 
 // Runs one model step.
@@ -166,10 +167,10 @@ StepTokens Search::advance(const torch::Tensor& tokens) {
     }
   }
   if (!forbidden_.defined()) {
-    vocab_ = output.logits.size(1);
+    vocab_ = output.tokens.empty() ? output.logits.size(1) : model_.vocabulary_sizes().target;
     forbidden_ = never_chosen(special_, options_.rules, vocab_, tokens.device());
   }
-  return most_probable(output.logits);
+  return most_probable(output);
 }
 
 // The token that all hypotheses of a sentence must go on with, if any.

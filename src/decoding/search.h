@@ -97,7 +97,7 @@ class Search {
   torch::Tensor regroup();
   torch::Tensor go_on();
   StepTokens advance(const torch::Tensor& tokens);
-  StepTokens most_probable(const torch::Tensor& logits) const;
+  StepTokens most_probable(const StepOutput& output) const;
   std::vector<RowTokens> tokens_of_rows() const;
   std::vector<SentenceSearch> take_all(const std::exception_ptr& error);
   std::vector<SentenceSearch> grow_all(const StepTokens& step);

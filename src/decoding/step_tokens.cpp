@@ -28,6 +28,19 @@ torch::Tensor never_chosen(const SpecialTokenIds& special, const TokenRules& rul
   return torch::tensor(ids, torch::kLong).to(device);
 }
 
+torch::Tensor logits_of_all(const StepOutput& output, int64_t vocab) {
+  if (output.tokens.empty()) return output.logits;
+  const auto few = output.logits.to(torch::kCPU).to(torch::kFloat).contiguous();
+  auto all =
+      torch::full({few.size(0), vocab}, -std::numeric_limits<float>::infinity(), few.options());
+  for (int64_t row = 0; row < few.size(0); ++row) {
+    const auto* from = few.const_data_ptr<float>() + row * few.size(1);
+    float* const to = all.mutable_data_ptr<float>() + row * vocab;
+    for (const auto id : *output.tokens[static_cast<size_t>(row)]) to[id] = *from++;
+  }
+  return all.to(output.logits.device());
+}
+
 void forbid(torch::Tensor& logits, const torch::Tensor& ids) {
   if (ids.numel() > 0) logits.index_fill_(1, ids, -std::numeric_limits<double>::infinity());
 }
@@ -43,16 +56,47 @@ float log_sum(float a, float b) {
   return std::isinf(more) && more < 0 ? more : more + std::log1p(std::exp(less - more));
 }
 
+// Sets the logits [N, W] of the rows' own ids to -infinity where they are forbidden. Returns the log of
+// the sum of their exponentials, [N].
+torch::Tensor forbid_in_rows(torch::Tensor& logits,
+                             const std::vector<std::shared_ptr<const std::vector<int64_t>>>& ids,
+                             const torch::Tensor& forbidden) {
+  constexpr auto kImpossibleLogit = -std::numeric_limits<float>::infinity();
+  const auto none = forbidden.to(torch::kCPU);
+  auto sums = torch::full({logits.size(0)}, kImpossibleLogit, logits.options());
+  for (int64_t row = 0; row < logits.size(0); ++row) {
+    const auto& own = *ids[static_cast<size_t>(row)];
+    float* const values = logits.mutable_data_ptr<float>() + row * logits.size(1);
+    float& sum = sums.mutable_data_ptr<float>()[row];
+    for (int64_t i = 0; i < none.numel(); ++i) {
+      const auto id = none.const_data_ptr<int64_t>()[i];
+      const auto place = std::ranges::lower_bound(own, id);
+      if (place == own.end() || *place != id) continue;
+      sum = log_sum(sum, std::exchange(values[place - own.begin()], kImpossibleLogit));
+    }
+  }
+  return sums;
+}
+
 }  // namespace
 
-StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden,
+StepTokens most_probable(const StepOutput& output, const torch::Tensor& forbidden,
                          Normaliser normaliser, int64_t count) {
+  const auto& ids = output.tokens;
+  // Numbers of a few tokens come from the CPU.
+  auto logits = ids.empty() ? output.logits : output.logits.to(torch::kCPU).to(torch::kFloat);
   // Of the forbidden alone, if the others do not get their share.
   torch::Tensor apart;
-  if (normaliser == Normaliser::kAll && forbidden.numel() > 0) {
-    apart = logits.index_select(1, forbidden).to(torch::kFloat).logsumexp(1, /*keepdim=*/true);
+  if (!ids.empty()) {
+    logits = logits.contiguous();
+    apart = forbid_in_rows(logits, ids, forbidden);
+    if (normaliser != Normaliser::kAll) apart.reset();
+  } else {
+    if (normaliser == Normaliser::kAll && forbidden.numel() > 0) {
+      apart = logits.index_select(1, forbidden).to(torch::kFloat).logsumexp(1, /*keepdim=*/true);
+    }
+    forbid(logits, forbidden);
   }
-  forbid(logits, forbidden);
   if (!logits.device().is_cpu() || logits.scalar_type() != torch::kFloat) {
     const auto numbers = logits.to(torch::kFloat);
     const auto [best, tokens] = numbers.topk(count, 1);
@@ -63,6 +107,7 @@ StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden,
   }
   const auto dense = logits.contiguous();
   const auto rows = dense.size(0), vocab = dense.size(1);
+  count = std::min(count, vocab);
   const auto numbers = torch::empty({rows, count}, dense.options());
   const auto tokens = torch::empty({rows, count}, dense.options().dtype(torch::kInt));
   std::vector<float> sums(static_cast<size_t>(rows));
@@ -85,6 +130,13 @@ StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden,
     if (others != nullptr) sum = log_sum(sum, others[row]);
     float* const of_row = numbers.mutable_data_ptr<float>() + row * count;
     for (int64_t c = 0; c < count; ++c) of_row[c] -= sum;
+    if (ids.empty()) continue;
+    const auto& own = *ids[static_cast<size_t>(row)];
+    auto* const places = tokens.mutable_data_ptr<int32_t>() + row * count;
+    for (int64_t c = 0; c < count; ++c) {
+      const auto place = std::min(static_cast<size_t>(places[c]), own.size() - 1);
+      places[c] = static_cast<int32_t>(own[place]);
+    }
   }
   return {numbers, tokens};
 }

@@ -15,6 +15,9 @@ namespace attend::detail {
 torch::Tensor never_chosen(const SpecialTokenIds& special, const TokenRules& rules, int64_t vocab,
                            torch::Device device);
 
+/// The logits [N, vocab] of a step, -infinity for ids that it has no logit of.
+torch::Tensor logits_of_all(const StepOutput& output, int64_t vocab);
+
 /// Sets the logits [N, V] of `ids` to -infinity.
 void forbid(torch::Tensor& logits, const torch::Tensor& ids);
 
@@ -43,9 +46,9 @@ enum class Normaliser {
 };
 
 /// The `count` most probable tokens of each row, with the logarithms of their probabilities, in
-/// descending order. logits: [N, V], in which those of `forbidden` ids become -infinity. A row with NaN
-/// begins with NaN.
-StepTokens most_probable(torch::Tensor logits, const torch::Tensor& forbidden,
+/// descending order. output: its logits, of which those of `forbidden` ids become -infinity. A row with
+/// NaN begins with NaN. Where rows have fewer tokens than `count`, probability 0 follows, with any id.
+StepTokens most_probable(const StepOutput& output, const torch::Tensor& forbidden,
                          Normaliser normaliser, int64_t count);
 
 }  // namespace attend::detail

@@ -74,6 +74,53 @@ PreparedLinear PreparedLinear::joined(const std::vector<torch::nn::Linear>& laye
   return {torch::cat(weights), biases.empty() ? torch::Tensor() : torch::cat(biases), packing};
 }
 
+PreparedLinear PreparedLinear::without_outputs() const {
+  PreparedLinear none;
+  none.storage_ = storage_;
+  none.depth_ = depth_;
+  const auto empty = [](const torch::Tensor& of) {
+    return of.defined() ? torch::empty({0}, of.options()) : torch::Tensor();
+  };
+  none.packed_ = empty(packed_);
+  none.bias_ = empty(bias_);
+  none.scales_ = empty(scales_);
+  none.sums_ = empty(sums_);
+  return none;
+}
+
+void PreparedLinear::grow(int64_t outputs) {
+  columns_ = std::max(columns_, outputs);
+  const auto lengthen = [](torch::Tensor& values, int64_t size) {
+    if (!values.defined() || values.numel() >= size) return;
+    auto longer = torch::zeros({size}, values.options());
+    longer.narrow(0, 0, values.numel()).copy_(values);
+    values = longer;
+  };
+  // Whole panels, and room for twice as many where there are some, so that growing costs little.
+  const auto needed = kernels::packed_bytes(storage_, columns_, depth_);
+  if (packed_.numel() >= static_cast<int64_t>(needed)) return;
+  const auto room = packed_.numel() == 0 ? columns_ : 2 * columns_;
+  const auto padded = kernels::packed_panels(room) * kernels::kPackedColumns;
+  lengthen(packed_, static_cast<int64_t>(kernels::packed_bytes(storage_, room, depth_)));
+  lengthen(bias_, padded);
+  lengthen(scales_, padded);
+  lengthen(sums_, padded);
+}
+
+void PreparedLinear::copy_output(const PreparedLinear& other, int64_t from, int64_t to) {
+  kernels::copy_packed_column(storage_, depth_, other.view().data, from,
+                              reinterpret_cast<std::byte*>(packed_.mutable_data_ptr<uint8_t>()),
+                              to);
+  const auto copy = [&](const torch::Tensor& values, torch::Tensor& copies, auto zero) {
+    using Value = decltype(zero);
+    if (!values.defined()) return;
+    copies.mutable_data_ptr<Value>()[to] = values.const_data_ptr<Value>()[from];
+  };
+  copy(other.bias_, bias_, float{});
+  copy(other.scales_, scales_, float{});
+  copy(other.sums_, sums_, int32_t{});
+}
+
 kernels::PackedWeights PreparedLinear::view() const {
   return {.storage = storage_,
           .columns = columns_,

@@ -24,6 +24,13 @@ class PreparedLinear {
     return joined({layer}, packing);
   }
 
+  /// A layer of the same inputs and precision without outputs, for some that are copied from this one.
+  PreparedLinear without_outputs() const;
+  /// At least so many outputs. New ones have weights of zero.
+  void grow(int64_t outputs);
+  /// Makes the output `to` the output `from` of `other`, of which this is `without_outputs`.
+  void copy_output(const PreparedLinear& other, int64_t from, int64_t to);
+
   /// output [rows, N] = ending(input [rows, K] weight^T + bias).
   void run(const float* input, int64_t rows, float* output, Scratch& scratch,
            const kernels::Ending& ending = {}) const;

@@ -47,8 +47,10 @@ std::unique_ptr<PreparedModel> prepare_for_inference(const IncrementalModel& mod
   TORCH_CHECK_VALUE(obstacle.empty(), "prepare_for_inference: ", obstacle);
   const torch::InferenceMode inference;
   if (const auto* seq2seq = dynamic_cast<const Seq2SeqImpl*>(&model)) {
-    return detail::prepare(*seq2seq, options.precision);
+    return detail::prepare(*seq2seq, options);
   }
+  TORCH_CHECK_VALUE(!options.shortlist,
+                    "prepare_for_inference: expected a Seq2Seq with a shortlist, got a CausalLM");
   return detail::prepare(dynamic_cast<const CausalLMImpl&>(model), options.precision);
 }
 

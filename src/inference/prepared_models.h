@@ -10,7 +10,7 @@ namespace attend::detail {
 
 inline constexpr auto kPreparedModel = "PreparedModel";  // in errors
 
-std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, WeightPrecision precision);
+std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, const InferenceOptions& options);
 std::unique_ptr<PreparedModel> prepare(const CausalLMImpl& model, WeightPrecision precision);
 
 }  // namespace attend::detail

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "detail/check.h"
@@ -10,6 +11,7 @@
 #include "inference/prepared_models.h"
 #include "inference/prepared_rows.h"
 #include "inference/prepared_state.h"
+#include "inference/selected_outputs.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
 #include "models/vocabulary_ids.h"
@@ -68,6 +70,9 @@ class PreparedSeq2SeqState final : public PreparedState {
     memory_rows = selected(memory_rows, from);
     drop_unread();
     list_blocks();
+    if (shortlists.empty()) return;
+    shortlists = selected(shortlists, from);
+    outputs.remove_unused();
   }
 
   void admit(std::unique_ptr<DecoderState> other) override {
@@ -79,6 +84,9 @@ class PreparedSeq2SeqState final : public PreparedState {
     }
     std::ranges::move(joining.memories, std::back_inserter(memories));
     list_blocks();
+    for (const auto& one : joining.shortlists) {
+      shortlists.push_back(outputs.add(*output, one->outputs));
+    }
   }
 
   // Tells the kernel where the memories lie: one is one block.
@@ -117,6 +125,10 @@ class PreparedSeq2SeqState final : public PreparedState {
   int64_t block = 1;                              // a power of two, not below any memory's tokens
   std::vector<int32_t> first, counts;             // [N], numbered through all blocks
 
+  const PreparedLinear* output = nullptr;                     // of the model
+  SelectedOutputs outputs;                                    // with a shortlist
+  std::vector<SelectedOutputs::SelectionPointer> shortlists;  // [N], each row's; or empty
+
  private:
   // Frees memories that no row reads, those of sentences that have all left.
   void drop_unread() {
@@ -136,7 +148,7 @@ class PreparedSeq2SeqState final : public PreparedState {
 
 class PreparedSeq2Seq final : public PreparedModel {
  public:
-  PreparedSeq2Seq(const Seq2SeqImpl& model, const Packing& packing);
+  PreparedSeq2Seq(const Seq2SeqImpl& model, const Packing& packing, TargetShortlist shortlist);
 
   SpecialTokenIds special_tokens() const override { return special_; }
   VocabularySizes vocabulary_sizes() const override { return sizes_; }
@@ -147,8 +159,10 @@ class PreparedSeq2Seq final : public PreparedModel {
   size_t weight_bytes() const override;
 
  private:
+  std::vector<int64_t> shortlist_of(std::span<const int64_t> source) const;
   void decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
               float* alignment) const;
+  void predict(const float* x, PreparedSeq2SeqState& state) const;
 
   Seq2SeqOptions options_;
   SpecialTokenIds special_;
@@ -158,13 +172,16 @@ class PreparedSeq2Seq final : public PreparedModel {
   std::vector<PreparedLayer> encoder_, decoder_;
   std::optional<PreparedNorm> encoder_norm_, decoder_norm_;
   PreparedLinear output_;
+  TargetShortlist shortlist_;
 };
 
-PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, const Packing& packing)
+PreparedSeq2Seq::PreparedSeq2Seq(const Seq2SeqImpl& model, const Packing& packing,
+                                 TargetShortlist shortlist)
     : options_(model.options),
       special_(model.special_tokens()),
       sizes_(model.vocabulary_sizes()),
-      max_length_(model.options.max_length()) {
+      max_length_(model.options.max_length()),
+      shortlist_(std::move(shortlist)) {
   const auto& o = model.options;
   const auto& body = *model.model;
   const double scale = o.scale_embedding() ? std::sqrt(static_cast<double>(o.embed_dim())) : 1.0;
@@ -191,6 +208,18 @@ size_t PreparedSeq2Seq::weight_bytes() const {
   for (const auto& layer : encoder_) bytes += layer.bytes();
   for (const auto& layer : decoder_) bytes += layer.bytes();
   return bytes;
+}
+
+// The ids that a source's translations may have: in ascending order, each once.
+std::vector<int64_t> PreparedSeq2Seq::shortlist_of(std::span<const int64_t> source) const {
+  auto ids = shortlist_(source);
+  ids.push_back(special_.eos_id);
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  TORCH_CHECK_INDEX(ids.front() >= 0 && ids.back() < sizes_.target, kPreparedModel,
+                    ": expected a shortlist in [0, ", sizes_.target, "), got ids from ",
+                    ids.front(), " to ", ids.back());
+  return ids;
 }
 
 std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source,
@@ -230,8 +259,14 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
     layer.cross().project_memory(x, rows.count, key_values.mutable_data_ptr<float>(), scratch);
   }
   for (size_t b = 0; b < tokens.sentences.first.size(); ++b) {
-    state->memory_rows.push_back({0, tokens.sentences.first[b], tokens.sentences.length[b]});
+    const auto first = tokens.sentences.first[b], length = tokens.sentences.length[b];
+    state->memory_rows.push_back({0, first, length});
+    if (!shortlist_) continue;
+    const auto ids = std::span<const int64_t>(tokens.ids)
+                         .subspan(static_cast<size_t>(first), static_cast<size_t>(length));
+    state->shortlists.push_back(state->outputs.add(output_, shortlist_of(ids)));
   }
+  state->output = &output_;
   memory.columns = std::move(tokens.positions);
   memory.source_length = source.size(1);
   state->list_blocks();
@@ -266,7 +301,17 @@ void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2Seq
                             state.scratch);
   }
   if (decoder_norm_) decoder_norm_->run(x, count, x);
-  output_.run(x, count, state.logits_of(count, sizes_.target), state.scratch);
+  predict(x, state);
+}
+
+// The logits of the next tokens, from the decoder's output.
+void PreparedSeq2Seq::predict(const float* x, PreparedSeq2SeqState& state) const {
+  const auto rows = state.slots.rows();
+  if (state.shortlists.empty()) {
+    return output_.run(x, rows, state.logits_of(rows, sizes_.target), state.scratch);
+  }
+  const auto width = SelectedOutputs::width_of(state.shortlists);
+  state.outputs.run(x, state.shortlists, state.logits_of(rows, width), state.scratch);
 }
 
 // Moves each row's weights of its tokens to the tokens' columns.
@@ -296,14 +341,19 @@ StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& stat
   decode(values_of(tokens), own,
          alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
   if (alignment.defined()) spread(alignment, own);
-  return {own.logits, alignment};
+  StepOutput output{own.logits, alignment, {}};
+  for (const auto& shortlist : own.shortlists) {
+    output.tokens.emplace_back(shortlist, &shortlist->outputs);
+  }
+  return output;
 }
 
 }  // namespace
 
-std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, WeightPrecision precision) {
+std::unique_ptr<PreparedModel> prepare(const Seq2SeqImpl& model, const InferenceOptions& options) {
   WeightMemory memory;
-  return std::make_unique<PreparedSeq2Seq>(model, Packing{precision, memory});
+  return std::make_unique<PreparedSeq2Seq>(model, Packing{options.precision, memory},
+                                           options.shortlist);
 }
 
 }  // namespace attend::detail

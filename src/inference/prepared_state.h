@@ -33,7 +33,8 @@ class PreparedState : public DecoderState {
 
   /// Where the logits [rows, vocab] of a step go: the last step's, unless a caller kept them.
   float* logits_of(int64_t rows, int64_t vocab) {
-    if (!logits.defined() || logits.use_count() > 1 || logits.size(0) != rows) {
+    if (!logits.defined() || logits.use_count() > 1 || logits.size(0) != rows ||
+        logits.size(1) != vocab) {
       logits = torch::empty({rows, vocab}, on_cpu(torch::kFloat));
     }
     return logits.mutable_data_ptr<float>();

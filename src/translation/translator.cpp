@@ -197,15 +197,25 @@ BeamSearchOptions search_options(const TranslatorOptions& options,
 
 // The model on the device, in evaluation mode; prepared, if there is a precision.
 std::shared_ptr<IncrementalModel> ready(std::shared_ptr<TranslationModel> model,
-                                        std::optional<WeightPrecision> precision,
-                                        torch::Device device) {
+                                        const SubwordTokenizer& tokenizer,
+                                        const TranslatorOptions& options, torch::Device device) {
   TORCH_CHECK_VALUE(model != nullptr, "Translator: expected a model, got none");
-  TORCH_CHECK_VALUE(!precision || device.is_cpu(),
+  TORCH_CHECK_VALUE(!options.precision || device.is_cpu(),
                     "Translator: expected the device cpu with a precision, got ", device.str());
+  TORCH_CHECK_VALUE(options.precision || !options.shortlist,
+                    "Translator: expected a precision with a shortlist, got none");
   model->module().to(device);
   model->module().eval();
-  if (!precision) return model;
-  return prepare_for_inference(*model, {.precision = *precision});
+  if (!options.precision) return model;
+  InferenceOptions inference{.precision = *options.precision, .shortlist = {}};
+  if (const auto& shortlist = options.shortlist) {
+    shortlist->validate();
+    TORCH_CHECK_VALUE(!shortlist->file.empty(),
+                      "Translator: expected a file of a shortlist, got none");
+    inference.shortlist =
+        target_shortlist(load_lexicon(shortlist->file, tokenizer), tokenizer, *shortlist);
+  }
+  return prepare_for_inference(*model, inference);
 }
 
 }  // namespace
@@ -217,7 +227,7 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
 Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
                        const TranslatorOptions& options, torch::Device device,
                        const std::optional<BeamSearchOptions>& of_folder)
-    : model_(ready(std::move(model), options.precision, device)),
+    : model_(ready(std::move(model), tokenizer, options, device)),
       tokenizer_(std::move(tokenizer)),
       options_(options),
       search_(search_options(options, of_folder ? *of_folder : search_of_saved(*model_))),
@@ -243,9 +253,13 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
   auto model = load_translation_model(folder);
   model->module().to(device);
   auto own = options;
-  if (!own.precision && device.is_cpu() && inference_obstacle(*model).empty()) {
-    own.precision = WeightPrecision::kFloat32;
+  if (!own.precision && device.is_cpu()) {
+    const auto obstacle = inference_obstacle(*model);
+    TORCH_CHECK_VALUE(obstacle.empty() || !own.shortlist,
+                      "Translator, with a shortlist: ", obstacle);
+    if (obstacle.empty()) own.precision = WeightPrecision::kFloat32;
   }
+  if (own.shortlist && own.shortlist->file.empty()) own.shortlist->file = folder / kLexiconFile;
   auto tokenizer = load_tokenizer_of(*model, folder);
   const auto search =
       load_search_options(folder, model->special_tokens(), {.beam_size = kBeamSize});

@@ -178,6 +178,37 @@ TEST(PackedProduct, AppliesItsEnding) {
   });
 }
 
+TEST(PackedProduct, CopiedColumnsAreThoseOfAMatrixPackedInThatOrder) {
+  constexpr int64_t kColumns = 130, kDepth = 7;
+  auto weights = normal<float>(kColumns * kDepth, 6);
+  const std::vector<int64_t> order{129, 3, 64, 3, 0, 65, 127};
+  const auto count = static_cast<int64_t>(order.size());
+  Numbers<float> chosen(count * kDepth);
+  for (int64_t c = 0; c < count; ++c) {
+    std::copy_n(weights.data() + order[static_cast<size_t>(c)] * kDepth, kDepth,
+                chosen.data() + c * kDepth);
+  }
+  for (const auto storage :
+       {WeightStorage::kFloat32, WeightStorage::kBFloat16, WeightStorage::kInt8}) {
+    const auto bytes = [&](int64_t columns) {
+      return static_cast<int64_t>(kernels::packed_bytes(storage, columns, kDepth));
+    };
+    Numbers<float> scales(3 * kernels::kPackedColumns);
+    Numbers<int32_t> sums(3 * kernels::kPackedColumns);
+    Numbers<std::byte> all(bytes(kColumns)), expected(bytes(count)), copied(bytes(count));
+    kernels::pack_weights(storage, weights.data(), kColumns, kDepth, all.data(), scales.data(),
+                          sums.data());
+    kernels::pack_weights(storage, chosen.data(), count, kDepth, expected.data(), scales.data(),
+                          sums.data());
+    for (int64_t c = 0; c < count; ++c) {
+      kernels::copy_packed_column(storage, kDepth, all.data(), order[static_cast<size_t>(c)],
+                                  copied.data(), c);
+    }
+    EXPECT_TRUE(std::equal(copied.data(), copied.data() + copied.size(), expected.data()))
+        << static_cast<int>(storage);
+  }
+}
+
 TEST(PackedProduct, OfAnEmptySumIsTheBias) {
   check_packed_product({.storage = WeightStorage::kFloat32, .rows = 2, .columns = 3, .depth = 0});
 }

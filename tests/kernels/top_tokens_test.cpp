@@ -83,6 +83,20 @@ TEST(TopTokens, ForbiddenOnesComeLast) {
   });
 }
 
+TEST(TopTokens, ImpossibleOnesAtTheEndChangeNoBit) {
+  testing_support::for_each_instruction_set([] {
+    for (const int64_t size : {1, 5, 16, 31, 64, 130, 257}) {
+      auto logits = normal<float>(size, 11, 3.0);
+      const auto sum = top_of(logits, 1, 1).log_sums[0];
+      for (const int64_t more : {1, 8, 40, 64, 300}) {
+        Numbers<float> longer(size + more, kNoLogit);
+        std::copy_n(logits.data(), size, longer.data());
+        ASSERT_EQ(top_of(longer, 1, 1).log_sums[0], sum) << size << " and " << more;
+      }
+    }
+  });
+}
+
 TEST(TopTokens, NaNShowsInTheSum) {
   testing_support::for_each_instruction_set([] {
     for (const int64_t at : {0, 130, 299}) {

@@ -4,7 +4,9 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "attend/export.h"
 #include "attend/functional/mask.h"
@@ -59,9 +61,13 @@ class ATTEND_API DecoderState {
 
 /// The result of one step.
 struct StepOutput {
-  torch::Tensor logits;     // [N, V] of the next token
+  torch::Tensor logits;     // [N, V] of the next token; [N, W] of those in `tokens`, if there are
   torch::Tensor alignment;  // [N, S] attention to the source, if requested; rows sum to 1. S is
                             // the longest of the state's sources; shorter ones have zeros behind
+
+  // [N], from a model that chooses among a few tokens in each row: the ids of the row's logits, in
+  // ascending order, 1 to W; the logits after these are -infinity. Empty: every id has its logit.
+  std::vector<std::shared_ptr<const std::vector<int64_t>>> tokens = {};
 };
 
 /// A model that predicts one token at a time; the interface that all decoding methods use.

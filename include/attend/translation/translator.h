@@ -17,6 +17,7 @@
 #include "attend/models/incremental_model.h"
 #include "attend/text/subword_tokenizer.h"
 #include "attend/toolkit_export.h"
+#include "attend/translation/lexicon.h"
 
 namespace attend {
 
@@ -40,6 +41,10 @@ struct TranslatorOptions {
   // Translate with the model prepared for inference (prepare_for_inference), on the CPU. `load` takes
   // kFloat32 by default where the model can be prepared; otherwise the default is the model itself.
   std::optional<WeightPrecision> precision = {};
+  // Compute only the probabilities of the target tokens that a lexicon gives for the source: faster with
+  // a large vocabulary, and another translation where its words are not among them. Needs a prepared
+  // model. Off by default.
+  std::optional<ShortlistOptions> shortlist = {};
 };
 
 /// One translation of a text.
@@ -63,7 +68,7 @@ struct Translation {
 /// If the model has more ids than the tokenizer, they are never chosen.
 ///
 /// Throws: c10::ValueError for options, and for a tokenizer that does not fit the model
-///         (`tokenizer_mismatch`).
+///         (`tokenizer_mismatch`); FileError for a lexicon, as load_lexicon.
 class ATTEND_TOOLKIT_API Translator {
  public:
   /// Switches the model to evaluation mode. With a precision, changes of the model's weights have no
@@ -72,7 +77,8 @@ class ATTEND_TOOLKIT_API Translator {
              const TranslatorOptions& options = {}, torch::Device device = torch::kCPU);
 
   /// Loads a model folder, attend's own or MarianMT's, and its search options
-  /// (load_search_options). Throws FileError, also if the tokenizer does not fit the model.
+  /// (load_search_options). Throws FileError, also if the tokenizer does not fit the model, and
+  /// c10::ValueError for options.
   static Translator load(const std::filesystem::path& folder, const TranslatorOptions& options = {},
                          torch::Device device = torch::kCPU);
 

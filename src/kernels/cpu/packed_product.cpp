@@ -336,7 +336,33 @@ void pack_as(const float* weights, int64_t columns, int64_t depth, int64_t group
   }
 }
 
+// Copies values that lie a panel's row apart.
+template <typename Value>
+void copy_column(int64_t count, const std::byte* source, int64_t from, std::byte* target,
+                 int64_t to) {
+  const auto start = [&](int64_t column) {
+    return column / kPackedColumns * kPackedColumns * count + column % kPackedColumns;
+  };
+  const auto* values = reinterpret_cast<const Value*>(source) + start(from);
+  auto* copies = reinterpret_cast<Value*>(target) + start(to);
+  for (int64_t i = 0; i < count; ++i) copies[i * kPackedColumns] = values[i * kPackedColumns];
+}
+
 }  // namespace
+
+void copy_packed_column(WeightStorage storage, int64_t depth, const std::byte* source, int64_t from,
+                        std::byte* target, int64_t to) {
+  switch (storage) {
+    case WeightStorage::kFloat32:
+      return copy_column<float>(depth, source, from, target, to);
+    case WeightStorage::kBFloat16:
+      return copy_column<uint16_t>(depth, source, from, target, to);
+    case WeightStorage::kInt8:  // by groups
+      static_assert(kPackedGroup == sizeof(uint32_t));
+      return copy_column<uint32_t>(packed_depth(storage, depth) / kPackedGroup, source, from,
+                                   target, to);
+  }
+}
 
 void pack_weights(WeightStorage storage, const float* weights, int64_t columns, int64_t depth,
                   std::byte* data, float* scales, int32_t* sums) {

@@ -46,6 +46,11 @@ struct PackedWeights {
 void pack_weights(WeightStorage storage, const float* weights, int64_t columns, int64_t depth,
                   std::byte* data, float* scales, int32_t* sums);
 
+/// Copies the weights of column `from` of packed weights to column `to` of others of the same storage
+/// and depth.
+void copy_packed_column(WeightStorage storage, int64_t depth, const std::byte* source, int64_t from,
+                        std::byte* target, int64_t to);
+
 /// Applied to a sum in the order of its members.
 struct Ending {
   enum class Activation { kNone, kRelu, kGelu, kGeluTanh, kSwish };

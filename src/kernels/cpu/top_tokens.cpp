@@ -28,20 +28,25 @@ HWY_INLINE float largest_of(const float* HWY_RESTRICT x, int64_t size) {
   return result;
 }
 
-// log sum exp(x - largest); NaN where an x is NaN.
+// log sum exp(x - largest); NaN where an x is NaN. The same bits as with any number of x = -infinity
+// after the last one.
 HWY_INLINE float log_sum(const float* HWY_RESTRICT x, int64_t size, float largest) {
   const Vectors<float> d;
-  const auto lanes = lanes_of<float>(), whole = rounded_down<float>(size);
+  const auto lanes = lanes_of<float>();
   const auto shift = hn::Set(d, largest);
   auto sums = hn::Zero(d), others = hn::Zero(d);
   int64_t i = 0;
-  for (; i + 2 * lanes <= whole; i += 2 * lanes) {
+  for (; i + 2 * lanes <= size; i += 2 * lanes) {
     sums = hn::Add(sums, exponential(d, hn::Sub(hn::LoadU(d, x + i), shift)));
     others = hn::Add(others, exponential(d, hn::Sub(hn::LoadU(d, x + i + lanes), shift)));
   }
-  float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(sums, others)));
-  for (; i < size; ++i) sum += hn::GetLane(exponential(d, hn::Set(d, x[i] - largest)));
-  return largest + std::log(sum);
+  const auto of_first = [&](int64_t first, int64_t count) HWY_ATTR {
+    const auto values = exponential(d, hn::Sub(load_first(d, x + first, count), shift));
+    return hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(count)), values);
+  };
+  if (i < size) sums = hn::Add(sums, of_first(i, least(lanes, size - i)));
+  if (i + lanes < size) others = hn::Add(others, of_first(i + lanes, size - i - lanes));
+  return largest + std::log(hn::GetLane(hn::SumOfLanes(d, hn::Add(sums, others))));
 }
 
 // The largest numbers so far, in descending order.

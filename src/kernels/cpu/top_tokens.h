@@ -5,7 +5,8 @@
 namespace attend::kernels {
 
 /// The `count` largest of a row of logits [size], in descending order, of equal ones the first one
-/// first; and log sum exp(logit). A row with NaN has NaN for its sum.
+/// first; and log sum exp(logit), whose bits do not depend on how many logits of -infinity come last. A
+/// row with NaN has NaN for its sum.
 struct TopTokens {
   int64_t size, count;  // V, C <= V
   const float* logits;  // row r: r * size

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "inference/prepared_linear.h"
+#include "inference/scratch.h"
+
+namespace attend::detail {
+
+/// The outputs of a layer that some sentence may have, for sentences that come and go. Each output is
+/// there once, whoever has it; the product is over these, and each row takes its own sentence's.
+class SelectedOutputs {
+ public:
+  /// A sentence's outputs.
+  struct Selection {
+    std::vector<int64_t> outputs;  // of the whole layer, ascending
+    std::vector<int32_t> columns;  // where they are here
+  };
+  using SelectionPointer = std::shared_ptr<const Selection>;
+
+  /// Adds a sentence. all: the whole layer, the same in each call. outputs: ascending, each once.
+  SelectionPointer add(const PreparedLinear& all, std::vector<int64_t> outputs);
+
+  /// Removes the sentences whose selections nobody else holds.
+  void remove_unused();
+
+  /// The room that the outputs of a row take at most.
+  static int64_t width_of(const std::vector<SelectionPointer>& of_row);
+
+  /// values: [rows, width_of(of_row)]: those of each row's own outputs in their order, then -infinity.
+  void run(const float* input, const std::vector<SelectionPointer>& of_row, float* values,
+           Scratch& scratch);
+
+ private:
+  PreparedLinear layer_;
+  std::vector<int32_t> column_of_;  // of each output of the whole layer; -1: none
+  std::vector<int32_t> users_;      // of each column: the sentences that have it
+  std::vector<int32_t> free_;       // columns without users
+  std::vector<SelectionPointer> sentences_;
+  Buffer<float> products_;  // [rows, columns]
+};
+
+}  // namespace attend::detail
