@@ -115,9 +115,12 @@ Search::Search(IncrementalModel& model, const torch::Tensor& source,
                     kBeamSearch, ": expected a prefix for each of the ", source.size(0),
                     " sentences, got ", prefixes.size());
   for (const auto& one : prefixes) {
-    TORCH_CHECK_VALUE(std::ranges::find(one, special_.eos_id) == one.end(), kBeamSearch,
+    TORCH_CHECK_VALUE(!detail::has(one, special_.eos_id), kBeamSearch,
                       ": expected prefixes without the end token, got it");
   }
+  TORCH_CHECK_VALUE(
+      !options.forced_eos || !detail::has(options.rules.suppress_tokens, special_.eos_id),
+      kBeamSearch, ": expected suppress_tokens without the forced end token, got it");
 }
 
 const std::vector<int64_t>& Search::prefix(const Sentence& sentence) const {

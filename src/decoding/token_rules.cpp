@@ -19,6 +19,10 @@ std::optional<std::string> fault_of_numbers(const char* what, const std::vector<
 
 }  // namespace
 
+bool detail::has(const std::vector<int64_t>& tokens, int64_t token) {
+  return std::ranges::find(tokens, token) != tokens.end();
+}
+
 std::optional<std::string> detail::fault_of(const TokenRules& rules) {
   const auto penalty = rules.repetition_penalty;
   if (!(penalty > 0.0 && std::isfinite(penalty))) {
@@ -46,6 +50,10 @@ std::optional<std::string> detail::fault_of(const TokenRules& rules) {
       {"begin_suppress_tokens", rules.begin_suppress_tokens}};
   for (const auto& [what, all] : numbers) {
     if (auto fault = fault_of_numbers(what, all)) return fault;
+  }
+  if (rules.forced_bos_token_id && has(rules.suppress_tokens, *rules.forced_bos_token_id)) {
+    return fmt::format("expected suppress_tokens without forced_bos_token_id {}, got it",
+                       *rules.forced_bos_token_id);
   }
   return std::nullopt;
 }

@@ -12,6 +12,8 @@
 
 namespace attend::detail {
 
+bool has(const std::vector<int64_t>& tokens, int64_t token);
+
 /// Which field is out of its range: "expected <what>, got <actual>"; nullopt if none is.
 std::optional<std::string> fault_of(const TokenRules& rules);
 

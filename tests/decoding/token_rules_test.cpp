@@ -300,6 +300,12 @@ TEST(TokenRules, ErrorsNameTheField) {
             "factor > 0, got 1 and 0");
   EXPECT_EQ(error({.suppress_tokens = {3, -5}}),
             "beam_search: expected suppress_tokens >= 0, got -5");
+  EXPECT_EQ(error({.forced_bos_token_id = 4, .suppress_tokens = {3, 4}}),
+            "beam_search: expected suppress_tokens without forced_bos_token_id 4, got it");
+  EXPECT_THROW_MESSAGE(
+      beam_search(model, sources(), {.forced_eos = true, .rules = {.suppress_tokens = {0}}}),
+      c10::ValueError,
+      "beam_search: expected suppress_tokens without the forced end token, got it");
   EXPECT_EQ(error({.begin_suppress_tokens = {-5}}),
             "beam_search: expected begin_suppress_tokens >= 0, got -5");
   EXPECT_THROW_MESSAGE(sample(model, sources(), {.rules = {.forced_bos_token_id = 7}}),
