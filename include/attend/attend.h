@@ -8,6 +8,7 @@
 #include "attend/cuda.h"
 #include "attend/decoding/alignment.h"
 #include "attend/decoding/beam_search.h"
+#include "attend/decoding/continuous_beam_search.h"
 #include "attend/decoding/sampling.h"
 #include "attend/decoding/token_rules.h"
 #include "attend/file_error.h"

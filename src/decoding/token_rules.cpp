@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "models/prompt_padding.h"
 
@@ -75,14 +76,15 @@ torch::Tensor beside(const torch::Tensor& like, const std::vector<Number>& numbe
 
 }  // namespace
 
-RuleBook::RuleBook(const TokenRules& rules, const SpecialTokenIds& special)
-    : rules_(rules), special_(special) {
-  std::ranges::copy_if(rules.bad_words_ids, std::back_inserter(bad_sequences_),
+RuleBook::RuleBook(TokenRules rules, const SpecialTokenIds& special)
+    : rules_(std::move(rules)), special_(special) {
+  std::ranges::copy_if(rules_.bad_words_ids, std::back_inserter(bad_sequences_),
                        [](const auto& sequence) { return sequence.size() > 1; });
-  looks_at_tokens_ = rules.repetition_penalty != 1.0 || rules.no_repeat_ngram_size > 0 ||
-                     !bad_sequences_.empty() || rules.min_new_tokens.value_or(0) > 0 ||
-                     (rules.min_length > 0 && !rules.min_new_tokens) ||
-                     rules.exponential_decay_length_penalty || !rules.begin_suppress_tokens.empty();
+  looks_at_tokens_ = rules_.repetition_penalty != 1.0 || rules_.no_repeat_ngram_size > 0 ||
+                     !bad_sequences_.empty() || rules_.min_new_tokens.value_or(0) > 0 ||
+                     (rules_.min_length > 0 && !rules_.min_new_tokens) ||
+                     rules_.exponential_decay_length_penalty ||
+                     !rules_.begin_suppress_tokens.empty();
 }
 
 std::optional<int64_t> RuleBook::forced(int64_t length) const {

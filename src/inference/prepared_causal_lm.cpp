@@ -19,16 +19,19 @@ class PreparedCausalLMState final : public PreparedState {
   torch::Tensor first_tokens() const override { return first; }
 
   void reorder(const torch::Tensor& rows, const torch::Tensor& /*sentences*/) override {
-    const auto from = values_of(rows);
-    slots.reorder(from);
+    reorder_rows(values_of(rows));
     first = first.index_select(0, rows);
-    std::vector<int64_t> moved;
-    for (const auto row : from) moved.push_back(padding[static_cast<size_t>(row)]);
-    padding = std::move(moved);
   }
 
-  torch::Tensor first;           // [N], the prompts' last tokens
-  std::vector<int64_t> padding;  // [N], padding tokens before each prompt
+  void admit(std::unique_ptr<DecoderState> other) override {
+    auto& joining = state_of<PreparedCausalLMState>(*owner, *other);
+    const torch::InferenceMode inference;
+    const auto both = torch::cat({first, joining.first});
+    append_rows(joining);
+    first = both;
+  }
+
+  torch::Tensor first;  // [N], the prompts' last tokens
 };
 
 class PreparedCausalLM final : public PreparedModel {
@@ -97,7 +100,6 @@ void PreparedCausalLM::read_prompts(const Prompts& prompts, PreparedCausalLMStat
       layers_[i].run_causal(x, rows,
                             {.cache = &state.cache,
                              .layer = static_cast<int64_t>(i),
-                             .first_slot = begin,
                              .slots = nullptr,
                              .slots_stride = 0,
                              .first = prompts.first.data() + begin,
@@ -118,13 +120,11 @@ std::unique_ptr<DecoderState> PreparedCausalLM::start(const torch::Tensor& promp
                     columns);
   check_vocabulary(kPreparedModel, "prompt", prompt, sizes_.source);
   const torch::InferenceMode inference;
-  auto state = std::make_unique<PreparedCausalLMState>(batch, static_cast<int64_t>(layers_.size()),
-                                                       layers_.front().self().key_width());
+  auto state = std::make_unique<PreparedCausalLMState>(
+      *this, batch, static_cast<int64_t>(layers_.size()), layers_.front().self().key_width());
   const auto padding = left_padding(kPreparedModel, mask, prompt);
-  state->padding =
-      padding.defined() ? values_of(padding) : std::vector<int64_t>(static_cast<size_t>(batch));
+  if (padding.defined()) std::ranges::copy(values_of(padding), state->padding.begin());
   state->first = prompt.select(1, columns - 1).clone();
-  state->fed = columns - 1;
   const auto ids = values_of(prompt);
   Prompts prompts;
   for (int64_t b = 0; b < batch; ++b) {
@@ -138,26 +138,26 @@ std::unique_ptr<DecoderState> PreparedCausalLM::start(const torch::Tensor& promp
       prompts.counts.push_back(static_cast<int32_t>(p + 1));
     }
   }
-  state->cache.take(static_cast<int64_t>(prompts.ids.size()));
+  // In a new cache slots are taken in their order.
+  state->cache.take(static_cast<int64_t>(prompts.ids.size()), SlotTable(0));
   read_prompts(prompts, *state);
   return state;
 }
 
 StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& state,
                                   bool want_alignment) {
-  auto& own = state_for_step<PreparedCausalLMState>(state, tokens, max_length_);
+  auto& own = state_for_step<PreparedCausalLMState>(*this, state, tokens);
   check_vocabulary(kPreparedModel, "tokens", tokens, sizes_.target);
   const torch::InferenceMode inference;
   const auto count = tokens.size(0), dim = tokens_.embed_dim();
   const auto ids = values_of(tokens);
   const std::vector<int32_t> positions(own.slots.counts(), own.slots.counts() + count);
-  const auto first_slot = own.cache.take(count);
-  own.slots.append(first_slot);
+  const auto width = own.position() + 1;
+  own.slots.append(own.cache.take(count, own.slots));
   auto* x = own.scratch.x.of(count * dim);
   for (int64_t r = 0; r < count; ++r) {
     tokens_.embed(ids[static_cast<size_t>(r)], positions[static_cast<size_t>(r)], x + r * dim);
   }
-  const auto width = own.fed + 1;
   const auto alignment =
       want_alignment ? torch::zeros({count, width}, on_cpu(torch::kFloat)) : torch::Tensor();
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -165,7 +165,6 @@ StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& sta
     layers_[i].run_causal(x, {.count = count, .positions = positions.data()},
                           {.cache = &own.cache,
                            .layer = static_cast<int64_t>(i),
-                           .first_slot = first_slot,
                            .slots = own.slots.data(),
                            .slots_stride = own.slots.stride(),
                            .first = nullptr,
@@ -175,11 +174,10 @@ StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& sta
   }
   if (norm_) norm_->run(x, count, x);
   output_.run(x, count, own.logits_of(count, sizes_.target), own.scratch);
-  ++own.fed;
   for (int64_t r = 0; want_alignment && r < count; ++r) {  // behind the row's padding
     float* const weights = alignment.mutable_data_ptr<float>() + r * width;
     const auto before = own.padding[static_cast<size_t>(r)];
-    std::rotate(weights, weights + width - before, weights + width);
+    std::rotate(weights, weights + own.slots.count(r), weights + own.slots.count(r) + before);
   }
   return {own.logits, alignment};
 }

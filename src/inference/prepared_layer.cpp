@@ -176,7 +176,9 @@ void PreparedAttention::add_cached(const float* normal, const StepRows& rows,
   const auto* projected = project(normal, rows, scratch);
   for (int64_t r = 0; r < rows.count; ++r) {
     const float* key = projected + r * width + query_width();
-    const auto slot = keys.first_slot + r;
+    const auto before = keys.counts[r] - 1;
+    const auto slot =
+        keys.slots != nullptr ? keys.slots[r * keys.slots_stride + before] : keys.first[r] + before;
     std::copy_n(key, key_width(), keys.cache->key(keys.layer, slot));
     std::copy_n(key + key_width(), key_width(), keys.cache->value(keys.layer, slot));
   }
@@ -200,11 +202,10 @@ void PreparedAttention::add_memory(const float* normal, int64_t rows, const Memo
   if (rows == 0) return;
   auto attention = kernel();
   attention.query = project(normal, {.count = rows, .positions = nullptr}, scratch);
-  const float* const keys = memory.key_values;
-  const float* const values = keys + key_width();
-  constexpr int64_t kAll = int64_t{1} << 40;
-  attention.keys = {.blocks = &keys, .block = kAll, .stride = 2 * key_width()};
-  attention.values = {.blocks = &values, .block = kAll, .stride = 2 * key_width()};
+  const auto stride = 2 * key_width();
+  attention.keys = {.blocks = memory.blocks, .block = memory.block, .stride = stride};
+  attention.values = {
+      .blocks = memory.blocks, .block = memory.block, .stride = stride, .offset = key_width()};
   attention.first = memory.first;
   attention.counts = memory.counts;
   attention.mean_weights = memory.mean_weights;

@@ -40,7 +40,6 @@ struct StepRows {
 struct CachedKeys {
   SlotCache* cache;
   int64_t layer;
-  int64_t first_slot;    // of this step's rows
   const int32_t* slots;  // row r: its keys' slots, its own last; null: they follow first[r]
   int64_t slots_stride;
   const int32_t *first, *counts;  // [N]
@@ -54,8 +53,10 @@ struct Sentences {
 
 /// The encoder's output as keys and values of one decoder layer, and which rows are whose.
 struct MemoryKeys {
-  const float* key_values;        // [tokens, 2 Hkv D]: keys, then values
-  const int32_t *first, *counts;  // [N]
+  // Token t is row t % block of blocks[t / block], [block, 2 Hkv D]: keys, then values.
+  const float* const* blocks;
+  int64_t block;                  // a power of two
+  const int32_t *first, *counts;  // [N], each row's tokens
   float* mean_weights = nullptr;  // [N, mean_stride] or null
   int64_t mean_stride = 0;
 };

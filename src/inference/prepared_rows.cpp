@@ -35,7 +35,10 @@ SlotTable::SlotTable(int64_t rows)
       counts_(static_cast<size_t>(rows)) {}
 
 void SlotTable::make_room() {
-  if (counts_.empty() || *std::ranges::max_element(counts_) < stride_) return;
+  if (!counts_.empty() && *std::ranges::max_element(counts_) == stride_) widen();
+}
+
+void SlotTable::widen() {
   std::vector<int32_t> wider(static_cast<size_t>(rows_ * stride_ * 2));
   for (int64_t row = 0; row < rows_; ++row) {
     std::copy_n(slots_.begin() + row * stride_, stride_, wider.begin() + row * stride_ * 2);
@@ -50,11 +53,30 @@ void SlotTable::append_to(int64_t row, int64_t slot) {
   slots_[static_cast<size_t>(row * stride_ + count++)] = static_cast<int32_t>(slot);
 }
 
-void SlotTable::append(int64_t first) {
+void SlotTable::append(const std::vector<int32_t>& slots) {
   make_room();
   for (int64_t row = 0; row < rows_; ++row) {
     auto& count = counts_[static_cast<size_t>(row)];
-    slots_[static_cast<size_t>(row * stride_ + count++)] = static_cast<int32_t>(first + row);
+    slots_[static_cast<size_t>(row * stride_ + count++)] = slots[static_cast<size_t>(row)];
+  }
+}
+
+void SlotTable::append_rows(const SlotTable& other, const std::vector<int32_t>& slot_of) {
+  while (stride_ < other.stride_) widen();
+  slots_.resize(static_cast<size_t>((rows_ + other.rows_) * stride_));
+  for (int64_t row = 0; row < other.rows_; ++row) {
+    const auto* from = other.slots_.data() + row * other.stride_;
+    std::transform(from, from + other.count(row), slots_.begin() + (rows_ + row) * stride_,
+                   [&](int32_t slot) { return slot_of[static_cast<size_t>(slot)]; });
+  }
+  counts_.insert(counts_.end(), other.counts_.begin(), other.counts_.end());
+  rows_ += other.rows_;
+}
+
+void SlotTable::mark(std::vector<bool>& used) const {
+  for (int64_t row = 0; row < rows_; ++row) {
+    const auto* slots = slots_.data() + row * stride_;
+    for (int32_t i = 0; i < count(row); ++i) used[static_cast<size_t>(slots[i])] = true;
   }
 }
 

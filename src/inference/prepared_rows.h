@@ -38,19 +38,33 @@ class SlotTable {
   const int32_t* counts() const { return counts_.data(); }  // [rows], tokens of each
   int32_t count(int64_t row) const { return counts_[static_cast<size_t>(row)]; }
 
-  /// Appends slots first, first + 1, ... to the rows.
-  void append(int64_t first);
+  /// Appends a slot to each row. slots: [rows].
+  void append(const std::vector<int32_t>& slots);
   /// Appends one slot to a row.
   void append_to(int64_t row, int64_t slot);
   /// Makes row i the old row rows[i].
   void reorder(const std::vector<int64_t>& rows);
+  /// Appends the rows of another table, whose slot s is called slot_of[s] here.
+  void append_rows(const SlotTable& other, const std::vector<int32_t>& slot_of);
+  /// Sets `used` of all slots that rows have.
+  void mark(std::vector<bool>& used) const;
 
  private:
   void make_room();
+  void widen();
 
   int64_t rows_, stride_;
   std::vector<int32_t> slots_, counts_;
 };
+
+/// The values at `indices`.
+template <typename T>
+std::vector<T> selected(const std::vector<T>& values, const std::vector<int64_t>& indices) {
+  std::vector<T> result;
+  result.reserve(indices.size());
+  for (const auto index : indices) result.push_back(values[static_cast<size_t>(index)]);
+  return result;
+}
 
 /// The values of an id tensor on any device.
 std::vector<int64_t> values_of(const torch::Tensor& ids);

@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #include "detail/check.h"
@@ -42,26 +45,93 @@ SourceTokens without_padding(const torch::Tensor& source, const torch::Tensor& m
   return tokens;
 }
 
+// What the decoder reads of sources that were encoded together.
+struct Memory {
+  std::vector<torch::Tensor> key_values;  // of each layer: [tokens, 2 Hkv D]
+  std::vector<int32_t> columns;           // of each token in [B, S]
+  int64_t source_length = 0;              // S
+};
+
+// Which tokens of which memory a row attends to.
+struct MemoryRow {
+  size_t memory;
+  int32_t first, count;
+};
+
 class PreparedSeq2SeqState final : public PreparedState {
  public:
   using PreparedState::PreparedState;
 
   void reorder(const torch::Tensor& rows, const torch::Tensor& /*sentences*/) override {
     const auto from = values_of(rows);
-    slots.reorder(from);
-    std::vector<int32_t> moved_first, moved_count;
-    for (const auto row : from) {
-      moved_first.push_back(memory_first[static_cast<size_t>(row)]);
-      moved_count.push_back(memory_count[static_cast<size_t>(row)]);
-    }
-    memory_first = std::move(moved_first);
-    memory_count = std::move(moved_count);
+    reorder_rows(from);
+    memory_rows = selected(memory_rows, from);
+    drop_unread();
+    list_blocks();
   }
 
-  std::vector<torch::Tensor> memory;                // of each layer: [tokens, 2 Hkv D]
-  std::vector<int32_t> memory_first, memory_count;  // [N], each row's tokens in `memory`
-  std::vector<int32_t> columns;                     // of each token in [B, S]
-  int64_t source_length = 0;                        // S
+  void admit(std::unique_ptr<DecoderState> other) override {
+    auto& joining = state_of<PreparedSeq2SeqState>(*owner, *other);
+    append_rows(joining);
+    for (auto row : joining.memory_rows) {
+      row.memory += memories.size();
+      memory_rows.push_back(row);
+    }
+    std::ranges::move(joining.memories, std::back_inserter(memories));
+    list_blocks();
+  }
+
+  // Tells the kernel where the memories lie: one is one block.
+  void list_blocks() {
+    size_t tokens = 1;
+    source_length = 0;
+    for (const auto& memory : memories) {
+      tokens = std::max(tokens, memory.columns.size());
+      source_length = std::max(source_length, memory.source_length);
+    }
+    block = static_cast<int64_t>(std::bit_ceil(tokens));
+    TORCH_CHECK(
+        static_cast<int64_t>(memories.size()) * block <= std::numeric_limits<int32_t>::max(),
+        kPreparedModel, ": expected sources of fewer tokens, got ", memories.size(),
+        " groups of up to ", tokens);
+    if (!memories.empty()) blocks.resize(memories.front().key_values.size());
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      blocks[i].clear();
+      for (const auto& memory : memories) {
+        blocks[i].push_back(memory.key_values[i].const_data_ptr<float>());
+      }
+    }
+    first.clear();
+    counts.clear();
+    for (const auto& row : memory_rows) {
+      first.push_back(static_cast<int32_t>(static_cast<int64_t>(row.memory) * block + row.first));
+      counts.push_back(row.count);
+    }
+  }
+
+  std::vector<Memory> memories;
+  std::vector<MemoryRow> memory_rows;  // [N]
+  int64_t source_length = 0;           // the longest S
+
+  std::vector<std::vector<const float*>> blocks;  // [layers][memories]
+  int64_t block = 1;                              // a power of two, not below any memory's tokens
+  std::vector<int32_t> first, counts;             // [N], numbered through all blocks
+
+ private:
+  // Frees memories that no row reads, those of sentences that have all left.
+  void drop_unread() {
+    std::vector<size_t> place(memories.size(), 0);
+    for (const auto& row : memory_rows) place[row.memory] = 1;
+    if (std::ranges::find(place, 0U) == place.end()) return;
+    std::vector<Memory> read;
+    for (size_t m = 0; m < memories.size(); ++m) {
+      if (place[m] == 0) continue;
+      place[m] = read.size();
+      read.push_back(std::move(memories[m]));
+    }
+    for (auto& row : memory_rows) row.memory = place[row.memory];
+    memories = std::move(read);
+  }
 };
 
 class PreparedSeq2Seq final : public PreparedModel {
@@ -141,7 +211,7 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
 
   const auto key_width = decoder_.empty() ? 0 : decoder_.front().self().key_width();
   auto state = std::make_unique<PreparedSeq2SeqState>(
-      source.size(0), static_cast<int64_t>(decoder_.size()), key_width);
+      *this, source.size(0), static_cast<int64_t>(decoder_.size()), key_width);
   const StepRows rows{.count = static_cast<int64_t>(tokens.ids.size()),
                       .positions = tokens.positions.data()};
   auto& scratch = state->scratch;
@@ -152,43 +222,45 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
   }
   for (const auto& layer : encoder_) layer.run_encoder(x, rows, tokens.sentences, scratch);
   if (encoder_norm_) encoder_norm_->run(x, rows.count, x);
+  auto& memory = state->memories.emplace_back();
   for (const auto& layer : decoder_) {
     // At least a row, so that there is an address where all is padding.
-    auto& memory = state->memory.emplace_back(torch::empty(
+    auto& key_values = memory.key_values.emplace_back(torch::empty(
         {std::max<int64_t>(rows.count, 1), 2 * layer.cross().key_width()}, on_cpu(torch::kFloat)));
-    layer.cross().project_memory(x, rows.count, memory.mutable_data_ptr<float>(), scratch);
+    layer.cross().project_memory(x, rows.count, key_values.mutable_data_ptr<float>(), scratch);
   }
-  state->memory_first = std::move(tokens.sentences.first);
-  state->memory_count = std::move(tokens.sentences.length);
-  state->columns = std::move(tokens.positions);
-  state->source_length = source.size(1);
+  for (size_t b = 0; b < tokens.sentences.first.size(); ++b) {
+    state->memory_rows.push_back({0, tokens.sentences.first[b], tokens.sentences.length[b]});
+  }
+  memory.columns = std::move(tokens.positions);
+  memory.source_length = source.size(1);
+  state->list_blocks();
   return state;
 }
 
 void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
                              float* alignment) const {
   const auto count = static_cast<int64_t>(tokens.size()), dim = target_.embed_dim();
-  const std::vector<int32_t> positions(tokens.size(), static_cast<int32_t>(state.fed));
+  const std::vector<int32_t> positions(state.slots.counts(), state.slots.counts() + count);
   const StepRows rows{.count = count, .positions = positions.data()};
   auto* x = state.scratch.x.of(count * dim);
   for (int64_t r = 0; r < count; ++r) {
-    target_.embed(tokens[static_cast<size_t>(r)], state.fed, x + r * dim);
+    target_.embed(tokens[static_cast<size_t>(r)], rows.positions[r], x + r * dim);
   }
-  const auto first_slot = state.cache.take(count);
-  state.slots.append(first_slot);
+  state.slots.append(state.cache.take(count, state.slots));
   for (size_t i = 0; i < decoder_.size(); ++i) {
     const bool is_last = i + 1 == decoder_.size();
     decoder_[i].run_decoder(x, rows,
                             {.cache = &state.cache,
                              .layer = static_cast<int64_t>(i),
-                             .first_slot = first_slot,
                              .slots = state.slots.data(),
                              .slots_stride = state.slots.stride(),
                              .first = nullptr,
                              .counts = state.slots.counts()},
-                            {.key_values = state.memory[i].const_data_ptr<float>(),
-                             .first = state.memory_first.data(),
-                             .counts = state.memory_count.data(),
+                            {.blocks = state.blocks[i].data(),
+                             .block = state.block,
+                             .first = state.first.data(),
+                             .counts = state.counts.data(),
                              .mean_weights = is_last ? alignment : nullptr,
                              .mean_stride = state.source_length},
                             state.scratch);
@@ -198,21 +270,21 @@ void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2Seq
 }
 
 // Moves each row's weights of its tokens to the tokens' columns.
-void spread(torch::Tensor& alignment, const std::vector<int32_t>& first,
-            const std::vector<int32_t>& counts, const std::vector<int32_t>& columns) {
-  const auto width = alignment.size(1);
-  for (size_t row = 0; row < first.size(); ++row) {
-    float* const weights = alignment.mutable_data_ptr<float>() + static_cast<int64_t>(row) * width;
-    for (auto j = counts[row]; j-- > 0;) {
-      const auto column = columns[static_cast<size_t>(first[row]) + static_cast<size_t>(j)];
+void spread(torch::Tensor& alignment, const PreparedSeq2SeqState& state) {
+  float* weights = alignment.mutable_data_ptr<float>();
+  for (const auto& row : state.memory_rows) {
+    const auto& columns = state.memories[row.memory].columns;
+    for (auto j = row.count; j-- > 0;) {
+      const auto column = columns[static_cast<size_t>(row.first) + static_cast<size_t>(j)];
       if (column != j) weights[column] = std::exchange(weights[j], 0.0F);
     }
+    weights += alignment.size(1);
   }
 }
 
 StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& state,
                                  bool want_alignment) {
-  auto& own = state_for_step<PreparedSeq2SeqState>(state, tokens, max_length_);
+  auto& own = state_for_step<PreparedSeq2SeqState>(*this, state, tokens);
   // The start token may be one that is never predicted.
   check_target_ids(kPreparedModel, options_, tokens);
   check_vocabulary(kPreparedModel, "tokens", tokens, target_.size());
@@ -223,8 +295,7 @@ StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& stat
     alignment = torch::zeros({rows, own.source_length}, on_cpu(torch::kFloat));
   decode(values_of(tokens), own,
          alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
-  ++own.fed;
-  if (alignment.defined()) spread(alignment, own.memory_first, own.memory_count, own.columns);
+  if (alignment.defined()) spread(alignment, own);
   return {own.logits, alignment};
 }
 

@@ -3,18 +3,18 @@
 #include <ATen/autocast_mode.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
+#include <exception>
 #include <mutex>
 #include <numeric>
 #include <optional>
-#include <span>
+#include <set>
 #include <utility>
 
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
+#include "attend/decoding/continuous_beam_search.h"
 #include "attend/translation/tokenizer_fit.h"
-#include "data/length_batches.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
 
@@ -79,8 +79,40 @@ torch::Tensor grown_to(const torch::Tensor& matrix, int64_t rows, int64_t column
   return result;
 }
 
-// Each thread gets at least kFewestTexts texts, and several batches, to balance the load.
+// Each thread gets at least kFewestTexts texts. Of many texts it has a quarter of its share at a time, to
+// balance the load.
 constexpr size_t kFewestTexts = 16, kBatchesOfThread = 4;
+// Of a thread's own batch a quarter is replaced at a time: the encoder is slow on few tokens.
+constexpr size_t kGroupsOfBatch = 4;
+
+// The parts that no thread has taken. Longest first, so that all threads finish at about the same time.
+class PartQueue {
+ public:
+  explicit PartQueue(const std::vector<Part>& parts) : parts_(parts), order_(parts.size()) {
+    std::iota(order_.begin(), order_.end(), 0);
+    std::ranges::stable_sort(order_, {}, [&](size_t i) { return parts[i].ids.size(); });
+  }
+
+  // Up to `most` parts to decode beside parts of up to `longest` tokens, `count` of them, so that
+  // all have at most `tokens` tokens, padding counted. At least one where there are none.
+  std::vector<size_t> take(size_t longest, size_t count, size_t most, size_t tokens) {
+    const std::scoped_lock lock(mutex_);
+    std::vector<size_t> taken;
+    while (!order_.empty() && count + taken.size() < most) {
+      longest = std::max(longest, parts_[order_.back()].ids.size());
+      const auto all = count + taken.size() + 1;
+      if (all > 1 && longest * all > tokens) break;
+      taken.push_back(order_.back());
+      order_.pop_back();
+    }
+    return taken;
+  }
+
+ private:
+  const std::vector<Part>& parts_;
+  std::vector<size_t> order_;  // longest last
+  std::mutex mutex_;
+};
 
 // Appends the translation of a text's next part. A part with an empty translation still counts in
 // the scores.
@@ -239,29 +271,28 @@ std::vector<std::vector<Translation>> Translator::translate(
     add_parts(parts, i, tokenizer_.source_subwords(texts[i]), model_->max_target_length());
   }
   add_prefixes(parts, prefixes, texts.size(), tokenizer_, model_->max_target_length());
-  std::vector<size_t> order(parts.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, {}, [&](size_t i) { return parts[i].ids.size(); });
-
-  // Splits into batches of at most `texts_each` parts and batch_tokens tokens, padding counted.
-  const auto batches_of = [&](size_t texts_each) {
-    return detail::cut_into_batches(
-        order, [&](size_t i) { return parts[i].ids.size(); }, options_.batch_tokens, texts_each);
-  };
-
+  PartQueue queue(parts);
   std::vector<std::vector<Translation>> of_part(parts.size());
-  const auto translate_batch = [&](const std::vector<size_t>& batch) {
-    std::vector<std::span<const int64_t>> rows;
-    std::vector<std::vector<int64_t>> of_rows;
-    for (const auto i : batch) {
-      rows.emplace_back(parts[i].ids);
-      if (!prefixes.empty()) of_rows.push_back(parts[i].prefix);
-    }
-    const auto source = detail::padded(rows, model_->special_tokens().pad_id).to(device_);
-    const auto found = beam_search(*model_, source, search_, {}, of_rows);
-    for (size_t row = 0; row < batch.size(); ++row) {
-      const auto i = batch[row];
-      of_part[i] = spelled(parts[i], found[row], tokenizer_, options_.attention);
+  // Translates parts of the queue, up to `most` at a time.
+  const auto translate_parts = [&](size_t most) {
+    ContinuousBeamSearch search(*model_, search_, static_cast<int64_t>(most), device_);
+    std::multiset<size_t> lengths;  // of the parts in the search
+    while (true) {
+      const auto tokens = static_cast<size_t>(options_.batch_tokens);
+      const auto longest = lengths.empty() ? 0 : *lengths.rbegin();
+      const auto capacity = std::min(most, tokens / std::max<size_t>(longest, 1));
+      if (lengths.size() + std::max<size_t>(capacity / kGroupsOfBatch, 1) <= capacity) {
+        for (const auto i : queue.take(longest, lengths.size(), most, tokens)) {
+          search.admit(i, parts[i].ids, {.prefix = parts[i].prefix});
+          lengths.insert(parts[i].ids.size());
+        }
+      }
+      if (lengths.empty()) return;
+      for (const auto& [i, hypotheses, error] : search.step()) {
+        if (error) std::rethrow_exception(error);
+        lengths.erase(lengths.find(parts[i].ids.size()));
+        of_part[i] = spelled(parts[i], hypotheses, tokenizer_, options_.attention);
+      }
     }
   };
 
@@ -270,17 +301,10 @@ std::vector<std::vector<Translation>> Translator::translate(
   const auto threads = divides ? static_cast<size_t>(torch::get_num_threads()) : 1;
   std::unique_lock has_threads(threads_->busy, std::defer_lock);
   if (threads > 1 && parts.size() >= threads * kFewestTexts && has_threads.try_lock()) {
-    const auto largest = std::max(kFewestTexts, parts.size() / (kBatchesOfThread * threads));
-    const auto batches = batches_of(largest);
-    // Longest batches first, so that all threads finish at about the same time.
-    std::atomic<size_t> taken = 0;
-    threads_->of_size(static_cast<int64_t>(threads)).run([&](int64_t) {
-      for (size_t i = 0; (i = taken++) < batches.size();) {
-        translate_batch(batches[batches.size() - 1 - i]);
-      }
-    });
-  } else {
-    for (const auto& batch : batches_of(parts.size())) translate_batch(batch);
+    const auto most = std::max(kFewestTexts, parts.size() / (kBatchesOfThread * threads));
+    threads_->of_size(static_cast<int64_t>(threads)).run([&](int64_t) { translate_parts(most); });
+  } else if (!parts.empty()) {
+    translate_parts(parts.size());
   }
 
   return joined(parts, of_part, texts.size(), options_.n_best);

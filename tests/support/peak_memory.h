@@ -18,6 +18,8 @@ class PeakMemory {
       : counter_(std::make_shared<Counter>()),
         guard_(c10::DebugInfoKind::PROFILER_STATE, counter_) {}
   int64_t peak() const { return counter_->peak; }
+  /// What they take now.
+  int64_t held() const { return counter_->held; }
 
  private:
   struct Counter : c10::MemoryReportingInfoBase {

@@ -25,7 +25,8 @@ struct VocabularySizes {
 };
 
 /// The decoding state of N sequences, which grow by one token per step. The N rows belong to B
-/// sentences, N / B consecutive rows to each, such as the hypotheses of a beam.
+/// sentences, N / B consecutive rows to each, such as the hypotheses of a beam. Where sentences may
+/// join (`can_admit`), a sentence may have any number of rows.
 class ATTEND_API DecoderState {
  public:
   virtual ~DecoderState() = default;
@@ -35,7 +36,7 @@ class ATTEND_API DecoderState {
   DecoderState(DecoderState&&) = delete;
   DecoderState& operator=(DecoderState&&) = delete;
 
-  /// The number of tokens each row has been fed.
+  /// The number of tokens each row has been fed; the largest, where sentences joined later.
   virtual int64_t position() const = 0;
 
   /// The first token to feed to each row, [N] ids; undefined if it is the model's start token. A
@@ -46,12 +47,21 @@ class ATTEND_API DecoderState {
   /// the remaining sentences, in ascending order; undefined keeps all. N' must be a multiple of B',
   /// with the rows of a sentence next to each other.
   virtual void reorder(const torch::Tensor& rows, const torch::Tensor& sentences = {}) = 0;
+
+  /// Whether sentences can join this state while it decodes: whether `admit` is implemented.
+  virtual bool can_admit() const { return false; }
+
+  /// Appends the rows of another state of the same model, which decode along from then on, each at
+  /// its own position. What they compute does not depend on the rows beside them.
+  /// Throws: c10::Error for a state of another model, and where `can_admit` is false.
+  virtual void admit(std::unique_ptr<DecoderState> other);
 };
 
 /// The result of one step.
 struct StepOutput {
   torch::Tensor logits;     // [N, V] of the next token
-  torch::Tensor alignment;  // [N, S] attention to the source, if requested; rows sum to 1
+  torch::Tensor alignment;  // [N, S] attention to the source, if requested; rows sum to 1. S is
+                            // the longest of the state's sources; shorter ones have zeros behind
 };
 
 /// A model that predicts one token at a time; the interface that all decoding methods use.

@@ -8,11 +8,12 @@ namespace attend::kernels {
 /// blocks[p / block], [block, kv_heads * head_dim], whose rows are `stride` apart.
 struct CacheRows {
   const float* const* blocks;
-  int64_t block;   // positions of a block, a power of two
-  int64_t stride;  // in elements
+  int64_t block;       // positions of a block, a power of two
+  int64_t stride;      // in elements
+  int64_t offset = 0;  // of the keys or values in their rows
 
   const float* at(int64_t slot) const {
-    return blocks[slot / block] + (slot & (block - 1)) * stride;
+    return blocks[slot / block] + (slot & (block - 1)) * stride + offset;
   }
 };
 
