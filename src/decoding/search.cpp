@@ -143,9 +143,9 @@ std::vector<RowTokens> Search::tokens_of_rows() const {
 StepTokens Search::best_tokens(const torch::Tensor& logits) const {
   const auto count = options_.beam_size < vocab_ / 2 ? 2 * options_.beam_size : vocab_;
   auto normaliser = options_.renormalize_logits ? Normaliser::kAllowed : Normaliser::kAll;
-  ScoreChanges changes;
-  if (rules_.looks_at_tokens()) changes = rules_.changes(tokens_of_rows(), vocab_);
-  if (changes.empty()) return most_probable(logits, forbidden_, normaliser, count);
+  if (!rules_.looks_at_tokens()) return most_probable(logits, forbidden_, normaliser, count);
+  // Even if nothing changes, so that a row's bits do not depend on what changes in others.
+  const auto changes = rules_.changes(tokens_of_rows(), vocab_);
   // As in `generate`, penalties are of logits in greedy search and of log-probabilities with a beam.
   auto scores = logits.to(torch::kFloat).contiguous();
   if (beam_ > 1) scores = torch::log_softmax(scores, 1);
