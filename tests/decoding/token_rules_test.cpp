@@ -14,6 +14,7 @@
 #include "attend/decoding/sampling.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/seq2seq.h"
+#include "support/default_device.h"
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
@@ -344,7 +345,8 @@ TEST(BeamSearchPrefix, LimitsAreOfWhatFollowsExceptTheLengthInAll) {
 
 TEST(BeamSearchPrefix, ASentenceThatJoinsASearchHasItsOwn) {
   Script model(in_order);
-  ContinuousBeamSearch search(model, {.beam_size = 2, .max_new_tokens = 2}, 3);
+  ContinuousBeamSearch search(model, {.beam_size = 2, .max_new_tokens = 2}, 3,
+                              testing_support::test_device());
   search.admit(0, {3, 3}, {.prefix = {4, 5}});
   search.admit(1, {3, 3});
   search.admit(2, {3, 3}, {.prefix = {4, 0}});

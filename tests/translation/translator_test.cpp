@@ -155,6 +155,28 @@ TEST_F(ManyTexts, AreTranslatedForManyCallersAtATime) {
   for (const auto& mine : got) expect_same(mine, expected);
 }
 
+// Batches are filled while others decode: which texts meet depends on the threads and their pace.
+TEST_F(ManyTexts, HaveTheBitsThatTheyHaveAloneWhereTheModelIsPrepared) {
+  for (const int64_t beam_size : {1, 3}) {
+    for (const int64_t batch_tokens : {20, 4096}) {
+      const auto translator = prepared_translator(
+          {.beam_size = beam_size, .batch_tokens = batch_tokens, .attention = true});
+      for (const int threads : {1, 2, 5}) {
+        torch::set_num_threads(threads);
+        const auto got = translator.translate(many_);
+        for (size_t i = 0; i < many_.size(); ++i) {
+          const auto alone = translator.translate(many_[i]);
+          EXPECT_EQ(got[i].front().text, alone.text) << i;
+          EXPECT_EQ(got[i].front().score, alone.score) << i;
+          EXPECT_EQ(got[i].front().attention.defined(), alone.attention.defined()) << i;
+          if (!alone.attention.defined()) continue;
+          EXPECT_TENSOR_EQUAL(got[i].front().attention, alone.attention);
+        }
+      }
+    }
+  }
+}
+
 TEST(Translator, ATextLongerThanTheModelIsTranslatedInParts) {
   const auto translator = random_translator({.beam_size = 1, .attention = true});
   std::string text;
