@@ -41,8 +41,8 @@ std::vector<std::vector<Hypothesis>> beam_search(
     requests.push_back({.id = b,
                         .source_length = source.size(1),
                         .n_best = options.n_best,
-                        .attention = options.attention,
-                        .prefix = prefixes.empty() ? std::vector<int64_t>() : prefixes[b]});
+                        .attention = options.attention});
+    if (!prefixes.empty()) requests.back().prefix = prefixes[b];
   }
   detail::Search search(model, options);
   search.start(source, source_mask, requests);

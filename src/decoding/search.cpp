@@ -43,7 +43,10 @@ Search::Search(IncrementalModel& model, BeamSearchOptions options)
       options_(std::move(options)),
       special_(model.special_tokens()),
       beam_(static_cast<size_t>(options_.beam_size)),
-      rules_(options_.rules, special_) {}
+      rules_(options_.rules, special_) {
+  TORCH_CHECK_VALUE(!options_.forced_eos || !has(options_.rules.suppress_tokens, special_.eos_id),
+                    kBeamSearch, ": expected suppress_tokens without the forced end token, got it");
+}
 
 bool Search::can_start() const {
   const auto* state = state_ != nullptr   ? state_.get()
@@ -58,42 +61,37 @@ double Search::score(const SentenceSearch& sentence, double log_probability, int
   return log_probability / std::pow(static_cast<double>(own), options_.length_penalty);
 }
 
-// The positions that the model has for tokens.
-int64_t Search::room(const DecoderState& state, int64_t source_length) const {
-  const auto room = model_.max_target_length() - state.position();
+// The tokens that the model and the options allow behind a prefix, whatever the source's length.
+int64_t Search::room(const DecoderState& state, int64_t source_length,
+                     int64_t prefix_length) const {
+  auto room = model_.max_target_length() - state.position();
   TORCH_CHECK_VALUE(room >= 1, kBeamSearch, ": expected a source that leaves room for tokens, got ",
                     source_length, " tokens of at most ", model_.max_target_length());
-  return room;
-}
-
-int64_t Search::limit(const DecoderState& state, int64_t room, double source_length,
-                      const std::vector<int64_t>& prefix) const {
-  const auto given = static_cast<int64_t>(prefix.size());
-  TORCH_CHECK_VALUE(std::ranges::find(prefix, special_.eos_id) == prefix.end(), kBeamSearch,
-                    ": expected prefixes without the end token, got it");
-  TORCH_CHECK_VALUE(given < room, kBeamSearch,
-                    ": expected a prefix that leaves room for tokens, got ", given,
+  TORCH_CHECK_VALUE(prefix_length < room, kBeamSearch,
+                    ": expected a prefix that leaves room for tokens, got ", prefix_length,
                     " tokens of at most ", room);
-  room -= given;
+  room -= prefix_length;
   if (options_.max_length) {
-    const auto fed_first = state.position() + 1 + given;
+    const auto fed_first = state.position() + 1 + prefix_length;
     TORCH_CHECK_VALUE(*options_.max_length > fed_first, kBeamSearch,
                       ": expected max_length above the ", fed_first,
                       " tokens that are fed first, got ", *options_.max_length);
     room = std::min(room, *options_.max_length - fed_first);
   }
-  room = std::min(room, options_.max_new_tokens.value_or(room));
+  return std::min(room, options_.max_new_tokens.value_or(room));
+}
+
+int64_t Search::limit(int64_t room, double source_length) const {
   // Compared as doubles, since the product may exceed int64. The factor may be infinite, and
   // infinity times 0 tokens would be NaN.
   const auto allowed = (source_length > 0 ? options_.max_length_factor * source_length : 0.0) +
                        static_cast<double>(options_.max_length_extra);
-  return given + (allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room);
+  return allowed < static_cast<double>(room) ? static_cast<int64_t>(allowed) : room;
 }
 
 void Search::start(const torch::Tensor& source, const AttentionMask& mask,
                    const std::vector<SearchRequest>& requests) {
   Started started{model_.start(source, mask), {}};
-  const auto most = room(*started.state, source.size(1));
   started.tokens = started.state->first_tokens();
   const bool are_continued = started.tokens.defined();
   if (!are_continued) {
@@ -107,11 +105,16 @@ void Search::start(const torch::Tensor& source, const AttentionMask& mask,
   }
   std::vector<SentenceSearch> sentences;
   for (size_t b = 0; b < requests.size(); ++b) {
+    const auto& prefix = requests[b].prefix;
+    TORCH_CHECK_VALUE(!has(prefix, special_.eos_id), kBeamSearch,
+                      ": expected prefixes without the end token, got it");
+    const auto given = static_cast<int64_t>(prefix.size());
+    const auto most = room(*started.state, source.size(1), given);
     sentences.push_back({.request = requests[b],
-                         .limit = limit(*started.state, most, lengths[b], requests[b].prefix),
+                         .fed_first = std::move(fed[b]),
+                         .limit = given + limit(most, lengths[b]),
                          .keys = requests[b].source_length,
-                         .keys_grow = are_continued,
-                         .fed_first = std::move(fed[b])});
+                         .keys_grow = are_continued});
   }
   started_.push_back(std::move(started));
   std::ranges::move(sentences, std::back_inserter(live_));
@@ -122,27 +125,26 @@ std::vector<RowTokens> Search::tokens_of_rows() const {
   std::vector<RowTokens> rows;
   int64_t row = 0;
   for (const auto& sentence : live_) {
-    const auto& fed = sentence.fed_first;
-    const auto given = static_cast<int64_t>(sentence.request.prefix.size());
+    const auto prefix = static_cast<int64_t>(sentence.request.prefix.size());
     for (const auto& one : sentence.beam) {
       const auto at = row++;
-      if (sentence.step < given || one.log_probability == kImpossible) continue;
-      auto tokens = fed;
+      if (sentence.step < prefix || one.log_probability == kImpossible) continue;
+      auto tokens = sentence.fed_first;
       std::ranges::copy(sentence.tokens_to(one.node), std::back_inserter(tokens));
-      rows.push_back({at, std::move(tokens), static_cast<int64_t>(fed.size()) + given});
+      rows.push_back({.row = at,
+                      .tokens = std::move(tokens),
+                      .given = static_cast<int64_t>(sentence.fed_first.size()) + prefix});
     }
   }
   return rows;
 }
 
 // The best 2K continuations of every row. The best 2K of each sentence are among them.
-StepTokens Search::most_probable(const StepOutput& output) const {
+StepTokens Search::best_tokens(const StepOutput& output) const {
   const auto count = options_.beam_size < vocab_ / 2 ? 2 * options_.beam_size : vocab_;
-  const auto normaliser = options_.renormalize_logits ? Normaliser::kAllowed : Normaliser::kAll;
-  if (!rules_.looks_at_tokens()) {
-    return detail::most_probable(output, forbidden_, normaliser, count);
-  }
-  // The same sums for every row, whatever the rules change in others.
+  auto normaliser = options_.renormalize_logits ? Normaliser::kAllowed : Normaliser::kAll;
+  if (!rules_.looks_at_tokens()) return most_probable(output, forbidden_, normaliser, count);
+  // Even if nothing changes, so that a row's bits do not depend on what changes in others.
   const auto changes = rules_.changes(tokens_of_rows(), vocab_);
   // As in `generate`, penalties are of logits in greedy search and of log-probabilities with a beam.
   auto scores = logits_of_all(output, vocab_).to(torch::kFloat).contiguous();
@@ -150,9 +152,8 @@ StepTokens Search::most_probable(const StepOutput& output) const {
   rules_.penalise(scores, changes);
   if (beam_ == 1) scores = torch::log_softmax(scores, 1);
   ban(scores, changes);
-  return detail::most_probable({scores, {}}, forbidden_,
-                               normaliser == Normaliser::kAll ? Normaliser::kNone : normaliser,
-                               count);
+  if (normaliser == Normaliser::kAll) normaliser = Normaliser::kNone;
+  return most_probable({scores, {}, {}}, forbidden_, normaliser, count);
 }
 
 // Runs one model step.
@@ -166,27 +167,29 @@ StepTokens Search::advance(const torch::Tensor& tokens) {
       if (sentence.request.attention) sentence.attention.push_back(weights);
     }
   }
+  vocab_ = output.tokens.empty() ? output.logits.size(1) : model_.vocabulary_sizes().target;
   if (!forbidden_.defined()) {
-    vocab_ = output.tokens.empty() ? output.logits.size(1) : model_.vocabulary_sizes().target;
     forbidden_ = never_chosen(special_, options_.rules, vocab_, tokens.device());
   }
-  return most_probable(output);
+  return best_tokens(output);
 }
 
 // The token that all hypotheses of a sentence must go on with, if any.
 std::optional<int64_t> Search::forced_token(const SentenceSearch& sentence) const {
-  const auto check = [&](const char* what, int64_t id) {
-    TORCH_CHECK_VALUE(id >= 0 && id < vocab_, kBeamSearch, ": expected ", what,
-                      " among the model's ", vocab_, " tokens, got ", id);
-    return id;
-  };
   const auto& prefix = sentence.request.prefix;
   const auto step = static_cast<size_t>(sentence.step);
-  if (step < prefix.size()) return check("the ids of prefixes", prefix[step]);
-  if (options_.forced_eos && sentence.step + 1 == sentence.limit) return special_.eos_id;
-  if (step > 0 || !options_.rules.forced_bos_token_id) return std::nullopt;
-  check("forced_bos_token_id", *options_.rules.forced_bos_token_id);
-  return rules_.forced(static_cast<int64_t>(sentence.fed_first.size()));
+  std::optional<int64_t> token;
+  if (step < prefix.size()) {
+    token = prefix[step];
+  } else if (options_.forced_eos && sentence.step + 1 == sentence.limit) {
+    token = special_.eos_id;
+  } else if (step == 0) {
+    token = rules_.forced(static_cast<int64_t>(sentence.fed_first.size()));
+  }
+  TORCH_CHECK_VALUE(!token || (*token >= 0 && *token < vocab_), kBeamSearch,
+                    ": expected forced tokens among the model's ", vocab_, ", got ",
+                    token.value_or(0));
+  return token;
 }
 
 std::vector<Search::Candidate> Search::candidates(const SentenceSearch& sentence, int64_t first_row,

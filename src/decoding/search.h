@@ -47,11 +47,11 @@ struct SentenceSearch {
   static constexpr int kNoParent = -1;
 
   SearchRequest request;
-  int64_t limit;                        // in tokens, prefix and end token included
-  int64_t keys;                         // that its first step attends to
-  bool keys_grow;                       // by one a step, since hypotheses continue their source
-  std::vector<int64_t> fed_first = {};  // before its tokens; none if no rule needs them
-  size_t place = 0;                     // among the sentences of the last step
+  std::vector<int64_t> fed_first;     // before the prefix; none if no rule needs it
+  int64_t limit;                      // in tokens, prefix and end token included
+  int64_t keys;                       // that its first step attends to
+  bool keys_grow;                     // by one a step, since hypotheses continue their source
+  size_t place = 0;                   // among the sentences of the last step
   int64_t step = 0;                   // those it has taken, the length of its unfinished hypotheses
   std::vector<Live> beam = {Live{}};  // one to begin with: K equal ones would stay equal
   std::vector<Node> nodes = {};
@@ -91,14 +91,14 @@ class Search {
   std::vector<std::vector<Hypothesis>> results(const std::vector<SentenceSearch>& sentences) const;
 
  private:
-  int64_t room(const DecoderState& state, int64_t source_length) const;
-  int64_t limit(const DecoderState& state, int64_t room, double source_length,
-                const std::vector<int64_t>& prefix) const;
+  int64_t room(const DecoderState& state, int64_t source_length, int64_t prefix_length) const;
+  int64_t limit(int64_t room, double source_length) const;
   torch::Tensor regroup();
   torch::Tensor go_on();
   StepTokens advance(const torch::Tensor& tokens);
-  StepTokens most_probable(const StepOutput& output) const;
+  StepTokens best_tokens(const StepOutput& output) const;
   std::vector<RowTokens> tokens_of_rows() const;
+  std::optional<int64_t> forced_token(const SentenceSearch& sentence) const;
   std::vector<SentenceSearch> take_all(const std::exception_ptr& error);
   std::vector<SentenceSearch> grow_all(const StepTokens& step);
 
@@ -107,7 +107,6 @@ class Search {
     int64_t token;
     double log_probability;
   };
-  std::optional<int64_t> forced_token(const SentenceSearch& sentence) const;
   std::vector<Candidate> candidates(const SentenceSearch& sentence, int64_t first_row,
                                     const StepTokens& step) const;
   void grow(SentenceSearch& sentence, int64_t first_row, const StepTokens& step) const;
@@ -127,7 +126,7 @@ class Search {
   const size_t beam_;
   const RuleBook rules_;
   torch::Tensor forbidden_;  // ids, on the device
-  int64_t vocab_ = 0;        // known after a step
+  int64_t vocab_ = 0;        // V of the logits, once there are any
   std::unique_ptr<DecoderState> state_;
   std::vector<Started> started_;
   std::vector<SentenceSearch> live_;  // those of started_ last

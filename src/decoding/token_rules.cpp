@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "models/prompt_padding.h"
 
@@ -18,6 +19,10 @@ std::optional<std::string> fault_of_numbers(const char* what, const std::vector<
 }
 
 }  // namespace
+
+bool detail::has(const std::vector<int64_t>& tokens, int64_t token) {
+  return std::ranges::find(tokens, token) != tokens.end();
+}
 
 std::optional<std::string> detail::fault_of(const TokenRules& rules) {
   const auto penalty = rules.repetition_penalty;
@@ -47,6 +52,10 @@ std::optional<std::string> detail::fault_of(const TokenRules& rules) {
   for (const auto& [what, all] : numbers) {
     if (auto fault = fault_of_numbers(what, all)) return fault;
   }
+  if (rules.forced_bos_token_id && has(rules.suppress_tokens, *rules.forced_bos_token_id)) {
+    return fmt::format("expected suppress_tokens without forced_bos_token_id {}, got it",
+                       *rules.forced_bos_token_id);
+  }
   return std::nullopt;
 }
 
@@ -67,14 +76,15 @@ torch::Tensor beside(const torch::Tensor& like, const std::vector<Number>& numbe
 
 }  // namespace
 
-RuleBook::RuleBook(const TokenRules& rules, const SpecialTokenIds& special)
-    : rules_(rules), special_(special) {
-  std::ranges::copy_if(rules.bad_words_ids, std::back_inserter(bad_sequences_),
+RuleBook::RuleBook(TokenRules rules, const SpecialTokenIds& special)
+    : rules_(std::move(rules)), special_(special) {
+  std::ranges::copy_if(rules_.bad_words_ids, std::back_inserter(bad_sequences_),
                        [](const auto& sequence) { return sequence.size() > 1; });
-  looks_at_tokens_ = rules.repetition_penalty != 1.0 || rules.no_repeat_ngram_size > 0 ||
-                     !bad_sequences_.empty() || rules.min_new_tokens.value_or(0) > 0 ||
-                     (rules.min_length > 0 && !rules.min_new_tokens) ||
-                     rules.exponential_decay_length_penalty || !rules.begin_suppress_tokens.empty();
+  looks_at_tokens_ = rules_.repetition_penalty != 1.0 || rules_.no_repeat_ngram_size > 0 ||
+                     !bad_sequences_.empty() || rules_.min_new_tokens.value_or(0) > 0 ||
+                     (rules_.min_length > 0 && !rules_.min_new_tokens) ||
+                     rules_.exponential_decay_length_penalty ||
+                     !rules_.begin_suppress_tokens.empty();
 }
 
 std::optional<int64_t> RuleBook::forced(int64_t length) const {

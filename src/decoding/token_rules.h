@@ -12,6 +12,8 @@
 
 namespace attend::detail {
 
+bool has(const std::vector<int64_t>& tokens, int64_t token);
+
 /// Which field is out of its range: "expected <what>, got <actual>"; nullopt if none is.
 std::optional<std::string> fault_of(const TokenRules& rules);
 
@@ -35,8 +37,7 @@ struct ScoreChanges {
 /// `never_chosen`, since they are the same in every step.
 class RuleBook {
  public:
-  /// `rules` must outlive it.
-  RuleBook(const TokenRules& rules, const SpecialTokenIds& special);
+  RuleBook(TokenRules rules, const SpecialTokenIds& special);
 
   /// Whether a rule depends on a row's tokens; otherwise there are no changes.
   bool looks_at_tokens() const { return looks_at_tokens_; }
@@ -53,7 +54,7 @@ class RuleBook {
   bool may_not_end(const RowTokens& row) const;
   void add_banned(const RowTokens& row, int64_t vocab, ScoreChanges& changes) const;
 
-  const TokenRules& rules_;
+  TokenRules rules_;
   SpecialTokenIds special_;
   std::vector<std::vector<int64_t>> bad_sequences_;  // of two tokens or more
   bool looks_at_tokens_;

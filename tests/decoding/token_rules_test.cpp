@@ -5,13 +5,16 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 
 #include "attend/decoding/beam_search.h"
+#include "attend/decoding/continuous_beam_search.h"
 #include "attend/decoding/sampling.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/seq2seq.h"
+#include "support/default_device.h"
 #include "support/module_checks.h"
 #include "support/tensor_assert.h"
 
@@ -294,12 +297,18 @@ TEST(TokenRules, ErrorsNameTheField) {
   EXPECT_EQ(error({.forced_bos_token_id = -2}),
             "beam_search: expected forced_bos_token_id >= 0, got -2");
   EXPECT_EQ(error({.forced_bos_token_id = 7}),
-            "beam_search: expected forced_bos_token_id among the model's 7 tokens, got 7");
+            "beam_search: expected forced tokens among the model's 7, got 7");
   EXPECT_EQ(error({.exponential_decay_length_penalty = LengthDecay{.start = 1, .factor = 0}}),
             "beam_search: expected exponential_decay_length_penalty of a start >= 0 and a finite "
             "factor > 0, got 1 and 0");
   EXPECT_EQ(error({.suppress_tokens = {3, -5}}),
             "beam_search: expected suppress_tokens >= 0, got -5");
+  EXPECT_EQ(error({.forced_bos_token_id = 4, .suppress_tokens = {3, 4}}),
+            "beam_search: expected suppress_tokens without forced_bos_token_id 4, got it");
+  EXPECT_THROW_MESSAGE(
+      beam_search(model, sources(), {.forced_eos = true, .rules = {.suppress_tokens = {0}}}),
+      c10::ValueError,
+      "beam_search: expected suppress_tokens without the forced end token, got it");
   EXPECT_EQ(error({.begin_suppress_tokens = {-5}}),
             "beam_search: expected begin_suppress_tokens >= 0, got -5");
   EXPECT_THROW_MESSAGE(sample(model, sources(), {.rules = {.forced_bos_token_id = 7}}),
@@ -334,15 +343,32 @@ TEST(BeamSearchPrefix, LimitsAreOfWhatFollowsExceptTheLengthInAll) {
   EXPECT_EQ(length({.max_length_factor = 0, .max_length_extra = 2, .forced_eos = true}), 4U);
 }
 
+TEST(BeamSearchPrefix, ASentenceThatJoinsASearchHasItsOwn) {
+  Script model(in_order);
+  ContinuousBeamSearch search(model, {.beam_size = 2, .max_new_tokens = 2}, 3,
+                              testing_support::test_device());
+  search.admit(0, {3, 3}, {.prefix = {4, 5}});
+  search.admit(1, {3, 3});
+  search.admit(2, {3, 3}, {.prefix = {4, 0}});
+  std::map<size_t, SearchedSentence> ended;
+  while (search.size() > 0) {
+    for (auto& one : search.step()) ended[one.id] = std::move(one);
+  }
+  ASSERT_FALSE(ended[0].error || ended[1].error);
+  EXPECT_EQ(ended[0].hypotheses[0].tokens, (Tokens{4, 5, 1, 1}));
+  EXPECT_EQ(ended[1].hypotheses[0].tokens, (Tokens{1, 1}));
+  EXPECT_NEAR(ended[0].hypotheses[0].score, ended[1].hypotheses[0].score, 1e-5);
+  EXPECT_TRUE(ended[2].error);  // a prefix with an end
+}
+
 TEST(BeamSearchPrefix, ErrorsSayWhatIsWrong) {
   Script model(in_order);
   EXPECT_THROW_MESSAGE(beam_search(model, sources(2), {}, {}, {{1}}), c10::ValueError,
                        "beam_search: expected a prefix for each of the 2 sentences, got 1");
   EXPECT_THROW_MESSAGE(beam_search(model, sources(), {}, {}, {{1, 0}}), c10::ValueError,
                        "beam_search: expected prefixes without the end token, got it");
-  EXPECT_THROW_MESSAGE(
-      beam_search(model, sources(), {}, {}, {{1, 7}}), c10::ValueError,
-      "beam_search: expected the ids of prefixes among the model's 7 tokens, got 7");
+  EXPECT_THROW_MESSAGE(beam_search(model, sources(), {}, {}, {{1, 7}}), c10::ValueError,
+                       "beam_search: expected forced tokens among the model's 7, got 7");
   EXPECT_THROW_MESSAGE(
       beam_search(model, sources(), {}, {}, {Tokens(12, 1)}), c10::ValueError,
       "beam_search: expected a prefix that leaves room for tokens, got 12 tokens of at most 12");

@@ -54,8 +54,10 @@ def random_rules(generator):
              "min_new_tokens": generator.randint(2, 6), "forced_bos_token_id": generator.randrange(1, fixtures.PAD),
              "suppress_tokens": random_ids(generator, 1, 5), "begin_suppress_tokens": random_ids(generator, 1, 6),
              "exponential_decay_length_penalty": [generator.randint(0, 6), generator.choice((0.8, 1.2, 1.5))]}
-    chosen = generator.sample(sorted(every), generator.choice((0, 0, 1, 2, 3)))
-    return {key: every[key] for key in chosen}
+    chosen = {key: every[key] for key in generator.sample(sorted(every), generator.choice((0, 0, 1, 2, 3)))}
+    if chosen.get("forced_bos_token_id") in chosen.get("suppress_tokens", []):
+        del chosen["suppress_tokens"]
+    return chosen
 
 
 def cases_of(model, generator):

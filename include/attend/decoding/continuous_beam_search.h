@@ -20,7 +20,7 @@ namespace attend {
 struct SentenceOptions {
   std::optional<int64_t> n_best = {};  // at most the search's beam_size
   std::optional<bool> attention = {};  // record the attention to the source
-  std::vector<int64_t> prefix = {};    // ids that its hypotheses begin with, as for beam_search
+  std::vector<int64_t> prefix = {};    // tokens that its hypotheses begin with, as in `beam_search`
 };
 
 /// A sentence whose search has ended.

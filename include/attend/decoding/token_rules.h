@@ -37,7 +37,7 @@ struct ATTEND_API TokenRules {
   std::optional<int64_t> forced_bos_token_id = {};
   // Adds |score| (factor^n - 1) to the end token's score, n new tokens after `start`.
   std::optional<LengthDecay> exponential_decay_length_penalty = {};
-  std::vector<int64_t> suppress_tokens = {};        // never chosen
+  std::vector<int64_t> suppress_tokens = {};        // never chosen; none that is forced
   std::vector<int64_t> begin_suppress_tokens = {};  // never the first token chosen freely
 
   /// Throws c10::ValueError for a field out of its range, with `who` at the message's beginning.
