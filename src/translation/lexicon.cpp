@@ -8,6 +8,7 @@
 #include <charconv>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,55 +63,48 @@ class ChoiceOfTargets {
   std::vector<int64_t> operator()(std::span<const int64_t> source) const;
 
  private:
-  bool may_choose(int64_t id) const;
-
-  const SubwordTokenizer tokenizer_;
+  size_t targets_;
   std::vector<int64_t> always_;
-  std::vector<std::vector<int32_t>> of_source_;
+  std::vector<std::vector<int64_t>> of_source_;
 };
-
-bool ChoiceOfTargets::may_choose(int64_t id) const {
-  const auto& vocabulary = tokenizer_.target_vocabulary();
-  return id >= 0 && id < tokenizer_.target_vocab_size() && vocabulary.contains(id) &&
-         !vocabulary.is_special(id);
-}
 
 ChoiceOfTargets::ChoiceOfTargets(const Lexicon& lexicon, const SubwordTokenizer& tokenizer,
                                  const ShortlistOptions& options)
-    : tokenizer_(tokenizer), of_source_(static_cast<size_t>(tokenizer.vocab_size())) {
-  const auto frequent = static_cast<size_t>(options.frequent),
-             best = static_cast<size_t>(options.best);
-  const auto add_to_always = [&](int64_t id) {
-    if (always_.size() < frequent && may_choose(id)) always_.push_back(id);
-  };
-  for (const auto& entry : lexicon.of_none) add_to_always(entry.token);
-  const auto of_none = always_;
-  for (int64_t id = 0; id < tokenizer.target_vocab_size() && always_.size() < frequent; ++id) {
-    if (std::ranges::find(of_none, id) == of_none.end()) add_to_always(id);
+    : targets_(static_cast<size_t>(tokenizer.target_vocab_size())),
+      of_source_(static_cast<size_t>(tokenizer.vocab_size())) {
+  const auto& sources = tokenizer.source_vocabulary();
+  const auto& targets = tokenizer.target_vocabulary();
+  std::vector<bool> may_choose(targets_);
+  for (size_t id = 0; id < targets_; ++id) {
+    const auto at = static_cast<int64_t>(id);
+    may_choose[id] = targets.contains(at) && !targets.is_special(at);
   }
-  const auto& source = tokenizer.source_vocabulary();
-  const auto& target = tokenizer.target_vocabulary();
+  // Adds an id to a list of fewer than `most`.
+  const auto add = [&](std::vector<int64_t>& ids, int64_t id, int64_t most) {
+    const bool is_one =
+        id >= 0 && static_cast<size_t>(id) < targets_ && may_choose[static_cast<size_t>(id)];
+    if (is_one && static_cast<int64_t>(ids.size()) < most) ids.push_back(id);
+  };
+  for (const auto& entry : lexicon.of_none) add(always_, entry.token, options.frequent);
+  const std::set<int64_t> of_none(always_.begin(), always_.end());
+  for (int64_t id = 0; id < static_cast<int64_t>(targets_); ++id) {
+    if (!of_none.contains(id)) add(always_, id, options.frequent);
+  }
   for (size_t id = 0; id < of_source_.size(); ++id) {
     auto& own = of_source_[id];
     if (id < lexicon.of_source.size()) {
-      for (const auto& entry : lexicon.of_source[id]) {
-        if (own.size() == best) break;
-        if (may_choose(entry.token)) own.push_back(static_cast<int32_t>(entry.token));
-      }
+      for (const auto& entry : lexicon.of_source[id]) add(own, entry.token, options.best);
     }
     const auto at = static_cast<int64_t>(id);
-    if (!source.contains(at)) continue;
-    const auto same = target.id(source.piece(at));
-    if (may_choose(same)) own.push_back(static_cast<int32_t>(same));
+    if (sources.contains(at)) add(own, targets.id(sources.piece(at)), options.best + 1);
   }
 }
 
 std::vector<int64_t> ChoiceOfTargets::operator()(std::span<const int64_t> source) const {
   // A bit for each id: they come out in order and once.
   constexpr size_t kBits = 64;
-  std::vector<uint64_t> chosen((static_cast<size_t>(tokenizer_.target_vocab_size()) + kBits - 1) /
-                               kBits);
-  const auto choose = [&](auto id) {
+  std::vector<uint64_t> chosen((targets_ + kBits - 1) / kBits);
+  const auto choose = [&](int64_t id) {
     chosen[static_cast<size_t>(id) / kBits] |= uint64_t{1} << static_cast<size_t>(id) % kBits;
   };
   for (const auto id : always_) choose(id);

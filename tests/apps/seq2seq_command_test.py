@@ -352,7 +352,7 @@ class Translate(ProgramTest):
             "--muon-scale": "0.1", "--muon-iterations": "4", "--adam-beta1": "0.8", "--adam-beta2": "0.9",
             "--adam-eps": "1e-8", "--weight-decay": "0.1", "--early-stopping": "9", "--valid-metrics": "chrf",
             "--valid-beam-size": "2", "--valid-tokenize": "char", "--worker-timeout": "60", "--device": "cpu",
-            "--threads": "2", "--quiet": None}
+            "--threads": "2", "--quiet": None, "--shortlist": None}
     OTHERS = {"--help", "--model-dir", "--train-sets", "--valid-sets", "--no-reload"}
 
     def go_on(self, model, changes):
@@ -442,6 +442,38 @@ class Translate(ProgramTest):
             self.assertNotEqual(out, exact[1])
             self.assertEqual(out.count(" ||| "), 2)
         self.refused(run("translate", "-m", self.model, "--precision", "fp16", text="a\n"), 2, "--precision", "fp16")
+
+    def test_a_finished_run_makes_a_shortlist(self):
+        model = self.folder / "shortlist"
+        status, _, errors = self.train(model, "--after", "6u")
+        self.assertEqual(status, 0, errors)
+        lexicon = model / "lex.s2t"
+        self.refused(run("translate", "-m", model, "--shortlist", text="a b\n"), 1, "lex.s2t")
+        status, _, errors = self.train(model, "--after", "6u", "--shortlist")
+        self.assertEqual(status, 0, errors)
+        self.assertIn("resumed after update 6", errors)
+        lines = [line.split(" ") for line in lexicon.read_text().splitlines()]
+        self.assertTrue(all(len(line) == 3 and 0 <= float(line[2]) <= 1 for line in lines))
+        self.assertIn("NULL", {line[1] for line in lines})
+        for best in model.glob("best-*"):
+            self.assertEqual((best / "lex.s2t").read_bytes(), lexicon.read_bytes())
+        text = "the cat sees the dog\n\na dog\n"
+        own = run("translate", "-m", model, "--score", "--shortlist", text=text)
+        self.assertEqual((own[0], len(own[1].splitlines()), own[2]), (0, 3, ""))
+        self.assertEqual(run("translate", "-m", model, "--score", "--shortlist", lexicon, 100, 100, text=text), own)
+        few = run("translate", "-m", model, "--score", "--shortlist", lexicon, 0, 0, text=text)
+        self.assertNotEqual(few[1], own[1])
+        self.assertEqual(run("evaluate", "-m", model, "--shortlist", "-t", self.english, self.french)[0], 0)
+        self.refused(run("translate", "-m", model, "--shortlist", lexicon, "many", text=text), 2,
+                     "--shortlist: expected a whole number in [0, 10000000], got many")
+        broken = self.folder / "broken.s2t"
+        broken.write_text(lexicon.read_text() + "a b\n")
+        self.refused(run("translate", "-m", model, "--shortlist", broken, text=text), 1,
+                     f"broken.s2t: line {len(lines) + 1}: expected target token, source token and probability")
+        # A new run has other subwords.
+        status, _, errors = self.train(model, "--after", "3u", "--no-reload")
+        self.assertEqual(status, 0, errors)
+        self.assertFalse(lexicon.exists())
 
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)

@@ -4,6 +4,9 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -367,6 +370,166 @@ TEST(PreparedModel, EmptyInputs) {
   // A source of padding alone has nothing to attend to.
   const auto only_padding = torch::full({1, 3}, kVocab - 1);
   expect_the_modules_steps<Seq2Seq>("", translator(), only_padding.expand({3, 3}));
+}
+
+// The ids of a source, and those three and five above them.
+std::vector<int64_t> few_tokens(std::span<const int64_t> source) {
+  std::vector<int64_t> ids;
+  for (const auto id : source) {
+    for (const int64_t more : {5, 0, 3}) ids.push_back((id + more) % (kVocab - 1));
+  }
+  return ids;
+}
+
+std::set<int64_t> chosen_for(std::vector<int64_t> source, int64_t eos) {
+  const auto ids = few_tokens(source);
+  std::set<int64_t> chosen(ids.begin(), ids.end());
+  chosen.insert(eos);
+  return chosen;
+}
+
+constexpr auto kPrecisions = {WeightPrecision::kFloat32, WeightPrecision::kBFloat16,
+                              WeightPrecision::kInt8};
+
+void expect_equal_hypotheses(const std::vector<Hypothesis>& found,
+                             const std::vector<Hypothesis>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t n = 0; n < found.size(); ++n) {
+    EXPECT_EQ(found[n].tokens, expected[n].tokens) << n;
+    EXPECT_EQ(found[n].score, expected[n].score) << n;
+    EXPECT_EQ(found[n].ended, expected[n].ended) << n;
+  }
+}
+
+TEST(PreparedModel, AShortlistOfAllTokensChangesNothing) {
+  const auto all = [](std::span<const int64_t> /*source*/) {
+    std::vector<int64_t> ids(kVocab);
+    std::iota(ids.rbegin(), ids.rend(), 0);
+    return ids;
+  };
+  torch::manual_seed(12);
+  Seq2Seq model(translator());
+  draw_weights(model);
+  for (const auto precision : kPrecisions) {
+    const auto plain = prepare_for_inference(*model, {.precision = precision});
+    const auto listed = prepare_for_inference(*model, {.precision = precision, .shortlist = all});
+    for (const int64_t beam : {1, 4}) {
+      for (const bool shared : {false, true}) {
+        const BeamSearchOptions search{.beam_size = beam,
+                                       .n_best = beam,
+                                       .max_new_tokens = 12,
+                                       .bad_words_ids = {7, 20, 90},
+                                       .renormalize_logits = shared};
+        const auto expected = beam_search(*plain, sources(kVocab - 1), search);
+        const auto found = beam_search(*listed, sources(kVocab - 1), search);
+        for (size_t b = 0; b < 3; ++b) expect_equal_hypotheses(found[b], expected[b]);
+      }
+    }
+  }
+}
+
+TEST(PreparedModel, LogitsOfAShortlistAreThoseOfItsTokens) {
+  torch::manual_seed(13);
+  Seq2Seq model(translator());
+  draw_weights(model);
+  const auto eos = model->special_tokens().eos_id;
+  for (const auto precision : kPrecisions) {
+    const auto plain = prepare_for_inference(*model, {.precision = precision});
+    const auto listed =
+        prepare_for_inference(*model, {.precision = precision, .shortlist = few_tokens});
+    const auto all = plain->start(sources(kVocab - 1)), few = listed->start(sources(kVocab - 1));
+    const auto check = [&](const torch::Tensor& tokens,
+                           const std::vector<size_t>& sentence_of_row) {
+      const std::vector<std::vector<int64_t>> of_sentence{{2, 3, 4, 5, 9, 8, 0}, {6, 7, 1, 0}, {0}};
+      const auto expected = plain->step(tokens, *all).logits;
+      const auto found = listed->step(tokens, *few);
+      ASSERT_EQ(found.tokens.size(), sentence_of_row.size());
+      for (size_t row = 0; row < sentence_of_row.size(); ++row) {
+        const auto chosen = chosen_for(of_sentence[sentence_of_row[row]], eos);
+        const auto& own = *found.tokens[row];
+        ASSERT_EQ(own, std::vector<int64_t>(chosen.begin(), chosen.end()));
+        const auto at = static_cast<int64_t>(row), count = static_cast<int64_t>(own.size());
+        const auto width = found.logits.size(1);
+        EXPECT_TRUE(torch::equal(found.logits[at].narrow(0, 0, count),
+                                 expected[at].index_select(0, torch::tensor(own))));
+        EXPECT_TRUE(found.logits[at].narrow(0, count, width - count).isneginf().all().item<bool>());
+      }
+    };
+    check(torch::tensor({1, 2, 3}), {0, 1, 2});
+    const auto rows = torch::tensor({2, 2, 1, 0});
+    all->reorder(rows);
+    few->reorder(rows);
+    check(torch::tensor({4, 5, 6, 7}), {2, 2, 1, 0});
+    const auto last = torch::tensor({2});
+    all->reorder(last);
+    few->reorder(last);
+    check(torch::tensor({8}), {1});
+  }
+}
+
+TEST(PreparedModel, AShortlistsHypothesesDoNotDependOnTheBatch) {
+  torch::manual_seed(14);
+  Seq2Seq model(translator());
+  draw_weights(model);
+  const auto eos = model->special_tokens().eos_id;
+  const auto all = sources(kVocab - 1);
+  for (const auto precision : kPrecisions) {
+    const auto prepared =
+        prepare_for_inference(*model, {.precision = precision, .shortlist = few_tokens});
+    for (const int64_t beam : {1, 4}) {
+      const BeamSearchOptions search{.beam_size = beam, .n_best = beam, .max_new_tokens = 12};
+      const auto together = beam_search(*prepared, all, search);
+      const std::vector<int64_t> lengths{7, 4, 1};
+      for (int64_t b = 0; b < 3; ++b) {
+        const auto own = all.narrow(0, b, 1).narrow(1, 0, lengths[static_cast<size_t>(b)]);
+        const auto& found = together[static_cast<size_t>(b)];
+        expect_equal_hypotheses(found, beam_search(*prepared, own, search)[0]);
+        const auto* ids = own.const_data_ptr<int64_t>();
+        const auto chosen = chosen_for({ids, ids + own.numel()}, eos);
+        for (const auto& hypothesis : found) {
+          for (const auto token : hypothesis.tokens) EXPECT_TRUE(chosen.contains(token)) << token;
+        }
+      }
+    }
+  }
+}
+
+TEST(PreparedModel, SamplesAreOfTheShortlist) {
+  torch::manual_seed(15);
+  Seq2Seq model(translator());
+  draw_weights(model);
+  const auto eos = model->special_tokens().eos_id;
+  const auto prepared = prepare_for_inference(*model, {.shortlist = few_tokens});
+  const auto source = torch::tensor({{6L, 7L, 1L}, {30L, 31L, 2L}});
+  const std::vector<std::set<int64_t>> chosen{chosen_for({6, 7, 1}, eos),
+                                              chosen_for({30, 31, 2}, eos)};
+  std::set<int64_t> drawn;
+  for (int i = 0; i < 20; ++i) {
+    const auto sampled = sample(*prepared, source, {.max_new_tokens = 10, .temperature = 5.0});
+    for (size_t b = 0; b < 2; ++b) {
+      for (const auto token : sampled[b].tokens) EXPECT_TRUE(chosen[b].contains(token)) << token;
+      drawn.insert(sampled[b].tokens.begin(), sampled[b].tokens.end());
+    }
+  }
+  EXPECT_GT(drawn.size(), 10U);
+}
+
+TEST(PreparedModel, ABadShortlistIsNamed) {
+  Seq2Seq model(translator());
+  for (const int64_t bad : {-1, kVocab}) {
+    const auto prepared =
+        prepare_for_inference(*model, {.shortlist = [bad](std::span<const int64_t>) {
+          return std::vector{bad, int64_t{4}};
+        }});
+    EXPECT_THROW_MESSAGE(prepared->start(sources(kVocab - 1)), c10::IndexError,
+                         "PreparedModel: expected a shortlist in [0, 71), got ids from " +
+                             std::string(bad < 0 ? "-1 to 4" : "0 to 71"));
+  }
+  EXPECT_THROW_MESSAGE(
+      prepare_for_inference(*CausalLM(CausalLMOptions(kVocab, kDim, 4, 1)),
+                            {.shortlist = few_tokens}),
+      c10::ValueError,
+      "prepare_for_inference: expected a Seq2Seq with a shortlist, got a CausalLM");
 }
 
 TEST(PreparedModel, RefusesWhatItCannotTake) {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "attend/checkpoint/model_folder.h"
+#include "attend/file_error.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
 #include "attend/text/subword_training.h"
@@ -103,6 +104,77 @@ TEST(Translator, EveryTextGetsItsAnswerInOrder) {
   EXPECT_EQ(together[1].front().text, "");
   EXPECT_EQ(together[3].front().text, "");
   EXPECT_TRUE(translator.translate(std::vector<std::string>{}).empty());
+}
+
+// A lexicon of which each token may become the next one or the one after.
+std::filesystem::path write_lexicon(const std::filesystem::path& path) {
+  const auto subwords = tokenizer();
+  const auto size = subwords.vocab_size();
+  Lexicon lexicon;
+  lexicon.of_source.resize(static_cast<size_t>(size));
+  for (int64_t id = 2; id + 3 < size; ++id) {
+    lexicon.of_source[static_cast<size_t>(id)] = {{id + 1, 0.5}, {id + 2, 0.25}};
+  }
+  save_lexicon(path, lexicon, subwords);
+  return path;
+}
+
+TEST(Translator, ChoosesAmongTheTokensOfAShortlist) {
+  const testing_support::TemporaryFolder folder;
+  const auto file = write_lexicon(folder.path() / "lexicon");
+  const ShortlistOptions shortlist{.file = file, .frequent = 3, .best = 2};
+  const auto subwords = tokenizer();
+  const auto allowed = target_shortlist(load_lexicon(file, subwords), subwords, shortlist);
+  size_t changed = 0;
+  for (const auto precision :
+       {WeightPrecision::kFloat32, WeightPrecision::kBFloat16, WeightPrecision::kInt8}) {
+    const auto plain = prepared_translator({.beam_size = 3}, precision);
+    const auto translator = prepared_translator(
+        {.beam_size = 3, .batch_tokens = 64, .shortlist = shortlist}, precision);
+    const auto together = translator.translate(texts());
+    for (size_t i = 0; i < texts().size(); ++i) {
+      const auto alone = translator.translate(texts()[i]);
+      EXPECT_EQ(together[i].front().text, alone.text) << i;
+      EXPECT_EQ(together[i].front().score, alone.score) << i;
+      changed += plain.translate(texts()[i]).text != alone.text ? 1 : 0;
+      const auto chosen = allowed(subwords.encode_source(texts()[i]));
+      std::string letters;  // of the allowed tokens
+      for (const auto id : chosen) letters += subwords.target_vocabulary().piece(id);
+      for (const auto letter : alone.text) {
+        EXPECT_TRUE(letter == ' ' || letters.find(letter) != std::string::npos) << alone.text;
+      }
+    }
+  }
+  EXPECT_GT(changed, 0U);
+}
+
+TEST(Translator, LoadsItsFoldersShortlist) {
+  const testing_support::TemporaryFolder folder, elsewhere;
+  save_random_model(folder.path());
+  const TranslatorOptions options{.shortlist = ShortlistOptions{.frequent = 1, .best = 1}};
+  EXPECT_THROW(Translator::load(folder.path(), options), FileError);
+  auto named = options;
+  named.shortlist->file = write_lexicon(elsewhere.path() / "other");
+  const auto expected = Translator::load(folder.path(), named).translate(texts());
+  write_lexicon(folder.path() / kLexiconFile);
+  const auto found = Translator::load(folder.path(), options).translate(texts());
+  for (size_t i = 0; i < texts().size(); ++i) EXPECT_EQ(found[i][0].text, expected[i][0].text);
+}
+
+TEST(Translator, AShortlistNeedsAPreparedModel) {
+  const auto subwords = tokenizer();
+  EXPECT_THROW_MESSAGE(
+      Translator(random_model(subwords), subwords, {.shortlist = ShortlistOptions{.file = "x"}}),
+      c10::ValueError, "Translator: expected a precision with a shortlist, got none");
+  EXPECT_THROW_MESSAGE(prepared_translator({.shortlist = ShortlistOptions{}}), c10::ValueError,
+                       "Translator: expected a file of a shortlist, got none");
+  const testing_support::TemporaryFolder folder;
+  save_model(folder.path(), RecurrentSeq2Seq(RecurrentSeq2SeqOptions(subwords.vocab_size(),
+                                                                     subwords.vocab_size(), 8)));
+  subwords.save(folder.path());
+  EXPECT_THROW_MESSAGE(
+      Translator::load(folder.path(), {.shortlist = ShortlistOptions{}}), c10::ValueError,
+      "Translator, with a shortlist: expected a Seq2Seq or a CausalLM, got another model");
 }
 
 class ManyTexts : public testing::Test {
