@@ -1,6 +1,7 @@
 # Everything attend needs besides LibTorch. The core needs two header-only libraries and Highway
 # (SIMD); the toolkit needs SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig
-# (pictures); the apps need CLI11, and use jemalloc where it is there; the tests need GoogleTest.
+# (pictures); the apps need CLI11 and cpp-httplib, and use jemalloc where it is there; the tests
+# need GoogleTest.
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(hwy REQUIRED)
@@ -67,9 +68,19 @@ endif()
 message(STATUS "attend: training in several processes: ${ATTEND_WITH_DISTRIBUTED}, with NCCL: ${ATTEND_WITH_NCCL}")
 
 if(ATTEND_BUILD_APPS AND ATTEND_WITH_TOOLKIT)
+  set(_attend_missing "")
   find_package(CLI11 QUIET)
   if(NOT CLI11_FOUND)
-    message(STATUS "attend: apps: OFF (not found: CLI11 (libcli11-dev))")
+    list(APPEND _attend_missing "CLI11 (libcli11-dev)")
+  endif()
+  # The packaged library, not the header alone, whose code would be compiled into the program.
+  pkg_check_modules(HTTPLIB QUIET IMPORTED_TARGET cpp-httplib>=0.11)
+  if(NOT HTTPLIB_FOUND)
+    list(APPEND _attend_missing "cpp-httplib (libcpp-httplib-dev)")
+  endif()
+  if(_attend_missing)
+    list(JOIN _attend_missing ", " _attend_missing)
+    message(STATUS "attend: apps: OFF (not found: ${_attend_missing})")
     set(ATTEND_BUILD_APPS OFF)
   endif()
 endif()

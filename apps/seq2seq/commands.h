@@ -13,5 +13,6 @@ Command add_demo(CLI::App& app);
 Command add_train(CLI::App& app);
 Command add_translate(CLI::App& app);
 Command add_evaluate(CLI::App& app);
+Command add_serve(CLI::App& app);
 
 }  // namespace attend::app

@@ -28,12 +28,13 @@ int run_seq2seq(int argc, char** argv) {
       entry("train", "Train a translator on two aligned text files", add_train),
       entry("translate", "Translate text, line by line", add_translate),
       entry("evaluate", "Translate a file and score it against a reference", add_evaluate),
+      entry("serve", "Translate over HTTP", add_serve),
   };
   // CLI11 would say that a subcommand is missing.
   const auto is_first = [&](const Entry& e) { return e.subcommand->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && std::ranges::none_of(entries, is_first)) {
-    std::cerr << "attend-seq2seq: expected demo, train, translate or evaluate, got " << argv[1]
-              << "\nRun with --help for what they do.\n";
+    std::cerr << "attend-seq2seq: expected demo, train, translate, evaluate or serve, got "
+              << argv[1] << "\nRun with --help for what they do.\n";
     return kUsage;
   }
   if (const auto status = parse(app, argc, argv)) return *status;

@@ -7,7 +7,6 @@
 #include <iostream>
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 
@@ -20,6 +19,7 @@
 #include "common/number_flag.h"
 #include "common/search_flags.h"
 #include "detail/read_file.h"
+#include "translation_json.h"
 
 namespace attend::app {
 namespace {
@@ -142,28 +142,6 @@ std::string text_line(const TranslateOptions& o, size_t line, const Translation&
   return text;
 }
 
-std::string json_line(const TranslateOptions& o, const std::string& source,
-                      const std::vector<Translation>& translations) {
-  nlohmann::ordered_json all{{"source", source}};
-  for (const auto& t : translations) {
-    nlohmann::ordered_json one{
-        {"text", t.text}, {"log_probability", t.log_probability}, {"score", t.score}};
-    if (o.alignment == "hard") {
-      one["alignment"] = nlohmann::json::array();
-      for (const auto& link : t.alignment) one["alignment"].push_back({link.source, link.target});
-    } else if (o.alignment == "soft") {
-      one["attention"] = nlohmann::json::array();
-      for (int64_t r = 0; t.attention.defined() && r < t.attention.size(0); ++r) {
-        const auto row = t.attention[r].contiguous();
-        const auto* values = row.const_data_ptr<float>();
-        one["attention"].push_back(std::vector<float>(values, values + row.numel()));
-      }
-    }
-    all["translations"].push_back(std::move(one));
-  }
-  return all.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 int translate(const TranslateOptions& o) {
   auto options = o.translator;
   if (options.beam_size) options.beam_size = std::max(*options.beam_size, options.n_best);
@@ -198,7 +176,9 @@ int translate(const TranslateOptions& o) {
         texts, prefixes ? prefixes->take(texts.size()) : std::vector<std::string>());
     for (size_t i = 0; i < texts.size(); ++i, ++line) {
       if (o.json) {
-        output << json_line(o, texts[i], results[i]) << '\n';
+        output << json_text(translations_json(texts[i], results[i], o.alignment == "hard",
+                                              o.alignment == "soft"))
+               << '\n';
       } else {
         for (const auto& translation : results[i])
           output << text_line(o, line, translation) << '\n';

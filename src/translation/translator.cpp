@@ -120,6 +120,8 @@ void append(Translation& whole, const Translation& part) {
   whole.text += (whole.text.empty() || part.text.empty() ? "" : " ") + part.text;
   whole.log_probability += part.log_probability;
   whole.score += part.score;
+  whole.source_tokens += part.source_tokens;
+  whole.target_tokens += part.target_tokens;
   if (!whole.attention.defined()) {
     whole.attention = part.attention;
     whole.alignment = part.alignment;
@@ -135,19 +137,23 @@ void append(Translation& whole, const Translation& part) {
 std::vector<Translation> spelled(const Part& part, const std::vector<Hypothesis>& found,
                                  const SubwordTokenizer& tokenizer, bool with_attention) {
   std::vector<Translation> translations;
+  const auto source_tokens = static_cast<int64_t>(part.ids.size());
   for (const auto& hypothesis : found) {
+    const auto written =
+        static_cast<int64_t>(hypothesis.tokens.size()) + (hypothesis.ended ? 1 : 0);
     auto& translation =
         translations.emplace_back(Translation{.text = tokenizer.decode_target(hypothesis.tokens),
                                               .log_probability = hypothesis.log_probability,
                                               .score = hypothesis.score,
+                                              .source_tokens = source_tokens,
+                                              .target_tokens = written,
                                               .attention = {},
                                               .alignment = {}});
     if (!with_attention) continue;
     auto target_words = words_of(tokenizer.decoded_subwords(hypothesis.tokens));
     if (hypothesis.ended) target_words.push_back(-1);  // the end token
-    translation.attention =
-        merge_subwords(hypothesis.attention.narrow(1, 0, static_cast<int64_t>(part.ids.size())),
-                       target_words, part.word_of);
+    translation.attention = merge_subwords(hypothesis.attention.narrow(1, 0, source_tokens),
+                                           target_words, part.word_of);
     translation.alignment = hard_alignment(translation.attention);
   }
   return translations;
@@ -195,6 +201,11 @@ BeamSearchOptions search_options(const TranslatorOptions& options,
   return search;
 }
 
+void check_n_best(int64_t n_best, int64_t beam_size) {
+  TORCH_CHECK_VALUE(n_best >= 1 && n_best <= beam_size,
+                    "Translator: expected 1 <= n_best <= beam_size ", beam_size, ", got ", n_best);
+}
+
 // The model on the device, in evaluation mode; prepared, if there is a precision.
 std::shared_ptr<IncrementalModel> ready(std::shared_ptr<TranslationModel> model,
                                         const SubwordTokenizer& tokenizer,
@@ -234,9 +245,7 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
       device_(device),
       threads_(std::make_shared<Threads>()) {
   detail::check_positive("Translator", "beam_size", search_.beam_size);
-  TORCH_CHECK_VALUE(options.n_best >= 1 && options.n_best <= search_.beam_size,
-                    "Translator: expected 1 <= n_best <= beam_size ", search_.beam_size, ", got ",
-                    options.n_best);
+  check_n_best(options.n_best, search_.beam_size);
   detail::check_positive("Translator", "batch_tokens", options.batch_tokens);
   search_.validate();
   const auto mismatch = tokenizer_mismatch(*model_, tokenizer_);
@@ -280,6 +289,21 @@ struct Translator::Threads {
 
 std::vector<std::vector<Translation>> Translator::translate(
     const std::vector<std::string>& texts, const std::vector<std::string>& prefixes) const {
+  return translate(texts, prefixes, options_.n_best, options_.attention);
+}
+
+std::vector<std::vector<Translation>> Translator::translate(const std::vector<std::string>& texts,
+                                                            int64_t n_best, bool attention) const {
+  return translate(texts, {}, n_best, attention);
+}
+
+std::vector<std::vector<Translation>> Translator::translate(
+    const std::vector<std::string>& texts, const std::vector<std::string>& prefixes, int64_t n_best,
+    bool attention) const {
+  check_n_best(n_best, search_.beam_size);
+  auto options = search_;
+  options.n_best = n_best;
+  options.attention = attention;
   std::vector<Part> parts;
   for (size_t i = 0; i < texts.size(); ++i) {
     add_parts(parts, i, tokenizer_.source_subwords(texts[i]), model_->max_target_length());
@@ -289,7 +313,7 @@ std::vector<std::vector<Translation>> Translator::translate(
   std::vector<std::vector<Translation>> of_part(parts.size());
   // Translates parts of the queue, up to `most` at a time.
   const auto translate_parts = [&](size_t most) {
-    ContinuousBeamSearch search(*model_, search_, static_cast<int64_t>(most), device_);
+    ContinuousBeamSearch search(*model_, options, static_cast<int64_t>(most), device_);
     std::multiset<size_t> lengths;  // of the parts in the search
     while (true) {
       const auto tokens = static_cast<size_t>(options_.batch_tokens);
@@ -305,7 +329,7 @@ std::vector<std::vector<Translation>> Translator::translate(
       for (const auto& [i, hypotheses, error] : search.step()) {
         if (error) std::rethrow_exception(error);
         lengths.erase(lengths.find(parts[i].ids.size()));
-        of_part[i] = spelled(parts[i], hypotheses, tokenizer_, options_.attention);
+        of_part[i] = spelled(parts[i], hypotheses, tokenizer_, attention);
       }
     }
   };
@@ -321,7 +345,7 @@ std::vector<std::vector<Translation>> Translator::translate(
     translate_parts(parts.size());
   }
 
-  return joined(parts, of_part, texts.size(), options_.n_best);
+  return joined(parts, of_part, texts.size(), n_best);
 }
 
 Translation Translator::translate(const std::string& text) const {

@@ -17,6 +17,7 @@ NEEDED = {
     "train": ["-m", "/nowhere/model", "-t", "/nowhere/text.en", "/nowhere/text.fr"],
     "translate": ["-m", "/nowhere/model", "-i", "/nowhere/text"],
     "evaluate": ["-m", "/nowhere/model", "-t", "/nowhere/text.en", "/nowhere/text.fr"],
+    "serve": ["-m", "/nowhere/model"],
     "visualize": ["-m", "/nowhere/model", "text"],
     "tour": ["--list"],
 }
@@ -51,6 +52,12 @@ RANGES = {
                   "--threads": THREADS},
     "evaluate": {"--beam-size": BEAM, "--normalize": "a number in [-10, 10]", "--repetition-penalty": REPETITION,
                  "--no-repeat-ngram-size": TOKENS, "--min-length": TOKENS, "--threads": THREADS},
+    "serve": {"--port": "a whole number in [0, 65535]", "--beam-size": BEAM, "--normalize": "a number in [-10, 10]",
+              "--repetition-penalty": REPETITION, "--no-repeat-ngram-size": TOKENS, "--min-length": TOKENS,
+              "--workers": THREADS, "--max-batch": "a whole number in [1, 1000000]",
+              "--max-queue": "a whole number in [1, 1000000]", "--max-text": COUNT, "--max-body": COUNT,
+              "--max-connections": "a whole number in [1, 10000]", "--timeout": "a number in (0, 1000000]",
+              "--threads": THREADS},
     "visualize": {"--beam-size": BEAM, "--layer": INDEX, "--head": INDEX, "--threads": THREADS},
     "tour": {"--threads": THREADS},
 }
@@ -120,7 +127,7 @@ class NumberFlags(unittest.TestCase):
 
     def test_numbers_within_the_range_pass(self):
         calls = []
-        for command in ("translate", "evaluate", "visualize"):
+        for command in ("translate", "evaluate", "serve", "visualize"):
             for flag, text in RANGES[command].items():
                 least, most = re.search(r"[\[(](.*), (.*)[\])]", text).groups()
                 if flag != "--threads":  # so many would be started

@@ -1,4 +1,4 @@
-"""The pages that attend-visualize and attend-tour write, in Chromium, beside the numbers they were made of.
+"""The pages that attend-visualize, attend-tour and the server give, in Chromium, beside the numbers they were made of.
 
 What the attention page does is tested with made-up data in tests/viz/page; this is about the programs' own output.
 """
@@ -13,6 +13,7 @@ import unittest
 
 from playwright.sync_api import sync_playwright
 
+from serve_command_test import Server
 from support import ProgramTest
 
 VISUALIZE = os.environ.get("ATTEND_VISUALIZE", "attend-visualize")
@@ -123,6 +124,52 @@ class Pages(ProgramTest):
         self.assert_shows(page, data)
         self.assertIsNone(page.evaluate("window.hacked ?? null"))
         self.assertIn(SCRIPT, page.title())
+
+    def test_the_page_of_the_server(self):
+        model = self.folder / "served"
+        status, _, errors = self.train(model, "--after", "20u", "--valid-freq", "20u")
+        self.assertEqual(status, 0, errors)
+        server = Server(model, "--max-text", "1000")
+        self.addCleanup(server.__exit__)
+        address, messages, requests = f"http://127.0.0.1:{server.port}", [], []
+        page = self.browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        self.addCleanup(page.context.close)
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        for text, key in (("the old cat sees a dog", None), (SCRIPT, "Control+Enter")):
+            expected = server.translate(text=text, attention=True)[1]["results"][0]["translations"][0]
+            page.fill("#text", text)
+            page.locator("#go").click() if key is None else page.locator("#text").press(key)
+            page.wait_for_function("text => document.getElementById('translation').textContent === text",
+                                   arg=expected["text"])
+            # The cells: their words and, from the colour's opacity, their weights.
+            columns = page.locator("#map thead th").all_text_contents()
+            self.assertEqual(columns, text.split())
+            self.assertEqual(page.locator("#map tbody th").all_text_contents(), expected["text"].split())
+            shown = page.evaluate("""() => [...document.querySelectorAll("#map tbody tr")].map(row =>
+                [...row.cells].slice(1).map(cell => Number(cell.title.split(": ").at(-1))))""")
+            opacity = page.evaluate("""() => [...document.querySelectorAll("#map tbody tr")].map(row =>
+                [...row.cells].slice(1).map(cell => {
+                  const parts = getComputedStyle(cell).backgroundColor.match(/[0-9.]+/g).map(Number);
+                  return parts.length === 4 ? parts[3] : 1;
+                }))""")
+            for rows in (shown, opacity):
+                self.assertEqual([len(row) for row in rows], [len(columns)] * len(expected["attention"]))
+                for row, weights in zip(rows, expected["attention"]):
+                    for got, weight in zip(row, weights):
+                        self.assertAlmostEqual(got, weight, delta=0.003)
+        self.assertIsNone(page.evaluate("window.hacked ?? null"))
+        self.assertEqual(messages, [])
+        # What the server refuses is told.
+        page.fill("#text", "a" * 2000)
+        page.locator("#go").click()
+        page.wait_for_selector("#problem:not([hidden])")
+        self.assertIn("1000 bytes", page.locator("#problem").text_content())
+        self.assertFalse(page.locator("#result").is_visible())
+        self.assertEqual({url.removeprefix(address) for url in requests}, {"/", "/translate"})
 
     def test_a_recurrent_model(self):
         model = self.folder / "recurrent"

@@ -477,7 +477,7 @@ class Translate(ProgramTest):
 
     def test_usage_errors_exit_with_2(self):
         self.refused(run(), 2)
-        self.refused(run("nonsense", "-m", "x"), 2, "expected demo, train, translate or evaluate, got nonsense")
+        self.refused(run("nonsense", "-m", "x"), 2, "expected demo, train, translate, evaluate or serve, got nonsense")
         self.refused(run("translate", "-m", self.model, "--no-such-flag"), 2, "--no-such-flag")
         self.refused(run("translate", "-m", self.model, "-b", "many"), 2, "many")
         self.refused(run("train", "-m", self.model, "-t", "a", "b", "--after", "5x"), 2, "5x")

@@ -52,6 +52,8 @@ struct Translation {
   std::string text;
   double log_probability = 0;  // in nats, sum over all target tokens, including an end token
   double score = 0;            // log_probability / length^length_penalty; what is ranked
+  int64_t source_tokens = 0;   // that the model read, with the end token
+  int64_t target_tokens = 0;   // that it wrote, including an end token
   torch::Tensor attention;     // [target words, source words], rows sum to about 1, if requested
   std::vector<WordLink> alignment;  // each target word with the source word it attends to most
 };
@@ -89,6 +91,11 @@ class ATTEND_TOOLKIT_API Translator {
   std::vector<std::vector<Translation>> translate(
       const std::vector<std::string>& texts, const std::vector<std::string>& prefixes = {}) const;
 
+  /// The same with these in place of the options' n_best and attention.
+  /// Throws: c10::ValueError unless 1 <= n_best <= beam_size().
+  std::vector<std::vector<Translation>> translate(const std::vector<std::string>& texts,
+                                                  int64_t n_best, bool attention) const;
+
   /// The best translation of one text.
   Translation translate(const std::string& text) const;
 
@@ -101,9 +108,13 @@ class ATTEND_TOOLKIT_API Translator {
 
   const SubwordTokenizer& tokenizer() const { return tokenizer_; }
   const TranslatorOptions& options() const { return options_; }
+  int64_t beam_size() const { return search_.beam_size; }  // the caller's or the folder's
 
  private:
   struct Threads;
+  std::vector<std::vector<Translation>> translate(const std::vector<std::string>& texts,
+                                                  const std::vector<std::string>& prefixes,
+                                                  int64_t n_best, bool attention) const;
   Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer tokenizer,
              const TranslatorOptions& options, torch::Device device,
              const std::optional<BeamSearchOptions>& of_folder);
