@@ -179,6 +179,12 @@ void modules() {
     module(
         "attend", length, [ours](const Tensor& x) mutable { return ours(x).output; },
         ours->parameters());
+    attend::MultiHeadSelfAttention by_distance(attend::MultiHeadAttentionOptions(kEmbedDim, kHeads)
+                                                   .relative_bias(attend::RelativeBiasOptions{}));
+    module(
+        "attend, relative bias", length,
+        [by_distance](const Tensor& x) mutable { return by_distance(x).output; },
+        by_distance->parameters());
     torch::nn::MultiheadAttention theirs(kEmbedDim, kHeads);
     if (length <= 2048) {  // it holds all scores
       module(
