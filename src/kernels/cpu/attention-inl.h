@@ -20,6 +20,7 @@
 #include "kernels/cpu/exponential-inl.h"
 #include "kernels/cpu/partial-inl.h"
 #include "kernels/cpu/philox-inl.h"
+#include "kernels/cpu/range-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,24 +34,6 @@ constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
 // Scores exist for blocks of so many queries (of one or more heads) and keys.
 inline constexpr int64_t kBlockRows = 64, kBlockKeys = 128;
-
-// Keys or queries [begin, end).
-struct Range {
-  int64_t begin, end;
-
-  bool is_empty() const { return begin >= end; }
-  Range within(int64_t first, int64_t last) const {
-    return {begin < first ? first : begin, end < last ? end : last};
-  }
-};
-
-// Which keys the band lets query t see.
-template <typename T>
-HWY_INLINE Range band_of(const Attention<T>& a, int64_t t) {
-  const auto diagonal = t + a.source - a.target;
-  return {a.band_left < diagonal ? diagonal - a.band_left : 0,
-          a.band_right < a.source - 1 - diagonal ? most(diagonal + a.band_right + 1, 0) : a.source};
-}
 
 // Queries [first, first + count) of `members` heads of a group, as rows: head by head.
 struct QueryRows {
