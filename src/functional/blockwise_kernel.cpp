@@ -321,15 +321,17 @@ BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
                                                .bias = {}},
                                               is_relative ? result.relative_bias : result.bias);
     if (in.sinks.defined()) {
-      const auto shares =
-          (in.sinks.view({1, -1, 1}) - out.sums.select(3, 0)).exp() * out.sums.select(3, 1);
+      // In float64, since terms of both signs are added up.
+      const auto sums = out.sums.to(torch::kDouble);
+      const auto shares = (in.sinks.view({1, -1, 1}) - sums.select(3, 0)).exp() * sums.select(3, 1);
       of_sinks = shares * deltas;  // [B, H, T]
-      result.of.sinks = of_sinks.sum(at::IntArrayRef({0, 2})).neg();
+      result.of.sinks = of_sinks.sum(at::IntArrayRef({0, 2})).neg().to(in.sinks.scalar_type());
     }
     // What all keys of a query share changes the weight of its sink alone.
     if (is_learned && !has_keys) {
-      result.bias = of_sinks.defined() ? at::sum_to(of_sinks.unsqueeze(3), bias.sizes())
-                                       : at::zeros_like(bias);
+      result.bias = of_sinks.defined()
+                        ? at::sum_to(of_sinks.unsqueeze(3), bias.sizes()).to(bias.scalar_type())
+                        : at::zeros_like(bias);
     }
   });
   return result;

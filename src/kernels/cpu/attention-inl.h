@@ -345,13 +345,10 @@ HWY_INLINE int64_t product_rows(const BlockProduct<T>& p, const T* panel, int64_
   for (; row + kRows <= rows; row += kRows) {
     Tile<kRows, kVectors, T> tile;
     T* const to = p.sums + row * p.sums_stride + column;
-    if (p.adds) {
-      tile.load(to, p.sums_stride);
-    } else {
-      tile.zero();
-    }
+    tile.zero();
     tile.multiply(p.factors + row * p.row_stride, p.row_stride, p.depth_stride, panel, p.depth,
                   panel_stride);
+    if (p.adds) tile.add(to, p.sums_stride);
     tile.store(to, p.sums_stride);
   }
   return row;
