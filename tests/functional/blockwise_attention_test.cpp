@@ -175,10 +175,10 @@ TEST(BlockwiseAttentionPath, ALearnedBiasGetsItsGradient) {
 
 TEST(BlockwiseAttentionPath, ARelativeBiasMayLieInAnyOrderAndBeNegatedWhenItIsRead) {
   using testing_support::lazily_negated;
-  const auto [query, key, value] = random_inputs({6, 9, 5, 11}, torch::kDouble);
+  const auto in = random_inputs({6, 9, 5, 11}, torch::kDouble);
   const auto bias = torch::randn({kH, 14}, torch::kDouble);
   const auto output = [&](const torch::Tensor& x) {
-    return functional::scaled_dot_product_attention(query, key, value,
+    return functional::scaled_dot_product_attention(in.query, in.key, in.value,
                                                     AttentionMask::relative_bias(x))
         .output;
   };
