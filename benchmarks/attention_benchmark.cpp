@@ -34,8 +34,8 @@ void run(const std::string& name, const std::function<void()>& work) {
 }
 
 // [B, L, H, D] in memory, seen as [B, H, L, D]: as heads are split.
-Tensor heads_of(int64_t batch, int64_t length) {
-  return torch::randn({batch, length, kHeads, kHeadDim}).transpose(1, 2);
+Tensor heads_of(int64_t batch, int64_t length, torch::Dtype type = torch::kFloat) {
+  return torch::randn({batch, length, kHeads, kHeadDim}).to(type).transpose(1, 2);
 }
 
 using Attend = std::function<Tensor(const Tensor&, const Tensor&, const Tensor&)>;
@@ -56,13 +56,14 @@ Attend torchs(bool is_causal = false, const Tensor& mask = {}) {
 
 // Forward, and forward with backward.
 void kernel(const std::string& name, const char* who, int64_t batch, int64_t length,
-            const Attend& attend) {
-  const auto q = heads_of(batch, length), k = heads_of(batch, length), v = heads_of(batch, length);
+            const Attend& attend, torch::Dtype type = torch::kFloat) {
+  const auto make = [&] { return heads_of(batch, length, type); };
+  const auto q = make(), k = make(), v = make();
   run(fmt::format("{}/{}/{}", name, who, length), [=] {
     const torch::NoGradGuard no_grad;
     benchmark::DoNotOptimize(attend(q, k, v));
   });
-  const auto gradient = heads_of(batch, length);
+  const auto gradient = make();
   torch::autograd::variable_list leaves;
   for (const auto& x : {q, k, v}) leaves.push_back(x.detach().requires_grad_());
   run(fmt::format("{} with backward/{}/{}", name, who, length), [=] {
@@ -91,6 +92,9 @@ void kernels() {
   }
   for (const int64_t length : {2048, 4096, 8192}) {
     kernel("window of 256", "attend", 1, length, attends(AttentionMask::window(255, 0)));
+  }
+  for (const int64_t length : {128, 512, 2048}) {
+    kernel("bfloat16", "attend", batch_of(length), length, attends(), torch::kBFloat16);
   }
   for (const int64_t length : {128, 512}) {
     kernel("dropout 0.1", "attend", batch_of(length), length, attends({}, 0.1));
@@ -179,6 +183,12 @@ void modules() {
     module(
         "attend", length, [ours](const Tensor& x) mutable { return ours(x).output; },
         ours->parameters());
+    attend::MultiHeadSelfAttention by_distance(attend::MultiHeadAttentionOptions(kEmbedDim, kHeads)
+                                                   .relative_bias(attend::RelativeBiasOptions{}));
+    module(
+        "attend, relative bias", length,
+        [by_distance](const Tensor& x) mutable { return by_distance(x).output; },
+        by_distance->parameters());
     torch::nn::MultiheadAttention theirs(kEmbedDim, kHeads);
     if (length <= 2048) {  // it holds all scores
       module(

@@ -28,6 +28,8 @@ std::vector<NamedMask> masks(int64_t target, int64_t source, torch::Device devic
   const auto lengths = AttentionMask::key_lengths(torch::tensor({source, source / 2}).to(device));
   const auto segments = AttentionMask::segments(ids(target), ids(source));
   const auto alibi = AttentionMask::alibi(attend::functional::alibi_slopes(kHeads, device));
+  const auto by_distance =
+      AttentionMask::relative_bias(torch::zeros({kHeads, target + source - 1}, device));
   const auto shared = AttentionMask(torch::ones({target, source}, device).to(torch::kBool));
   const auto for_each = AttentionMask(torch::zeros({kBatch, kHeads, target, source}, device));
   return {{"none", {}},
@@ -40,6 +42,8 @@ std::vector<NamedMask> masks(int64_t target, int64_t source, torch::Device devic
           {"causal & segments", causal & segments},
           {"ALiBi", alibi},
           {"causal & ALiBi", causal & alibi},
+          {"relative bias", by_distance},
+          {"causal & relative bias", causal & by_distance},
           {"bool [T, S]", shared},
           {"bias [B, H, T, S]", for_each},
           {"causal & bias [B, H, T, S]", causal & for_each}};

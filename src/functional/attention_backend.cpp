@@ -15,11 +15,11 @@ constexpr std::array kBackends{
 };
 
 unsigned extras_of(const AttentionInputs& in) {
-  const auto& bias = in.mask.bias;
+  const auto is_learned = [](const torch::Tensor& x) { return x.defined() && x.requires_grad(); };
   const auto& p = in.parameters;
   return (p.dropout_p > 0.0 ? kDropout : kNoExtra) | (p.soft_cap > 0.0 ? kSoftCap : kNoExtra) |
          (p.sinks.defined() ? kSinks : kNoExtra) | (has_tangents(in) ? kTangents : kNoExtra) |
-         (bias.defined() && bias.requires_grad() ? kLearnedBias : kNoExtra);
+         (is_learned(in.mask.bias) || is_learned(in.mask.relative_bias) ? kLearnedBias : kNoExtra);
 }
 
 bool has_no_keys(const AttentionInputs& in) { return in.key.size(2) == 0; }
@@ -54,7 +54,8 @@ AttentionInputs as_taken_by(const AttentionBackend& backend, const AttentionInpu
 
 bool has_tangents(const AttentionInputs& in) {
   return carries_tangent(in.query) || carries_tangent(in.key) || carries_tangent(in.value) ||
-         carries_tangent(in.mask.bias) || carries_tangent(in.parameters.sinks);
+         carries_tangent(in.mask.bias) || carries_tangent(in.mask.relative_bias) ||
+         carries_tangent(in.parameters.sinks);
 }
 
 std::string described_part(const char* what, const torch::Tensor& part) {

@@ -37,6 +37,7 @@ struct AttentionInputs {
     return torch::GradMode::is_enabled() &&
            (query.requires_grad() || key.requires_grad() || value.requires_grad() ||
             (mask.bias.defined() && mask.bias.requires_grad()) ||
+            (mask.relative_bias.defined() && mask.relative_bias.requires_grad()) ||
             (parameters.sinks.defined() && parameters.sinks.requires_grad()));
   }
 };

@@ -34,9 +34,11 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
                                const torch::Tensor& key, const torch::Tensor& value,
                                const std::optional<torch::Tensor>& sinks,
                                const std::optional<torch::Tensor>& bias,
+                               const std::optional<torch::Tensor>& relative_bias,
                                const BlockwiseParameters& rest, const ChosenWeights& chosen) {
     auto parameters = rest;
     parameters.mask.bias = bias.value_or(torch::Tensor());
+    parameters.mask.relative_bias = relative_bias.value_or(torch::Tensor());
     const BlockwiseTensors in{query, key, value, sinks.value_or(torch::Tensor())};
     // Not a view for autograd, which would forbid to change it in place.
     const at::AutoDispatchBelowADInplaceOrView guard;
@@ -56,14 +58,14 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
       const auto g =
           blockwise_backward(saved.in, saved.parameters, saved.out, saved.chosen,
                              {gradients[0], gradients.size() > 1 ? gradients[1] : torch::Tensor()});
-      result = {g.of.query, g.of.key, g.of.value, g.of.sinks, g.bias};
+      result = {g.of.query, g.of.key, g.of.value, g.of.sinks, g.bias, g.relative_bias};
     }
     result.resize(kInputs + 2);  // none for the parameters and the choice
     return result;
   }
 
  private:
-  static constexpr size_t kInputs = 5;
+  static constexpr size_t kInputs = 6;
 
   static void save(AutogradContext* context, const BlockwiseTensors& in,
                    const BlockwiseParameters& parameters, const BlockwiseOutput& out,
@@ -74,7 +76,7 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
     context->save_for_backward({in.query, in.key, in.value, in.sinks, out.output, out.sums,
                                 mask.allowed, mask.bias, mask.slopes, mask.query_segments,
                                 mask.key_segments, chosen.head_places, chosen.query_places,
-                                chosen.shares});
+                                chosen.shares, mask.relative_bias});
     auto& data = context->saved_data;
     data["band_left"] = mask.band.left;
     data["band_right"] = mask.band.right;
@@ -101,6 +103,7 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
                              .allowed = x[6],
                              .bias = x[7],
                              .slopes = x[8],
+                             .relative_bias = x[14],
                              .query_segments = x[9],
                              .key_segments = x[10]},
                     .scale = context->saved_data["scale"].toDouble(),
@@ -117,7 +120,8 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
   static variable_list by_formula(const Saved& saved, const variable_list& gradients) {
     const auto& in = saved.in;
     return gradients_of_formula(
-        {in.query, in.key, in.value, in.sinks, saved.parameters.mask.bias},
+        {in.query, in.key, in.value, in.sinks, saved.parameters.mask.bias,
+         saved.parameters.mask.relative_bias},
         [&](const variable_list& x) -> variable_list {
           AttentionInputs inputs{
               .query = x[0],
@@ -128,6 +132,7 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
               .parameters = {.soft_cap = saved.parameters.soft_cap, .sinks = x[3]},
               .kept = blockwise_kept(x[0], x[1].size(2), saved.parameters.dropout)};
           inputs.mask.bias = x[4];
+          inputs.mask.relative_bias = x[5];
           inputs.mask = inputs.mask.dense(inputs.shape());
           auto [output, weights] = attention_formula(inputs);
           if (!saved.chosen.are_wanted) return {output};
@@ -149,6 +154,9 @@ BlockwiseParameters parameters_of(const AttentionInputs& in) {
   result.mask.memo = nullptr;
   result.mask.allowed = with_readable_rows(in.mask.allowed);
   result.mask.bias = with_readable_rows(in.mask.bias);
+  if (in.mask.relative_bias.defined()) {
+    result.mask.relative_bias = in.mask.relative_bias.resolve_neg();
+  }
   const double p = in.parameters.dropout_p;
   if (p > 0.0) {
     const auto threshold = std::min(std::round(p * 65536.0), 65535.0);
@@ -187,7 +195,8 @@ AttentionOutput run_with_weights(const AttentionInputs& in, const WeightsRequest
   if (in.records_gradients()) {
     const auto outputs =
         BlockwiseAttention::apply(tensors.query, tensors.key, tensors.value, if_defined(sinks),
-                                  if_defined(parameters.mask.bias), parameters, chosen);
+                                  if_defined(parameters.mask.bias),
+                                  if_defined(parameters.mask.relative_bias), parameters, chosen);
     result.output = outputs[0];
     if (chosen.are_wanted) result.weights = outputs[1];
   } else {
@@ -209,7 +218,9 @@ std::string describe_blockwise(const AttentionInputs& in) {
   const auto& mask = in.mask;
   return (mask.band.is_everything() ? "" : ", the band as two numbers") +
          described_part("mask", mask.allowed) + described_part("bias", mask.bias) +
-         described_part("slopes", mask.slopes) + described_part("segments", mask.key_segments);
+         described_part("slopes", mask.slopes) +
+         described_part("relative bias", mask.relative_bias) +
+         described_part("segments", mask.key_segments);
 }
 
 }  // namespace

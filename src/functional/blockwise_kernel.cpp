@@ -35,6 +35,13 @@ kernels::MaskView<T> mask_view(const torch::Tensor& mask) {
   return {mask.const_data_ptr<T>(), stride(0), stride(1), stride(2), stride(3)};
 }
 
+// Of [H, T + S - 1]: query t of `target` begins target - 1 - t behind the first value.
+template <typename T>
+kernels::MaskView<T> relative_view(const torch::Tensor& bias, int64_t target) {
+  if (!bias.defined()) return {};
+  return {bias.const_data_ptr<T>() + target - 1, 0, bias.stride(0), -1, 1};
+}
+
 template <typename T>
 const T* data_or_null(const torch::Tensor& x) {
   return x.defined() ? x.const_data_ptr<T>() : nullptr;
@@ -76,7 +83,8 @@ kernels::Attention<T> described(const BlockwiseTensors& in, const BlockwiseParam
           .scale = static_cast<T>(parameters.scale),
           .soft_cap = static_cast<T>(parameters.soft_cap),
           .sinks = data_or_null<T>(in.sinks),
-          .dropout = parameters.dropout};
+          .dropout = parameters.dropout,
+          .relative_bias = relative_view<T>(mask.relative_bias, in.query.size(2))};
 }
 
 // Calls f(task, workspace) for all tasks, which the threads take one by one: those of a causal mask
@@ -144,29 +152,35 @@ torch::Tensor deltas_of(const kernels::Attention<T>& a, const BlockwiseOutput& o
   return deltas;
 }
 
-// Zeros for the gradient of a bias, in parts: [parts, the sizes of the bias].
+// Zeros for the gradient of a bias [B, H, T, S] or a relative one [H, T + S - 1], in parts:
+// [parts, the sizes of the bias].
 template <typename T>
 torch::Tensor bias_parts(const kernels::Attention<T>& a, const torch::Tensor& bias,
                          kernels::BiasGradient<T>& view) {
+  const bool is_relative = bias.dim() == 2;
   const auto stride = [&](int64_t axis) {
     int64_t size = bias.size(axis) == 1 ? 0 : 1;
-    for (auto inner = axis + 1; inner < 4; ++inner) size *= bias.size(inner);
+    for (auto inner = axis + 1; inner < bias.dim(); ++inner) size *= bias.size(inner);
     return size;
   };
   T any{};  // a gradient without data is one that is not wanted
-  view = {&any, stride(0), stride(1), stride(2), /*source_stride=*/1, bias.numel()};
+  view = is_relative
+             ? kernels::BiasGradient<T>{&any, 0, stride(0), -1, 1, bias.numel()}
+             : kernels::BiasGradient<T>{&any, stride(0), stride(1), stride(2), 1, bias.numel()};
   at::DimVector sizes(bias.sizes());
   sizes.insert(sizes.begin(), kernels::attention_bias_parts(a, view));
   auto parts = at::zeros(sizes, bias.options());
-  view.data = parts.mutable_data_ptr<T>();
+  view.data = parts.mutable_data_ptr<T>() + (is_relative ? a.target - 1 : 0);
   return parts;
 }
 
-// The gradients of the query, the keys, the values and, unless it is undefined, `bias`.
+// The gradients of the query, the keys, the values; `of_bias` becomes that of `bias`, unless it is
+// undefined.
 template <typename T>
-BlockwiseGradients run_blocks_backward(const kernels::Attention<T>& a, const BlockwiseTensors& in,
-                                       const torch::Tensor& bias,
-                                       kernels::AttentionBackward<T> backward) {
+BlockwiseTensors run_blocks_backward(const kernels::Attention<T>& a, const BlockwiseTensors& in,
+                                     const torch::Tensor& bias,
+                                     kernels::AttentionBackward<T> backward,
+                                     torch::Tensor& of_bias) {
   BlockwiseTensors result{empty_heads(in.query, in.query.size(3)).zero_(),
                           empty_heads(in.key, in.key.size(3)),
                           empty_heads(in.value, in.value.size(3))};
@@ -179,7 +193,6 @@ BlockwiseGradients run_blocks_backward(const kernels::Attention<T>& a, const Blo
         at::zeros({parts - 1, a.batch, a.heads, a.target, a.head_dim}, in.query.options());
     backward.query_parts = query_parts.mutable_data_ptr<T>();
   }
-  torch::Tensor of_bias;
   if (bias.defined()) of_bias = bias_parts(a, bias, backward.bias);
   run_tasks(a, kernels::attention_backward_tasks(a, backward.bias),
             kernels::attention_backward_workspace(a), [&](int64_t task, T* workspace) {
@@ -187,7 +200,7 @@ BlockwiseGradients run_blocks_backward(const kernels::Attention<T>& a, const Blo
             });
   for (int64_t part = 1; part < parts; ++part) result.query.add_(query_parts[part - 1]);
   if (bias.defined()) of_bias = of_bias.size(0) == 1 ? of_bias[0] : of_bias.sum(0);
-  return {result, of_bias};
+  return result;
 }
 
 // Choices of `size` things, each once and ascending, as how often each is chosen.
@@ -279,7 +292,11 @@ BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
                                                    : at::zeros_like(out.output);
   torch::Tensor of_weights;
   if (upstream.weights.defined()) of_weights = with_contiguous_rows(upstream.weights);
-  const auto& bias = parameters.mask.bias;
+  const auto &bias = parameters.mask.bias, &relative_bias = parameters.mask.relative_bias;
+  const auto requires_gradient = [](const torch::Tensor& x) {
+    return x.defined() && x.requires_grad();
+  };
+  const bool is_relative = requires_gradient(relative_bias);
   BlockwiseGradients result;
   AT_DISPATCH_FLOATING_TYPES(in.query.scalar_type(), "blockwise_attention_backward", [&] {
     const auto attention = described<scalar_t>(in, parameters);
@@ -289,26 +306,32 @@ BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
     }
     const auto deltas = deltas_of<scalar_t>(attention, out, of_output, view);
     torch::Tensor of_sinks;
-    const bool is_learned = bias.defined() && bias.requires_grad();
+    const bool is_learned = requires_gradient(bias);
     const bool has_keys = is_learned && bias.size(3) == in.key.size(2);
-    result = run_blocks_backward<scalar_t>(attention, in, has_keys ? bias : torch::Tensor(),
-                                           {.output_gradient = rows<scalar_t>(of_output),
-                                            .sums = out.sums.const_data_ptr<scalar_t>(),
-                                            .deltas = deltas.const_data_ptr<scalar_t>(),
-                                            .weights_gradient = view,
-                                            .gradients = {},
-                                            .query_parts = nullptr,
-                                            .bias = {}});
+    result.of = run_blocks_backward<scalar_t>(attention, in,
+                                              is_relative ? relative_bias
+                                              : has_keys  ? bias
+                                                          : torch::Tensor(),
+                                              {.output_gradient = rows<scalar_t>(of_output),
+                                               .sums = out.sums.const_data_ptr<scalar_t>(),
+                                               .deltas = deltas.const_data_ptr<scalar_t>(),
+                                               .weights_gradient = view,
+                                               .gradients = {},
+                                               .query_parts = nullptr,
+                                               .bias = {}},
+                                              is_relative ? result.relative_bias : result.bias);
     if (in.sinks.defined()) {
-      const auto shares =
-          (in.sinks.view({1, -1, 1}) - out.sums.select(3, 0)).exp() * out.sums.select(3, 1);
+      // In float64, since terms of both signs are added up.
+      const auto sums = out.sums.to(torch::kDouble);
+      const auto shares = (in.sinks.view({1, -1, 1}) - sums.select(3, 0)).exp() * sums.select(3, 1);
       of_sinks = shares * deltas;  // [B, H, T]
-      result.of.sinks = of_sinks.sum(at::IntArrayRef({0, 2})).neg();
+      result.of.sinks = of_sinks.sum(at::IntArrayRef({0, 2})).neg().to(in.sinks.scalar_type());
     }
     // What all keys of a query share changes the weight of its sink alone.
     if (is_learned && !has_keys) {
-      result.bias = of_sinks.defined() ? at::sum_to(of_sinks.unsqueeze(3), bias.sizes())
-                                       : at::zeros_like(bias);
+      result.bias = of_sinks.defined()
+                        ? at::sum_to(of_sinks.unsqueeze(3), bias.sizes()).to(bias.scalar_type())
+                        : at::zeros_like(bias);
     }
   });
   return result;

@@ -57,10 +57,11 @@ torch::Tensor blockwise_weights(const BlockwiseTensors& in, const BlockwiseParam
 struct BlockwiseUpstream {
   torch::Tensor output, weights;
 };
-/// The gradients of `in`; of sinks only if there are any; and of the mask's bias, if it requires one.
+/// The gradients of `in`; of sinks only if there are any; and of the mask's bias or relative bias, if
+/// it requires one, which both do not (`described_mask`).
 struct BlockwiseGradients {
   BlockwiseTensors of;
-  torch::Tensor bias;
+  torch::Tensor bias, relative_bias;
 };
 BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
                                       const BlockwiseParameters& parameters,

@@ -156,6 +156,8 @@ class FusedAdditiveAttention : public torch::autograd::Function<FusedAdditiveAtt
         with_rows(with_tensors(rest, {query, key, vector, value, bias.value_or(torch::Tensor()),
                                       key_term.value_or(torch::Tensor())}));
     auto [output, sums, scores] = run_forward(in, wants_scores);
+    // Weights that nobody uses have no gradient; zeros for them would be as large.
+    context->set_materialize_grads(false);
     context->save_for_backward({in.query, in.key, in.vector, in.value, in.mask.bias,
                                 in.parameters.key_term, in.mask.allowed, output, sums});
     const auto& p = in.parameters;

@@ -22,6 +22,8 @@ std::string name_of_choice(int64_t choice) {
       return "memory-efficient attention";
     case at::SDPBackend::cudnn_attention:
       return "cuDNN";
+    case at::SDPBackend::overrideable:
+      return "the device's own kernel";
     default:
       return "math";
   }

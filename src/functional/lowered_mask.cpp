@@ -105,6 +105,19 @@ torch::Tensor alibi_bias(const torch::Tensor& slopes, const torch::Tensor& queri
   return distance * -slopes.view({1, -1, 1, 1});
 }
 
+// The same of queries and keys that end together, as a relative bias: [H, T + S - 1].
+torch::Tensor alibi_by_distance(const torch::Tensor& slopes, const AttentionShape& shape) {
+  const auto ahead =
+      torch::arange(1 - shape.source, shape.target, slopes.options().dtype(torch::kLong));
+  return ahead.abs().to(slopes.scalar_type()) * -slopes.unsqueeze(1);
+}
+
+// The values of a relative bias [H, T + S - 1] for each query and key: [1, H, T, S].
+torch::Tensor for_each_pair(const torch::Tensor& relative_bias, const AttentionShape& shape) {
+  // Windows of S values, the first of which is that of the last query.
+  return relative_bias.unfold(1, shape.source, 1).flip(1).unsqueeze(0);
+}
+
 // Whether each key lies in the band around each query, by their positions: [1, 1, T, S].
 torch::Tensor inside_band(const AttentionMask::Band& band, const torch::Tensor& keys,
                           const torch::Tensor& queries) {
@@ -135,6 +148,10 @@ torch::Tensor summed(const torch::Tensor& a, const torch::Tensor& b) {
   return a.defined() ? a + b : b;
 }
 
+bool is_learned(const torch::Tensor& x) {
+  return x.defined() && torch::GradMode::is_enabled() && x.requires_grad();
+}
+
 }  // namespace
 
 AttentionMask with_batch_axis(const AttentionMask& mask) {
@@ -157,6 +174,9 @@ LoweredMask LoweredMask::dense(const AttentionShape& shape) const {
       const auto queries = torch::arange(shape.source - shape.target, shape.source, options);
       const auto keys = torch::arange(shape.source, options);
       result.bias = summed(bias, alibi_bias(slopes, queries, keys));
+    }
+    if (relative_bias.defined()) {
+      result.bias = summed(result.bias, for_each_pair(relative_bias, shape));
     }
     if (query_segments.defined()) {
       result.allowed = joined(allowed, same_segments(query_segments, key_segments));
@@ -295,18 +315,37 @@ LoweredMask lower(std::string_view who, const AttentionMask& mask, const Attenti
   for (const auto& part : parts.biases) {
     bias = summed(bias, as_4d(who, part, shape, device).to(dtype));
   }
+  auto& relative_bias = lowered.relative_bias;
+  const bool has_pairs = shape.target > 0 && shape.source > 0;
   const auto wide = dtype == torch::kDouble ? torch::kDouble : torch::kFloat;
   for (const auto& slopes : parts.slopes) {
     check_device(who, slopes, device);
     detail::check_shape(who, "ALiBi slopes", slopes, {shape.heads});
-    const bool is_learned = torch::GradMode::is_enabled() && slopes.requires_grad();
     // One of them is described, if the kernel knows how.
-    if (parts.positions || is_learned || lowered.slopes.defined() || dtype != wide) {
+    if (parts.positions) {
       const auto [query, key] = positions_of(who, mask, shape, device);
       bias = summed(bias, alibi_bias(slopes.to(wide), query, key).to(dtype));
+    } else if (is_learned(slopes) || lowered.slopes.defined() || dtype != wide) {
+      if (!has_pairs) continue;
+      relative_bias = summed(relative_bias, alibi_by_distance(slopes.to(wide), shape).to(dtype));
     } else {
       lowered.slopes = slopes.to(wide).contiguous();
     }
+  }
+  for (const auto& part : parts.relative_biases) {
+    check_device(who, part, device);
+    TORCH_CHECK(!parts.positions, who,
+                ": expected no positions beside a relative bias, whose values are those of queries "
+                "and keys that end together");
+    detail::check_shape(who, "relative bias", part,
+                        {shape.heads, std::max<int64_t>(shape.target + shape.source - 1, 0)});
+    if (has_pairs) relative_bias = summed(relative_bias, part.to(dtype));
+  }
+  if (relative_bias.defined()) relative_bias = relative_bias.contiguous();
+  // A kernel has one gradient of a bias.
+  if (is_learned(relative_bias) && is_learned(bias)) {
+    bias = bias + for_each_pair(relative_bias, shape);
+    relative_bias = torch::Tensor();
   }
   return lowered;
 }

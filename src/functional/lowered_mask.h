@@ -25,6 +25,7 @@ struct LoweredMask {
   torch::Tensor allowed = {};           // undefined, or bool, 4-D, broadcastable to [B, H, T, S]
   torch::Tensor bias = {};              // undefined, or floating point, likewise
   torch::Tensor slopes = {};            // undefined, or of ALiBi, of the bias' type [H]
+  torch::Tensor relative_bias = {};     // undefined, or of its type, contiguous [H, T + S - 1]
   torch::Tensor query_segments = {};    // undefined, or int64, contiguous [B, T]
   torch::Tensor key_segments = {};      // with them: [B, S]
   std::shared_ptr<MaskMemo> memo = {};  // of AttentionMask::shared_by_layers, or null
@@ -34,10 +35,12 @@ struct LoweredMask {
   }
 
   /// Whether all but the band is tensors.
-  bool is_dense() const { return !slopes.defined() && !query_segments.defined(); }
+  bool is_dense() const {
+    return !slopes.defined() && !relative_bias.defined() && !query_segments.defined();
+  }
 
-  /// The same with the slopes as a part of `bias`, and the segments of `allowed`. What follows
-  /// expects it.
+  /// The same with the slopes and the relative bias as a part of `bias`, and the segments of
+  /// `allowed`. What follows expects it.
   LoweredMask dense(const AttentionShape& shape) const;
 
   /// The scores with this mask applied. scores: [B, H, T, S].

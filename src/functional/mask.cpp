@@ -17,7 +17,7 @@ void append(std::vector<Part>& to, const std::vector<Part>& from) {
 
 bool have_tensors(const AttentionMask::Parts& parts) {
   return !parts.segments.empty() || !parts.lengths.empty() || !parts.paddings.empty() ||
-         !parts.allowed.empty() || !parts.biases.empty();
+         !parts.allowed.empty() || !parts.biases.empty() || !parts.relative_biases.empty();
 }
 
 bool are_same(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
@@ -46,7 +46,7 @@ bool AttentionMask::Parts::is_same(const Parts& other) const {
          std::ranges::equal(segments, other.segments, same_pairs) &&
          are_same(lengths, other.lengths) && are_same(paddings, other.paddings) &&
          are_same(allowed, other.allowed) && are_same(biases, other.biases) &&
-         are_same_slopes(slopes, other.slopes);
+         are_same(relative_biases, other.relative_biases) && are_same_slopes(slopes, other.slopes);
 }
 
 AttentionMask::AttentionMask(Parts parts) {
@@ -110,6 +110,14 @@ AttentionMask AttentionMask::alibi(const torch::Tensor& slopes) {
   return AttentionMask(Parts{.slopes = {slopes}});
 }
 
+AttentionMask AttentionMask::relative_bias(const torch::Tensor& bias) {
+  detail::check_rank("AttentionMask::relative_bias", "bias", bias, 2, 2);
+  TORCH_CHECK(bias.is_floating_point(),
+              "AttentionMask::relative_bias: expected a floating-point bias, got dtype ",
+              bias.scalar_type());
+  return AttentionMask(Parts{.relative_biases = {bias}});
+}
+
 AttentionMask AttentionMask::key_lengths(const torch::Tensor& lengths) {
   detail::check_rank("AttentionMask::key_lengths", "lengths", lengths, 1, 1);
   detail::check_ids("AttentionMask::key_lengths", "lengths", lengths);
@@ -144,6 +152,7 @@ AttentionMask operator&(const AttentionMask& a, const AttentionMask& b) {
   both.band = {std::min(x.band.left, y.band.left), std::min(x.band.right, y.band.right)};
   append(both.segments, y.segments);
   append(both.slopes, y.slopes);
+  append(both.relative_biases, y.relative_biases);
   append(both.lengths, y.lengths);
   append(both.paddings, y.paddings);
   append(both.allowed, y.allowed);

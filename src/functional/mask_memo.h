@@ -35,6 +35,7 @@ class MaskMemo {
     const bool is_kept = dense_ && dense_->sizes == sizes && dense_->of.band == mask.band &&
                          same(dense_->of.allowed, mask.allowed) &&
                          same(dense_->of.bias, mask.bias) && same(dense_->of.slopes, mask.slopes) &&
+                         same(dense_->of.relative_bias, mask.relative_bias) &&
                          same(dense_->of.query_segments, mask.query_segments) &&
                          same(dense_->of.key_segments, mask.key_segments);
     if (!is_kept) {

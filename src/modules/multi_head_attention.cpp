@@ -1,5 +1,6 @@
 #include "attend/modules/multi_head_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 #include <vector>
@@ -217,16 +218,21 @@ AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(
              AttentionMask::alibi(functional::alibi_slopes(options.num_heads(), query.device()));
   }
   if (options.relative_bias()) {
-    const auto& r = *options.relative_bias();
-    const auto buckets =
-        memory.positions.defined()
-            ? functional::relative_position_buckets(memory.positions - query_positions.unsqueeze(1),
-                                                    r.num_buckets, r.max_distance, r.bidirectional)
-            : functional::relative_position_buckets(query.size(1), memory.key.size(2),
-                                                    r.num_buckets, r.max_distance, r.bidirectional,
-                                                    query.device());
-    const auto bias = torch::embedding(relative_attention_bias->weight, buckets);  // [T, S, H]
-    result = result & AttentionMask(bias.permute({2, 0, 1}).unsqueeze(0));
+    const auto bias_of = [&](const torch::Tensor& ahead) {
+      const auto& r = *options.relative_bias();
+      const auto buckets = functional::relative_position_buckets(ahead, r.num_buckets,
+                                                                 r.max_distance, r.bidirectional);
+      return torch::embedding(relative_attention_bias->weight, buckets);  // [.., H]
+    };
+    if (memory.positions.defined()) {
+      const auto bias = bias_of(memory.positions - query_positions.unsqueeze(1));  // [T, S, H]
+      result = result & AttentionMask(bias.permute({2, 0, 1}).unsqueeze(0));
+    } else {
+      const auto target = query.size(1), source = memory.key.size(2);
+      const auto ahead =
+          torch::arange(1 - source, std::max(target, 1 - source), long_on(query));  // [T + S - 1]
+      result = result & AttentionMask::relative_bias(bias_of(ahead).t());
+    }
   }
   return result;
 }

@@ -597,6 +597,17 @@ TEST(AdditiveKernel, MemoryIsFarBelowThatOfAllPairs) {
   EXPECT_LT(memory.peak(), pairs / 50);
 }
 
+// Weights that are asked for and not differentiated: zeros in place of their gradient, [B, H, T, S],
+// would be 1 MiB.
+TEST(AdditiveKernel, TheMemoryOfItsGradientIsNotThatOfUnusedWeights) {
+  const auto in = leaves_of(random_inputs({1, 1, 500, 524, 4, 3}), torch::kFloat);
+  const auto request = WeightsRequest(WeightsRequest::kPerHead);
+  const auto y = functional::additive_attention(in.query, in.key, in.vector, in.value, {}, request);
+  const testing_support::PeakMemory memory;
+  torch::autograd::grad({y.output.sum()}, {in.query, in.key, in.vector, in.value});
+  EXPECT_LT(memory.peak(), 500 * 524 * 4 / 4);
+}
+
 TEST(AdditiveSlow, MemoryIsLinearInTheLength) {
   const auto peak_of = [](int64_t length) {
     const auto in = leaves_of(random_inputs({1, 1, length, length, 8, 8}), torch::kFloat);

@@ -438,6 +438,8 @@ TEST(ExplainAttention, NamesThePathAndWhatBecomesOfTheMask) {
             "blockwise kernel, the band as two numbers");
   EXPECT_EQ(explain(3, 5, AttentionMask::alibi(torch::ones({kH}))),
             fmt::format("blockwise kernel, slopes [{}]", kH));
+  EXPECT_EQ(explain(3, 5, AttentionMask::relative_bias(torch::zeros({kH, 7}).requires_grad_())),
+            fmt::format("blockwise kernel, relative bias [{}, 7]", kH));
   EXPECT_EQ(explain(300, 300, AttentionMask::segments(torch::zeros({kB, 300}, torch::kInt))),
             fmt::format("blockwise kernel, segments [{}, 300]", kB));
   EXPECT_EQ(explain(3, 5, causal, {.dropout_p = 0.1, .scale = {}, .soft_cap = 2.0}),

@@ -15,6 +15,7 @@
 #include "support/instruction_sets.h"
 #include "support/negated.h"
 #include "support/oracle.h"
+#include "support/peak_memory.h"
 #include "support/tensor_assert.h"
 
 namespace attend::blockwise_attention_test {
@@ -172,6 +173,65 @@ TEST(BlockwiseAttentionPath, ALearnedBiasGetsItsGradient) {
       of(formula(in, mask, 1.0 / std::sqrt(2.0))), 1e-12);
 }
 
+TEST(BlockwiseAttentionPath, ARelativeBiasMayLieInAnyOrderAndBeNegatedWhenItIsRead) {
+  using testing_support::lazily_negated;
+  const auto in = random_inputs({6, 9, 5, 11}, torch::kDouble);
+  const auto bias = torch::randn({kH, 14}, torch::kDouble);
+  const auto output = [&](const torch::Tensor& x) {
+    return functional::scaled_dot_product_attention(in.query, in.key, in.value,
+                                                    AttentionMask::relative_bias(x))
+        .output;
+  };
+  const auto expected = output(bias);
+  EXPECT_TENSOR_EQUAL(output(bias.t().contiguous().t()), expected);
+  EXPECT_TENSOR_EQUAL(output(lazily_negated(-bias)), expected);
+}
+
+// T = S = 1024 with 4 heads: a bias [1, H, T, S] of float32 has 16 MiB, and so has its gradient.
+TEST(BlockwiseAttentionPath, ARelativeBiasTakesNoMemoryForEachQueryAndKey) {
+  constexpr int64_t kLength = 1024, kHeads = 4;
+  const auto x = torch::randn({1, kHeads, kLength, 8}).requires_grad_();
+  const auto bias = torch::randn({kHeads, 2 * kLength - 1}).requires_grad_();
+  const auto lengths = torch::tensor({kLength - 5});
+  const auto peak = [&](const AttentionMask& mask) {
+    const testing_support::PeakMemory memory;
+    const auto output = functional::scaled_dot_product_attention(x, x, x, mask).output;
+    torch::autograd::grad({output.sum()}, {x, bias});
+    return memory.peak();
+  };
+  const auto own = AttentionMask::relative_bias(bias);
+  for (const auto& mask : {own, own & AttentionMask::causal() & AttentionMask::key_lengths(lengths),
+                           own & torch::randn({1, 1, 1, kLength})}) {
+    EXPECT_LT(peak(mask), kHeads * kLength * kLength * 4 / 8);
+  }
+}
+
+// Learned slopes are a bias by distance too.
+TEST(BlockwiseAttentionPath, LearnedSlopesTakeNoMemoryForEachQueryAndKey) {
+  constexpr int64_t kLength = 1024, kHeads = 4;
+  const auto x = torch::randn({1, kHeads, kLength, 8});
+  const auto slopes = torch::rand({kHeads}).requires_grad_();
+  const testing_support::PeakMemory memory;
+  const auto output =
+      functional::scaled_dot_product_attention(x, x, x, AttentionMask::alibi(slopes)).output;
+  torch::autograd::grad({output.sum()}, {slopes});
+  EXPECT_LT(memory.peak(), kHeads * kLength * kLength * 4 / 8);
+}
+
+TEST(BlockwiseAttentionPath, LearnedSlopesGetTheirGradient) {
+  const auto in = random_inputs({4, 6, 5, 3}, torch::kDouble);
+  const auto slopes = torch::rand({kH}, torch::kDouble).requires_grad_();
+  const auto distance =
+      (torch::arange(6) - torch::arange(2, 6).unsqueeze(1)).abs().to(torch::kDouble);
+  const auto of = [&](const AttentionMask& mask) {
+    const auto output =
+        functional::scaled_dot_product_attention(in.query, in.key, in.value, mask).output;
+    return torch::autograd::grad({output.square().sum()}, {slopes})[0];
+  };
+  EXPECT_TENSOR_NEAR(of(AttentionMask::alibi(slopes)), of(-slopes.view({1, kH, 1, 1}) * distance),
+                     1e-12);
+}
+
 TEST(BlockwiseAttentionPath, StridesDoNotMatter) {
   const Sizes sizes{6, 9, 5, 11};
   const auto [query, key, value] = random_inputs(sizes, torch::kDouble);
@@ -282,6 +342,8 @@ struct Everything {
   bool causal = false, window = false, lengths = false, dense = false, segments = false;
   bool alibi = false;
   std::vector<int64_t> bias = {};  // the sizes of a learned one
+  bool relative_bias = false;      // a learned one
+  bool fixed_bias = false;         // of the keys, beside them
   double soft_cap = 0.0;
   bool sinks = false;
 };
@@ -450,6 +512,101 @@ const std::vector<Everything>& everything() {
        .value_dim = 8,
        .bias = {1, 6, 67, 1},
        .sinks = true},
+      {.name = "SinksOfManyKeys",
+       .heads = 2,
+       .kv_heads = 2,
+       .target = 70,
+       .source = 1100,
+       .head_dim = 16,
+       .value_dim = 8,
+       .sinks = true},
+      {.name = "SinksOfManyKeysOfAGroup",
+       .heads = 4,
+       .kv_heads = 2,
+       .target = 67,
+       .source = 1100,
+       .head_dim = 8,
+       .value_dim = 8,
+       .sinks = true},
+      {.name = "RelativeBias",
+       .heads = 4,
+       .kv_heads = 2,
+       .target = 70,
+       .source = 135,
+       .head_dim = 33,
+       .value_dim = 17,
+       .relative_bias = true},
+      {.name = "RelativeBiasCausalLengths",
+       .heads = 3,
+       .kv_heads = 3,
+       .target = 140,
+       .source = 140,
+       .head_dim = 8,
+       .value_dim = 12,
+       .causal = true,
+       .lengths = true,
+       .relative_bias = true},
+      {.name = "RelativeBiasOfOneQuery",
+       .heads = 6,
+       .kv_heads = 2,
+       .target = 1,
+       .source = 270,
+       .head_dim = 9,
+       .value_dim = 7,
+       .window = true,
+       .lengths = true,
+       .relative_bias = true},
+      {.name = "RelativeBiasOfOneKey",
+       .heads = 2,
+       .kv_heads = 1,
+       .target = 9,
+       .source = 1,
+       .head_dim = 5,
+       .value_dim = 3,
+       .relative_bias = true,
+       .sinks = true},
+      {.name = "RelativeBiasOfMoreQueriesThanKeys",
+       .heads = 1,
+       .kv_heads = 1,
+       .target = 150,
+       .source = 40,
+       .head_dim = 6,
+       .value_dim = 11,
+       .causal = true,
+       .relative_bias = true},
+      {.name = "RelativeBiasOfDividedKeys",
+       .heads = 1,
+       .kv_heads = 1,
+       .target = 90,
+       .source = 1200,
+       .head_dim = 16,
+       .value_dim = 24,
+       .relative_bias = true},
+      {.name = "RelativeBiasBesideAll",
+       .heads = 4,
+       .kv_heads = 2,
+       .target = 75,
+       .source = 140,
+       .head_dim = 16,
+       .value_dim = 13,
+       .window = true,
+       .lengths = true,
+       .dense = true,
+       .segments = true,
+       .alibi = true,
+       .relative_bias = true,
+       .fixed_bias = true,
+       .soft_cap = 1.5,
+       .sinks = true},
+      {.name = "RelativeBiasBesideALearnedOne",
+       .heads = 2,
+       .kv_heads = 2,
+       .target = 67,
+       .source = 130,
+       .head_dim = 8,
+       .value_dim = 8,
+       .bias = {kB, 1, 1, 130},
+       .relative_bias = true},
   };
   return cases;
 }
@@ -458,7 +615,7 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
  protected:
   // kB sentences of one case; all in float64.
   struct Problem {
-    variable_list inputs;  // query, key, value, sinks, bias
+    variable_list inputs;  // query, key, value, sinks, bias, relative bias
     torch::Tensor allowed, bias, slope, slope_of_weights;
     AttentionMask mask;
   };
@@ -467,15 +624,15 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
     torch::manual_seed(seed);
     const auto& c = GetParam();
     const auto make = [](at::IntArrayRef sizes) { return torch::randn(sizes, torch::kDouble); };
-    Problem p{
-        .inputs = {make({kB, c.heads, c.target, c.head_dim}),
-                   make({kB, c.kv_heads, c.source, c.head_dim}),
-                   make({kB, c.kv_heads, c.source, c.value_dim}), torch::Tensor(), torch::Tensor()},
-        .allowed = torch::ones({kB, 1, c.target, c.source}, torch::kBool),
-        .bias = torch::zeros({1, c.heads, c.target, c.source}, torch::kDouble),
-        .slope = make({kB, c.heads, c.target, c.value_dim}),
-        .slope_of_weights = make({kB, c.heads, c.target, c.source}),
-        .mask = {}};
+    Problem p{.inputs = {make({kB, c.heads, c.target, c.head_dim}),
+                         make({kB, c.kv_heads, c.source, c.head_dim}),
+                         make({kB, c.kv_heads, c.source, c.value_dim}), torch::Tensor(),
+                         torch::Tensor(), torch::Tensor()},
+              .allowed = torch::ones({kB, 1, c.target, c.source}, torch::kBool),
+              .bias = torch::zeros({1, c.heads, c.target, c.source}, torch::kDouble),
+              .slope = make({kB, c.heads, c.target, c.value_dim}),
+              .slope_of_weights = make({kB, c.heads, c.target, c.source}),
+              .mask = {}};
     const auto keys = torch::arange(c.source);
     const auto ahead = keys - torch::arange(c.source - c.target, c.source).unsqueeze(1);
     const auto join = [&](const AttentionMask& part, const torch::Tensor& allowed) {
@@ -505,6 +662,12 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
       p.bias = p.bias - slopes.view({1, -1, 1, 1}) * ahead.abs();
     }
     if (!c.bias.empty()) p.inputs[4] = make(c.bias);
+    if (c.relative_bias) p.inputs[5] = make({c.heads, c.target + c.source - 1});
+    if (c.fixed_bias) {
+      const auto bias = make({1, 1, 1, c.source});
+      p.mask = p.mask & AttentionMask(bias);
+      p.bias = p.bias + bias;
+    }
     if (c.sinks) p.inputs[3] = make({c.heads});
     return p;
   }
@@ -528,6 +691,12 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
     if (c.soft_cap > 0) scores = torch::tanh(scores / c.soft_cap) * c.soft_cap;
     scores = scores + p.bias.to(scores.scalar_type());
     if (x[4].defined()) scores = scores + x[4];
+    if (x[5].defined()) {
+      const auto ahead =
+          torch::arange(c.source) - torch::arange(c.source - c.target, c.source).unsqueeze(1);
+      scores = scores + x[5].index_select(1, (ahead + c.source - 1).flatten())
+                            .view({1, c.heads, c.target, c.source});
+    }
     scores = scores.masked_fill(p.allowed.logical_not(), -1e30);
     if (c.sinks) {
       scores = torch::cat({scores, x[3].view({1, -1, 1, 1}).expand({kB, -1, c.target, 1})}, 3);
@@ -536,9 +705,14 @@ class BlockwiseAttentionOf : public testing::TestWithParam<Everything> {
     return weights.masked_fill(p.allowed.logical_not(), 0.0);
   }
 
+  static AttentionMask mask(const variable_list& x, const Problem& p) {
+    const auto result = p.mask & AttentionMask(x[4]);
+    return x[5].defined() ? result & AttentionMask::relative_bias(x[5]) : result;
+  }
+
   torch::Tensor attend(const variable_list& x, const Problem& p, double dropout_p = 0.0) const {
     return functional::scaled_dot_product_attention(
-               x[0], x[1], x[2], p.mask & AttentionMask(x[4]), WeightsRequest::kNone,
+               x[0], x[1], x[2], mask(x, p), WeightsRequest::kNone,
                {.dropout_p = dropout_p, .soft_cap = GetParam().soft_cap, .sinks = x[3]})
         .output;
   }
@@ -641,7 +815,7 @@ TEST_P(BlockwiseAttentionOf, RequestedWeightsAreThoseOfTheFormulaOnEveryInstruct
         [&](const Problem& p, torch::Dtype dtype) {
           return results_with_weights(p, dtype, is_mean, [&](const variable_list& x) {
             return functional::scaled_dot_product_attention(
-                x[0], x[1], x[2], p.mask & AttentionMask(x[4]), kind,
+                x[0], x[1], x[2], mask(x, p), kind,
                 {.soft_cap = GetParam().soft_cap, .sinks = x[3]});
           });
         });

@@ -30,7 +30,15 @@ using torch::autograd::variable_list;
 constexpr int64_t kB = 2, kH = 2, kHkv = 1, kD = 6;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-enum class Masked { kNothing, kCausal, kLengths, kCausalLengths, kWindow, kLearnedBias };
+enum class Masked {
+  kNothing,
+  kCausal,
+  kLengths,
+  kCausalLengths,
+  kWindow,
+  kLearnedBias,
+  kRelativeBias
+};
 
 // One attention whose sizes, mask and parameters decide its path.
 struct Case {
@@ -59,6 +67,8 @@ std::vector<Case> cases() {
           {"Window", 170, 240, Masked::kWindow, 0, false, false, kBlockwise},
           {"ShortLearnedBias", 3, 5, Masked::kLearnedBias, 0, false, false, kBlockwise},
           {"LongLearnedBias", 3, 140, Masked::kLearnedBias, 0, false, false, kBlockwise},
+          {"ShortRelativeBias", 3, 5, Masked::kRelativeBias, 0, false, true, kBlockwise},
+          {"LongRelativeBias", 9, 140, Masked::kRelativeBias, 0, false, false, kBlockwise},
           {"SoftCap", 3, 140, Masked::kLengths, 2.0, false, false, kBlockwise},
           {"Sinks", 3, 140, Masked::kCausal, 0, true, false, kBlockwise}};
 }
@@ -76,6 +86,7 @@ struct Attention {
     inputs = {make({kB, kH, c.target, kD}), make({kB, kv_heads, c.source, kD}),
               make({kB, kv_heads, c.source, kD})};
     if (c.masked == Masked::kLearnedBias) inputs.push_back(make({1, kH, c.target, c.source}));
+    if (c.masked == Masked::kRelativeBias) inputs.push_back(make({kH, c.target + c.source - 1}));
     if (c.sinks) inputs.push_back(make({kH}));
     const auto ahead = torch::arange(c.source).unsqueeze(0) -
                        torch::arange(c.source - c.target, c.source).unsqueeze(1);
@@ -101,6 +112,8 @@ struct Attention {
         return AttentionMask::window(4, 0);
       case Masked::kLearnedBias:
         return x[3];
+      case Masked::kRelativeBias:
+        return AttentionMask::relative_bias(x[3]);
     }
     return {};
   }
@@ -122,6 +135,11 @@ struct Attention {
     auto scores = torch::matmul(x[0], heads(x[1]).transpose(-2, -1)) / std::sqrt(double{kD});
     if (c.soft_cap > 0) scores = torch::tanh(scores / c.soft_cap) * c.soft_cap;
     if (c.masked == Masked::kLearnedBias) scores = scores + x[3];
+    if (c.masked == Masked::kRelativeBias) {
+      const auto place =
+          torch::arange(c.source) - torch::arange(c.target).unsqueeze(1) + c.target - 1;
+      scores = scores + x[3].index_select(1, place.flatten()).view({1, kH, c.target, c.source});
+    }
     scores = scores.masked_fill(allowed.logical_not(), -kInfinity);
     if (c.sinks) {
       scores = torch::cat({scores, x.back().view({1, kH, 1, 1}).expand({kB, kH, c.target, 1})}, 3);

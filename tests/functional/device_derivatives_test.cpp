@@ -213,5 +213,14 @@ TEST_P(DeviceDerivatives, WithoutAKernelTheyAreThoseOfTheFormula) {
               torch::autograd::grad({formula(here, seen).square().sum()}, here));
 }
 
+TEST(DeviceDerivativesPath, ExplainAttentionNamesTheKernelThatRuns) {
+  if (const auto* why = testing_support::missing(torch::kPrivateUse1)) GTEST_SKIP() << why;
+  const auto x = torch::zeros({kB, kH, kT, kD}, torch::kPrivateUse1);
+  const auto explain = [&] { return functional::explain_attention(x, x, x); };
+  EXPECT_EQ(explain(), "LibTorch: math");
+  const PretendFusedAttention kernel;
+  EXPECT_EQ(explain(), "LibTorch: the device's own kernel");
+}
+
 }  // namespace
 }  // namespace attend::device_derivatives_test

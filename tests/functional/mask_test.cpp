@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "attend/functional/attention.h"
 #include "functional/mask_parts.h"
@@ -140,7 +142,64 @@ TEST_F(Masked, PaddingIsPerSentence) {
   expect(AttentionMask::padding(may_attend), {may_attend.view({kB, 1, 1, kS}), {}});
 }
 
-// Every subset of the five kinds, joined in both orders, against the dense mask that says the same.
+// Of T queries and S keys that end together: [H, T + S - 1], value n of distance n - (S - 1).
+torch::Tensor for_each_pair(const torch::Tensor& relative_bias, int64_t target, int64_t source) {
+  const auto place = torch::arange(source) - torch::arange(target).unsqueeze(1) + target - 1;
+  return relative_bias.index_select(1, place.flatten()).view({1, -1, target, source});
+}
+
+TEST_F(Masked, ARelativeBiasGoesByTheDistanceOfTheKeyFromTheQuery) {
+  // Three queries at the places 2, 3 and 4 of five keys.
+  const auto bias = torch::randn({kH, kT + kS - 1}, torch::kDouble);
+  auto expected = torch::empty({1, kH, kT, kS}, torch::kDouble);
+  for (int64_t t = 0; t < kT; ++t) {
+    for (int64_t s = 0; s < kS; ++s) {
+      const auto ahead = s - (t + kS - kT);
+      expected.select(2, t).select(2, s).copy_(bias.select(1, ahead + kS - 1).unsqueeze(0));
+    }
+  }
+  expect(AttentionMask::relative_bias(bias), {{}, expected});
+  EXPECT_TENSOR_EQUAL(expected, for_each_pair(bias, kT, kS));
+  // In another dtype, forbidding what lies two places back, and twice.
+  auto forbids = bias.to(torch::kFloat);
+  forbids.select(1, kS - 3).fill_(-kInf);
+  expect(AttentionMask::relative_bias(forbids), {{}, for_each_pair(forbids, kT, kS)});
+  expect(AttentionMask::relative_bias(bias) & AttentionMask::relative_bias(bias * 2),
+         {{}, expected * 3});
+}
+
+TEST_F(Masked, ARelativeBiasOfOneQueryOrOneKeyOrNone) {
+  for (const auto& [target, source] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, kS}, {kT, 1}, {1, 1}, {6, 2}}) {
+    SCOPED_TRACE(testing::Message() << "T " << target << ", S " << source);
+    query = torch::randn({kB, kH, target, kD}, torch::kDouble);
+    key = torch::randn({kB, kH, source, kD}, torch::kDouble);
+    value = torch::randn({kB, kH, source, kD}, torch::kDouble);
+    const auto bias = torch::randn({kH, target + source - 1}, torch::kDouble);
+    expect(AttentionMask::relative_bias(bias), {{}, for_each_pair(bias, target, source)});
+  }
+  const auto none = key.narrow(2, 0, 0);
+  const auto mask = AttentionMask::relative_bias(torch::zeros({kH, 5}, torch::kDouble));
+  EXPECT_TENSOR_EQUAL(functional::scaled_dot_product_attention(query, none, none, mask).output,
+                      torch::zeros_like(query));
+}
+
+TEST_F(Masked, ARelativeBiasThatDoesNotFitIsRefused) {
+  EXPECT_THROW_MESSAGE(AttentionMask::relative_bias(torch::zeros({kH})), c10::Error,
+                       "AttentionMask::relative_bias: expected bias with 2 dimensions, got [4]");
+  EXPECT_THROW_MESSAGE(
+      AttentionMask::relative_bias(torch::zeros({kH, 7}, torch::kLong)), c10::Error,
+      "AttentionMask::relative_bias: expected a floating-point bias, got dtype Long");
+  EXPECT_THROW_MESSAGE(
+      attend(AttentionMask::relative_bias(torch::zeros({kH, 8}))), c10::Error,
+      "scaled_dot_product_attention: expected relative bias of shape [4, 7], got [4, 8]");
+  const auto at = AttentionMask::positions(torch::arange(kT), torch::arange(kS));
+  EXPECT_THROW_MESSAGE(attend(at & AttentionMask::relative_bias(torch::zeros({kH, 7}))), c10::Error,
+                       "scaled_dot_product_attention: expected no positions beside a relative "
+                       "bias, whose values are those of queries and keys that end together");
+}
+
+// Every subset of the six kinds, joined in both orders, against the dense mask that says the same.
 TEST_F(Masked, PartsJoinedWithAndAreTheDenseMaskThatSaysTheSame) {
   for (const int64_t target : {int64_t{1}, kT, kS, kS + 2}) {
     query = torch::randn({kB, kH, target, kD}, torch::kDouble);
@@ -149,14 +208,17 @@ TEST_F(Masked, PartsJoinedWithAndAreTheDenseMaskThatSaysTheSame) {
     const auto allowed = torch::rand({kB, 1, target, kS}) < 0.7;
     const auto bias = torch::randn({1, kH, target, kS}, torch::kDouble);
     const auto within = torch::arange(kS).view({1, 1, 1, kS}) < lengths.view({kB, 1, 1, 1});
-    for (int set = 0; set < 32; ++set) {
+    const auto by_distance = torch::randn({kH, target + kS - 1}, torch::kDouble);
+    for (int set = 0; set < 64; ++set) {
       SCOPED_TRACE(testing::Message() << "T " << target << ", parts " << set);
       const std::vector<std::pair<AttentionMask, oracle::Mask>> parts = {
           {AttentionMask::causal(), {oracle::causal(target, kS), {}}},
           {AttentionMask::key_lengths(lengths), {within, {}}},
           {AttentionMask::padding(padding), {padding.view({kB, 1, 1, kS}), {}}},
           {allowed, {allowed, {}}},
-          {bias, {{}, bias}}};
+          {bias, {{}, bias}},
+          {AttentionMask::relative_bias(by_distance),
+           {{}, for_each_pair(by_distance, target, kS)}}};
       AttentionMask forward, backward;
       oracle::Mask dense{torch::ones({kB, kH, target, kS}, torch::kBool), {}};
       for (size_t i = 0; i < parts.size(); ++i) {
@@ -165,7 +227,8 @@ TEST_F(Masked, PartsJoinedWithAndAreTheDenseMaskThatSaysTheSame) {
         forward = forward & mask;
         backward = mask & backward;
         if (meaning.allowed.defined()) dense.allowed = dense.allowed.logical_and(meaning.allowed);
-        if (meaning.bias.defined()) dense.bias = meaning.bias;
+        if (!meaning.bias.defined()) continue;
+        dense.bias = dense.bias.defined() ? dense.bias + meaning.bias : meaning.bias;
       }
       expect(forward, dense);
       expect(backward, dense);

@@ -24,7 +24,7 @@ template <typename T>
 struct Problem {
   Sizes z;
   int64_t kv_heads;
-  Numbers<T> query, key, value, output_gradient, bias, slopes, sinks;
+  Numbers<T> query, key, value, output_gradient, bias, relative_bias, slopes, sinks;
   std::vector<char> allowed;
   std::vector<int64_t> query_segments, key_segments;
   Numbers<T> output, sums, query_gradient, key_gradient, value_gradient;
@@ -40,6 +40,7 @@ struct Problem {
         value(normal<T>(z.batch * z.source * kv_heads * z.value_dim, 3)),
         output_gradient(normal<T>(z.batch * z.target * z.heads * z.value_dim, 4)),
         bias(normal<T>(z.batch * z.heads * (z.target + 1) * (z.source + 1), 5)),
+        relative_bias(normal<T>(z.heads * (z.target + z.source - 1), 10)),
         slopes(normal<T>(z.heads, 6, 0.1)),
         sinks(normal<T>(z.heads, 7)),
         output(output_gradient.size()),
@@ -218,6 +219,9 @@ struct Reference {
         slope[i] = 1 - y * y;
       }
       if (a.bias.data != nullptr) x += a.bias.row(b, h, t)[s * a.bias.source_stride];
+      if (a.relative_bias.data != nullptr) {
+        x += p.relative_bias[h * (target + source - 1) + s - t + target - 1];
+      }
       if (a.slopes != nullptr) {
         x -= a.slopes[h] * std::abs(static_cast<double>(t + source - target - s));
       }
@@ -301,6 +305,10 @@ std::vector<Case<T>> cases() {
   const auto with_bias = [](P& p) {
     p.a.bias = {p.bias.data(), 0, p.z.target * p.z.source, p.z.source, 1};
   };
+  const auto with_relative_bias = [](P& p) {
+    p.a.relative_bias = {p.relative_bias.data() + p.z.target - 1, 0, p.z.target + p.z.source - 1,
+                         -1, 1};
+  };
   const auto causal = [](P& p) { p.a.band_right = 0; };
   return {
       {"plain", [](P&) {}},
@@ -346,6 +354,16 @@ std::vector<Case<T>> cases() {
          with_lengths(p);
          p.a.bias = {p.bias.data() + p.z.target - 1, 0, p.z.target + p.z.source - 1, -1, 1};
        }},
+      {"relative bias",
+       [=](P& p) {
+         with_relative_bias(p);
+         p.a.band_right = 4;
+       }},
+      {"bias of the keys beside a relative one",
+       [=](P& p) {
+         with_relative_bias(p);
+         p.a.bias = {p.bias.data(), p.z.source, 0, 0, 1};
+       }},
       {"slopes and soft cap",
        [](P& p) {
          p.a.slopes = p.slopes.data();
@@ -378,6 +396,7 @@ std::vector<Case<T>> cases() {
        [=](P& p) {
          with_allowed(p);
          with_bias(p);
+         with_relative_bias(p);
          p.a.slopes = p.slopes.data();
          p.a.sinks = p.sinks.data();
          p.a.soft_cap = 5;

@@ -216,17 +216,21 @@ TEST(MultiHeadSelfAttention, SavingAndLoadingKeepsEveryWeight) {
   testing_support::expect_save_load_round_trip(randomised({kE, kH}, torch::kFloat), loaded);
 }
 
-// Twice the length, twice the memory; [T, S] scores would take four times as much.
+// Twice the length, twice the memory; [T, S] scores or biases would take four times as much.
 TEST(MultiHeadSelfAttention, MemoryGrowsWithTheLengthForwardAndBackward) {
-  const auto peak = [](int64_t length) {
-    MultiHeadSelfAttention attention(32, 4);
-    const auto x = torch::randn({1, length, 32}).requires_grad_();
-    const testing_support::PeakMemory memory;
-    attention(x, AttentionMask::causal()).output.sum().backward();
-    return static_cast<double>(memory.peak());
-  };
-  peak(64);  // what a first call allocates for good
-  EXPECT_LT(peak(2048) / peak(1024), 2.2);
+  using Options = MultiHeadAttentionOptions;
+  for (const auto& options :
+       {Options(32, 4), Options(32, 4).relative_bias(RelativeBiasOptions{})}) {
+    const auto peak = [&](int64_t length) {
+      MultiHeadSelfAttention attention(options);
+      const auto x = torch::randn({1, length, 32}).requires_grad_();
+      const testing_support::PeakMemory memory;
+      attention(x, AttentionMask::causal()).output.sum().backward();
+      return static_cast<double>(memory.peak());
+    };
+    peak(64);  // what a first call allocates for good
+    EXPECT_LT(peak(2048) / peak(1024), 2.2);
+  }
 }
 
 TEST(MultiHeadSelfAttention, ErrorsNameWhatWasExpectedAndGot) {

@@ -68,6 +68,15 @@ class ATTEND_API AttentionMask {
   ///         theirs.
   static AttentionMask alibi(const torch::Tensor& slopes);
 
+  /// Adds bias[h][j - i + T - 1] to the score of query i and key j in head h: a bias by distance. The
+  /// first value is that of a key S - 1 places before the query, value S - 1 that of the query's own
+  /// place, the last one that of a key T - 1 places behind it, where the last query stands at the
+  /// last key. It may be learned. bias: [H, T + S - 1], floating point; -infinity forbids.
+  /// Source: Raffel et al., 2020, arXiv:1910.10683, section 2.1, where
+  ///         `functional::relative_position_buckets` of the distances share values.
+  /// Throws: c10::Error when it is used, for another shape or beside `positions`.
+  static AttentionMask relative_bias(const torch::Tensor& bias);
+
   /// Sentence b may attend to its first lengths[b] keys. lengths: [B], integers in [0, S].
   static AttentionMask key_lengths(const torch::Tensor& lengths);
 

@@ -20,6 +20,7 @@
 #include "kernels/cpu/exponential-inl.h"
 #include "kernels/cpu/partial-inl.h"
 #include "kernels/cpu/philox-inl.h"
+#include "kernels/cpu/range-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,24 +34,6 @@ constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
 // Scores exist for blocks of so many queries (of one or more heads) and keys.
 inline constexpr int64_t kBlockRows = 64, kBlockKeys = 128;
-
-// Keys or queries [begin, end).
-struct Range {
-  int64_t begin, end;
-
-  bool is_empty() const { return begin >= end; }
-  Range within(int64_t first, int64_t last) const {
-    return {begin < first ? first : begin, end < last ? end : last};
-  }
-};
-
-// Which keys the band lets query t see.
-template <typename T>
-HWY_INLINE Range band_of(const Attention<T>& a, int64_t t) {
-  const auto diagonal = t + a.source - a.target;
-  return {a.band_left < diagonal ? diagonal - a.band_left : 0,
-          a.band_right < a.source - 1 - diagonal ? most(diagonal + a.band_right + 1, 0) : a.source};
-}
 
 // Queries [first, first + count) of `members` heads of a group, as rows: head by head.
 struct QueryRows {
@@ -137,6 +120,20 @@ HWY_INLINE Visible visible(const Attention<T>& a, const QueryRows& rows, int64_t
   return by_mask == Visible::kAll ? by_segments : by_mask;
 }
 
+// To the scores of keys [key + begin, key + end) of query t, if there is such a bias.
+template <typename T>
+HWY_INLINE void add_bias(const MaskView<T>& bias, int64_t batch, int64_t head, int64_t t,
+                         int64_t key, int64_t begin, int64_t end, T* HWY_RESTRICT scores) {
+  if (bias.data == nullptr) return;
+  const T* HWY_RESTRICT row = bias.row(batch, head, t) + key * bias.source_stride;
+  if (bias.source_stride == 0) {
+    const T same = *row;
+    for (auto s = begin; s < end; ++s) scores[s] += same;
+  } else {
+    for (auto s = begin; s < end; ++s) scores[s] += row[s];
+  }
+}
+
 // Row t of the scores of keys [key + begin, key + end) becomes what softmax takes: capped, with
 // biases, and -infinity where the mask forbids. Where it is not null, `slope` gets the derivative of
 // the cap.
@@ -157,15 +154,8 @@ HWY_INLINE void finish_scores(const Attention<T>& a, int64_t batch, int64_t head
       if (slope != nullptr) hn::StoreU(hn::NegMulAdd(y, y, one), d, slope + s);
     }
   }
-  if (a.bias.data != nullptr) {
-    const T* HWY_RESTRICT bias = a.bias.row(batch, head, t) + key * a.bias.source_stride;
-    if (a.bias.source_stride == 0) {
-      const T same = *bias;
-      for (auto s = begin; s < end; ++s) scores[s] += same;
-    } else {
-      for (auto s = begin; s < end; ++s) scores[s] += bias[s];
-    }
-  }
+  add_bias(a.bias, batch, head, t, key, begin, end, scores);
+  add_bias(a.relative_bias, batch, head, t, key, begin, end, scores);
   if (a.slopes != nullptr) {
     const T steep = -a.slopes[head], here = static_cast<T>(t + a.source - a.target - key);
     const auto first = static_cast<int>(begin), last = static_cast<int>(end);
@@ -219,7 +209,8 @@ HWY_INLINE void draw_kept(const AttentionDropout& dropout, int64_t row, int64_t 
 
 template <typename T>
 HWY_INLINE bool has_finish(const Attention<T>& a) {
-  return a.soft_cap > T{0} || a.bias.data != nullptr || a.slopes != nullptr;
+  return a.soft_cap > T{0} || a.bias.data != nullptr || a.relative_bias.data != nullptr ||
+         a.slopes != nullptr;
 }
 
 // In the first and the last of the vectors [first, last), what lies outside of `range`.
@@ -354,13 +345,10 @@ HWY_INLINE int64_t product_rows(const BlockProduct<T>& p, const T* panel, int64_
   for (; row + kRows <= rows; row += kRows) {
     Tile<kRows, kVectors, T> tile;
     T* const to = p.sums + row * p.sums_stride + column;
-    if (p.adds) {
-      tile.load(to, p.sums_stride);
-    } else {
-      tile.zero();
-    }
+    tile.zero();
     tile.multiply(p.factors + row * p.row_stride, p.row_stride, p.depth_stride, panel, p.depth,
                   panel_stride);
+    if (p.adds) tile.add(to, p.sums_stride);
     tile.store(to, p.sums_stride);
   }
   return row;

@@ -16,8 +16,8 @@ struct HeadRows {
   }
 };
 
-/// A mask that broadcasts to [B, H, T, S], by its strides in elements: 0 along a broadcast axis, and
-/// along S 0 or 1.
+/// A mask that broadcasts to [B, H, T, S], by its strides in elements: 0 along a broadcast axis;
+/// along S 0 or 1; along T also -1, for values of the distance s - t alone.
 template <typename Element>
 struct MaskView {
   const Element* data = nullptr;  // null: no mask
@@ -65,6 +65,7 @@ struct Attention {
   T soft_cap;      // above 0: cap(x) = soft_cap tanh(x / soft_cap)
   const T* sinks;  // [H] or null: the score of one more key, whose value is zero
   AttentionDropout dropout;
+  MaskView<T> relative_bias = {};  // added too: of the distance alone
 
   int64_t kv_heads() const { return heads / group; }
 };

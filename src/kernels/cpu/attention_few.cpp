@@ -39,21 +39,22 @@ HWY_INLINE void add_values(const T* factors, int64_t keys, const T* values, int6
   int64_t column = 0;
   for (; column + 4 * lanes <= dim; column += 4 * lanes) {
     Tile<kRows, 4, T> tile;
-    tile.load(sums + column, sums_stride);
+    tile.zero();
     tile.multiply(factors, kBlockKeys, 1, values + column, keys, stride);
+    tile.add(sums + column, sums_stride);
     tile.store(sums + column, sums_stride);
   }
   for (; column < dim; column += lanes) {
     for (int64_t r = 0; r < kRows; ++r) {
       T* const to = sums + r * sums_stride + column;
-      auto sum = hn::LoadU(d, to);
+      auto sum = hn::Zero(d);
       for (int64_t s = 0; s < keys; ++s) {
         const T* from = values + s * stride + column;
         const auto value =
             column + lanes <= dim ? hn::LoadU(d, from) : load_first(d, from, dim - column);
         sum = hn::MulAdd(hn::Set(d, factors[r * kBlockKeys + s]), value, sum);
       }
-      hn::StoreU(sum, d, to);
+      hn::StoreU(hn::Add(hn::LoadU(d, to), sum), d, to);
     }
   }
 }

@@ -62,6 +62,16 @@ struct Tile {
       }
     }
   }
+  // After the products: added first, each of them would be rounded to the sum so far.
+  HWY_INLINE void add(const T* HWY_RESTRICT from, int64_t stride) {
+    const Vectors<T> d;
+    HWY_UNROLL(16)
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t v = 0; v < kVectors; ++v) {
+        sums[r][v] = hn::Add(sums[r][v], hn::LoadU(d, from + r * stride + v * lanes_of<T>()));
+      }
+    }
+  }
   HWY_INLINE void store(T* HWY_RESTRICT to, int64_t stride) const {
     const Vectors<T> d;
     HWY_UNROLL(16)
