@@ -48,7 +48,7 @@ SourceTokens without_padding(const torch::Tensor& source, const torch::Tensor& m
 }
 
 // What the decoder reads of sources that were encoded together.
-struct Memory {
+struct EncodedSources {
   std::vector<torch::Tensor> key_values;  // of each layer: [tokens, 2 Hkv D]
   std::vector<int32_t> columns;           // of each token in [B, S]
   int64_t source_length = 0;              // S
@@ -117,7 +117,7 @@ class PreparedSeq2SeqState final : public PreparedState {
     }
   }
 
-  std::vector<Memory> memories;
+  std::vector<EncodedSources> memories;
   std::vector<MemoryRow> memory_rows;  // [N]
   int64_t source_length = 0;           // the longest S
 
@@ -135,7 +135,7 @@ class PreparedSeq2SeqState final : public PreparedState {
     std::vector<size_t> place(memories.size(), 0);
     for (const auto& row : memory_rows) place[row.memory] = 1;
     if (std::ranges::find(place, 0U) == place.end()) return;
-    std::vector<Memory> read;
+    std::vector<EncodedSources> read;
     for (size_t m = 0; m < memories.size(); ++m) {
       if (place[m] == 0) continue;
       place[m] = read.size();

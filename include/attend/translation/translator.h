@@ -67,6 +67,9 @@ struct Translation {
 /// independently. Several threads may call `translate` at the same time; then only one call uses
 /// the other threads.
 ///
+/// With a precision, a text's translation has the same bits whatever others are translated with it,
+/// by however many threads; otherwise it is the same to rounding.
+///
 /// If the model has more ids than the tokenizer, they are never chosen.
 ///
 /// Throws: c10::ValueError for options, and for a tokenizer that does not fit the model
