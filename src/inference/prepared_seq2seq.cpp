@@ -184,11 +184,14 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
         {std::max<int64_t>(rows.count, 1), 2 * layer.cross().key_width()}, on_cpu(torch::kFloat)));
     layer.cross().project_memory(x, rows.count, memory.mutable_data_ptr<float>(), scratch);
   }
-  for (int64_t b = 0; shortlist_ && b < source.size(0); ++b) {
-    const auto first = static_cast<size_t>(tokens.sentences.first[static_cast<size_t>(b)]);
-    const auto length = static_cast<size_t>(tokens.sentences.length[static_cast<size_t>(b)]);
-    state->shortlists.push_back(state->outputs.add(
-        output_, shortlist_of(std::span<const int64_t>(tokens.ids).subspan(first, length))));
+  if (shortlist_) {
+    state->outputs = SelectedOutputs(output_);
+    const std::span<const int64_t> ids(tokens.ids);
+    for (size_t b = 0; b < tokens.sentences.first.size(); ++b) {
+      state->shortlists.push_back(state->outputs.add(
+          shortlist_of(ids.subspan(static_cast<size_t>(tokens.sentences.first[b]),
+                                   static_cast<size_t>(tokens.sentences.length[b])))));
+    }
   }
   state->memory_first = std::move(tokens.sentences.first);
   state->memory_count = std::move(tokens.sentences.length);
