@@ -56,26 +56,26 @@ float log_sum(float a, float b) {
   return std::isinf(more) && more < 0 ? more : more + std::log1p(std::exp(less - more));
 }
 
-// Sets the logits [N, W] of the rows' own ids to -infinity where they are forbidden. Returns the log of
-// the sum of their exponentials, [N].
+// Sets the logits [N, W] of the rows' own ids to -infinity where they are forbidden. Returns what they
+// were, [N, forbidden].
 torch::Tensor forbid_in_rows(torch::Tensor& logits,
                              const std::vector<std::shared_ptr<const std::vector<int64_t>>>& ids,
                              const torch::Tensor& forbidden) {
   constexpr auto kImpossibleLogit = -std::numeric_limits<float>::infinity();
   const auto none = forbidden.to(torch::kCPU);
-  auto sums = torch::full({logits.size(0)}, kImpossibleLogit, logits.options());
+  auto taken = torch::full({logits.size(0), none.numel()}, kImpossibleLogit, logits.options());
+  auto* to = taken.mutable_data_ptr<float>();
   for (int64_t row = 0; row < logits.size(0); ++row) {
     const auto& own = *ids[static_cast<size_t>(row)];
     float* const values = logits.mutable_data_ptr<float>() + row * logits.size(1);
-    float& sum = sums.mutable_data_ptr<float>()[row];
-    for (int64_t i = 0; i < none.numel(); ++i) {
+    for (int64_t i = 0; i < none.numel(); ++i, ++to) {
       const auto id = none.const_data_ptr<int64_t>()[i];
       const auto place = std::ranges::lower_bound(own, id);
       if (place == own.end() || *place != id) continue;
-      sum = log_sum(sum, std::exchange(values[place - own.begin()], kImpossibleLogit));
+      *to = std::exchange(values[place - own.begin()], kImpossibleLogit);
     }
   }
-  return sums;
+  return taken;
 }
 
 }  // namespace
@@ -87,16 +87,15 @@ StepTokens most_probable(const StepOutput& output, const torch::Tensor& forbidde
   auto logits = ids.empty() ? output.logits : output.logits.to(torch::kCPU).to(torch::kFloat);
   // Of the forbidden alone, if the others do not get their share.
   torch::Tensor apart;
+  const bool counts_apart = normaliser == Normaliser::kAll && forbidden.numel() > 0;
   if (!ids.empty()) {
     logits = logits.contiguous();
     apart = forbid_in_rows(logits, ids, forbidden);
-    if (normaliser != Normaliser::kAll) apart.reset();
   } else {
-    if (normaliser == Normaliser::kAll && forbidden.numel() > 0) {
-      apart = logits.index_select(1, forbidden).to(torch::kFloat).logsumexp(1, /*keepdim=*/true);
-    }
+    if (counts_apart) apart = logits.index_select(1, forbidden).to(torch::kFloat);
     forbid(logits, forbidden);
   }
+  apart = counts_apart ? apart.logsumexp(1, /*keepdim=*/true) : torch::Tensor();
   if (!logits.device().is_cpu() || logits.scalar_type() != torch::kFloat) {
     const auto numbers = logits.to(torch::kFloat);
     const auto [best, tokens] = numbers.topk(count, 1);

@@ -84,9 +84,7 @@ class PreparedSeq2SeqState final : public PreparedState {
     }
     std::ranges::move(joining.memories, std::back_inserter(memories));
     list_blocks();
-    for (const auto& one : joining.shortlists) {
-      shortlists.push_back(outputs.add(*output, one->outputs));
-    }
+    std::ranges::move(outputs.admit(joining.shortlists), std::back_inserter(shortlists));
   }
 
   // Tells the kernel where the memories lie: one is one block.
@@ -125,7 +123,6 @@ class PreparedSeq2SeqState final : public PreparedState {
   int64_t block = 1;                              // a power of two, not below any memory's tokens
   std::vector<int32_t> first, counts;             // [N], numbered through all blocks
 
-  const PreparedLinear* output = nullptr;                     // of the model
   SelectedOutputs outputs;                                    // with a shortlist
   std::vector<SelectedOutputs::SelectionPointer> shortlists;  // [N], each row's; or empty
 
@@ -258,15 +255,15 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
         {std::max<int64_t>(rows.count, 1), 2 * layer.cross().key_width()}, on_cpu(torch::kFloat)));
     layer.cross().project_memory(x, rows.count, key_values.mutable_data_ptr<float>(), scratch);
   }
+  if (shortlist_) state->outputs = SelectedOutputs(output_);
   for (size_t b = 0; b < tokens.sentences.first.size(); ++b) {
     const auto first = tokens.sentences.first[b], length = tokens.sentences.length[b];
     state->memory_rows.push_back({0, first, length});
     if (!shortlist_) continue;
     const auto ids = std::span<const int64_t>(tokens.ids)
                          .subspan(static_cast<size_t>(first), static_cast<size_t>(length));
-    state->shortlists.push_back(state->outputs.add(output_, shortlist_of(ids)));
+    state->shortlists.push_back(state->outputs.add(shortlist_of(ids)));
   }
-  state->output = &output_;
   memory.columns = std::move(tokens.positions);
   memory.source_length = source.size(1);
   state->list_blocks();

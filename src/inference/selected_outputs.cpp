@@ -17,12 +17,12 @@ constexpr int64_t kWidthStep = 64;
 
 }  // namespace
 
-SelectedOutputs::SelectionPointer SelectedOutputs::add(const PreparedLinear& all,
-                                                       std::vector<int64_t> outputs) {
-  if (column_of_.empty()) {
-    layer_ = all.without_outputs();
-    column_of_.resize(static_cast<size_t>(all.outputs()), kNoColumn);
-  }
+SelectedOutputs::SelectedOutputs(const PreparedLinear& whole)
+    : whole_(&whole),
+      layer_(whole.without_outputs()),
+      column_of_(static_cast<size_t>(whole.outputs()), kNoColumn) {}
+
+SelectedOutputs::SelectionPointer SelectedOutputs::add(std::vector<int64_t> outputs) {
   std::vector<int64_t> fresh;
   for (const auto output : outputs) {
     if (column_of_[static_cast<size_t>(output)] == kNoColumn) fresh.push_back(output);
@@ -35,7 +35,7 @@ SelectedOutputs::SelectionPointer SelectedOutputs::add(const PreparedLinear& all
   for (const auto output : fresh) {
     const auto column = free_.back();
     free_.pop_back();
-    layer_.copy_output(all, output, column);
+    layer_.copy_output(*whole_, output, column);
     column_of_[static_cast<size_t>(output)] = column;
   }
   auto selection = std::make_shared<Selection>();
@@ -46,6 +46,16 @@ SelectedOutputs::SelectionPointer SelectedOutputs::add(const PreparedLinear& all
     selection->columns.push_back(column);
   }
   return sentences_.emplace_back(std::move(selection));
+}
+
+std::vector<SelectedOutputs::SelectionPointer> SelectedOutputs::admit(
+    const std::vector<SelectionPointer>& of_row) {
+  std::vector<SelectionPointer> admitted;
+  for (size_t row = 0; row < of_row.size(); ++row) {
+    const bool is_of_last = row > 0 && of_row[row] == of_row[row - 1];
+    admitted.push_back(is_of_last ? admitted.back() : add(of_row[row]->outputs));
+  }
+  return admitted;
 }
 
 void SelectedOutputs::remove_unused() {

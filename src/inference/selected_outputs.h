@@ -20,8 +20,16 @@ class SelectedOutputs {
   };
   using SelectionPointer = std::shared_ptr<const Selection>;
 
-  /// Adds a sentence. all: the whole layer, the same in each call. outputs: ascending, each once.
-  SelectionPointer add(const PreparedLinear& all, std::vector<int64_t> outputs);
+  SelectedOutputs() = default;
+  /// Of a layer, which must outlive this.
+  explicit SelectedOutputs(const PreparedLinear& whole);
+
+  /// Adds a sentence. outputs: ascending, each once.
+  SelectionPointer add(std::vector<int64_t> outputs);
+
+  /// Adds the sentences of the rows of others of the same layer, of which a sentence's lie together.
+  /// Returns what these rows have here.
+  std::vector<SelectionPointer> admit(const std::vector<SelectionPointer>& of_row);
 
   /// Removes the sentences whose selections nobody else holds.
   void remove_unused();
@@ -34,6 +42,7 @@ class SelectedOutputs {
            Scratch& scratch);
 
  private:
+  const PreparedLinear* whole_ = nullptr;
   PreparedLinear layer_;
   std::vector<int32_t> column_of_;  // of each output of the whole layer; -1: none
   std::vector<int32_t> users_;      // of each column: the sentences that have it

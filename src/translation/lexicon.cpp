@@ -37,7 +37,7 @@ struct LexiconLine {
 };
 
 // nullopt unless the line is of the format.
-std::optional<LexiconLine> parsed(std::string_view line) {
+std::optional<LexiconLine> parsed_entry(std::string_view line) {
   std::array<std::string_view, 3> fields;
   for (auto& field : fields) {
     line.remove_prefix(std::min(line.find_first_not_of(kSpaces), line.size()));
@@ -162,7 +162,7 @@ Lexicon load_lexicon(const std::filesystem::path& path, const SubwordTokenizer& 
     const auto fail = [&](const std::string& problem) {
       throw FileError(path, fmt::format("line {}: {}", reader.line_number(), problem));
     };
-    const auto entry = parsed(*line);
+    const auto entry = parsed_entry(*line);
     if (!entry) {
       fail(fmt::format("expected target token, source token and probability, got {}",
                        detail::in_quotes(*line)));

@@ -18,6 +18,7 @@ class SelectedOutputsTest : public testing::TestWithParam<WeightPrecision> {
     torch::manual_seed(3);
     layer_ = detail::PreparedLinear(torch::randn({kOutputs, kInputs}), torch::randn({kOutputs}),
                                     GetParam());
+    selected_ = SelectedOutputs(layer_);
   }
 
   // Each row's values are those of its outputs in the whole layer, bit for bit.
@@ -54,13 +55,13 @@ std::vector<int64_t> every(int64_t step, int64_t first, int64_t count) {
 }
 
 TEST_P(SelectedOutputsTest, SentencesComeAndGo) {
-  auto a = selected_.add(layer_, {0, 1, 199});
-  auto b = selected_.add(layer_, every(3, 1, 66));
+  auto a = selected_.add({0, 1, 199});
+  auto b = selected_.add(every(3, 1, 66));
   expect_own_outputs({a, b, b});
   a.reset();
   selected_.remove_unused();
-  const auto c = selected_.add(layer_, every(2, 0, 100));
-  const auto d = selected_.add(layer_, {199});
+  const auto c = selected_.add(every(2, 0, 100));
+  const auto d = selected_.add({199});
   expect_own_outputs({d, c, b});
   b.reset();
   selected_.remove_unused();
@@ -69,8 +70,8 @@ TEST_P(SelectedOutputsTest, SentencesComeAndGo) {
 
 // Each output has a column once, and columns are used again.
 TEST_P(SelectedOutputsTest, ColumnsAreShared) {
-  auto a = selected_.add(layer_, {5, 6, 7});
-  const auto b = selected_.add(layer_, {6, 7, 8});
+  auto a = selected_.add({5, 6, 7});
+  const auto b = selected_.add({6, 7, 8});
   EXPECT_EQ(b->columns[0], a->columns[1]);
   EXPECT_EQ(b->columns[1], a->columns[2]);
   const auto of_five = a->columns[0];
@@ -78,10 +79,22 @@ TEST_P(SelectedOutputsTest, ColumnsAreShared) {
   expect_own_outputs({a, b});  // still held
   a.reset();
   selected_.remove_unused();
-  const auto c = selected_.add(layer_, {7, 100});
+  const auto c = selected_.add({7, 100});
   EXPECT_EQ(c->columns[0], b->columns[1]);
   EXPECT_EQ(c->columns[1], of_five);
   expect_own_outputs({b, c});
+}
+
+TEST_P(SelectedOutputsTest, AdmitTheSentencesOfOthers) {
+  const auto own = selected_.add({3, 4, 150});
+  SelectedOutputs others(layer_);
+  const auto a = others.add(every(7, 2, 20)), b = others.add({4, 5});
+  const auto admitted = selected_.admit({a, a, b});
+  ASSERT_EQ(admitted.size(), 3U);
+  EXPECT_EQ(admitted[0], admitted[1]);
+  EXPECT_EQ(admitted[2]->outputs, b->outputs);
+  EXPECT_EQ(admitted[2]->columns[0], own->columns[1]);
+  expect_own_outputs({own, admitted[0], admitted[1], admitted[2]});
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, SelectedOutputsTest,
