@@ -8,14 +8,19 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <limits>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "client_connections.h"
 #include "detail/excerpt.h"
@@ -33,6 +38,7 @@ constexpr int kClientHungUp = 499;  // as nginx counts it; it is not sent
 struct Refusal {
   int status;
   std::string message;
+  bool ends_connection = false;
 };
 
 // The methods of each path.
@@ -64,10 +70,11 @@ void answer_error(httplib::Response& response, const Refusal& refusal) {
   response.status = refusal.status;
   response.set_content(json_text({{"error", refusal.message}}), kJson);
   if (refusal.status == 429) response.set_header("Retry-After", "1");
+  if (refusal.ends_connection) response.set_header("Connection", "close");
 }
 
-std::string read_body(const httplib::Request& request, const httplib::Response& response,
-                      const httplib::ContentReader& read, size_t most) {
+std::string read_body(const httplib::Response& response, const httplib::ContentReader& read,
+                      size_t most) {
   const Refusal too_large{413, fmt::format("expected a body of at most {} bytes", most)};
   std::string body;
   bool exceeded = false;
@@ -81,9 +88,60 @@ std::string read_body(const httplib::Request& request, const httplib::Response& 
   if (complete) return body;
   if (response.status == 413) throw too_large;  // by its length in the header
   // What comes later would be taken for another request.
-  end_reading(client_socket(request.remote_addr, request.remote_port));
-  throw Refusal{400, "expected a body that is complete, got a part of it"};
+  throw Refusal{400, "expected a body that is complete, got a part of it", true};
 }
+
+// A thread for each connection that is read at a time, started when it is needed. Not httplib's own:
+// LibTorch exports parts of the one of another version, and in a program each name means one thing.
+class ConnectionThreads : public httplib::TaskQueue {
+ public:
+  explicit ConnectionThreads(size_t most) : most_(most) {}
+
+  // Nothing, in later versions true.
+  using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue({}));
+  Enqueued enqueue(std::function<void()> task) override {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(task));
+    if (idle_ < waiting_.size() && threads_.size() < most_) {
+      threads_.emplace_back([this] { work(); });
+    }
+    changed_.notify_one();
+    return static_cast<Enqueued>(true);
+  }
+
+  void shutdown() override {
+    {
+      const std::lock_guard lock(mutex_);
+      ends_ = true;
+      changed_.notify_all();
+    }
+    threads_.clear();
+  }
+
+ private:
+  void work() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      ++idle_;
+      changed_.wait(lock, [&] { return ends_ || !waiting_.empty(); });
+      --idle_;
+      if (waiting_.empty()) return;
+      const auto task = std::move(waiting_.front());
+      waiting_.pop_front();
+      lock.unlock();
+      task();
+      lock.lock();
+    }
+  }
+
+  const size_t most_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> waiting_;
+  size_t idle_ = 0;
+  bool ends_ = false;
+  std::vector<std::jthread> threads_;  // last: they end before what they use
+};
 
 struct Query {
   TranslationRequest request;
@@ -122,7 +180,7 @@ bool flag_of(const std::string& name, const nlohmann::json& value) {
   return value.get<bool>();
 }
 
-Query query_of(const std::string& body, int64_t beam_size, double longest_timeout) {
+Query parse_query(const std::string& body, int64_t beam_size, double longest_timeout) {
   nlohmann::json json;
   try {
     json = nlohmann::json::parse(body);
@@ -174,18 +232,20 @@ struct TranslationServer::State {
   TranslationService& service;
   const TranslationServerOptions options;
   httplib::Server http;
-  int port = -1;
+  int port = -1, listening = -1;  // the socket
   std::atomic<bool> stopping = false, listens = true;
-  std::mutex mutex;
+  std::mutex mutex;                   // of what follows
   std::map<int, uint64_t> responses;  // by status
+  // Of complete requests, until they are written. httplib keeps each in its place.
+  std::set<const httplib::Response*> unwritten;
+  std::condition_variable written;
   std::thread listener;
 };
 
 void TranslationServer::State::listen() {
   constexpr int kBacklog = 1024;  // connections that wait to be accepted; httplib's own is 5
-  int listening = -1;
   // Without SO_REUSEPORT, which would let two servers share a port.
-  http.set_socket_options([&](socket_t socket) {
+  http.set_socket_options([this](socket_t socket) {
     const int yes = 1;
     (void)setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
     listening = socket;
@@ -209,7 +269,7 @@ void TranslationServer::State::listen() {
   constexpr time_t kIdle = 5;  // seconds
   http.set_keep_alive_timeout(kIdle);
   http.set_keep_alive_max_count(std::numeric_limits<int>::max());
-  http.new_task_queue = [most = options.max_connections] { return new httplib::ThreadPool(most); };
+  http.new_task_queue = [most = options.max_connections] { return new ConnectionThreads(most); };
   listener = std::thread([this] {
     http.listen_after_bind();
     listens = false;
@@ -261,9 +321,15 @@ void TranslationServer::State::add_routes() {
       answer_error(response, {response.status, "expected a valid HTTP request"});
     }
   });
-  http.set_logger([this](const httplib::Request&, const httplib::Response& response) {
+  // Called when a response is written.
+  http.set_logger([this](const httplib::Request& request, const httplib::Response& response) {
+    if (response.status == 400 && response.get_header_value("Connection") == "close") {
+      end_reading(client_socket(request.remote_addr, request.remote_port));
+    }
     const std::lock_guard lock(mutex);
     ++responses[response.status];
+    unwritten.erase(&response);
+    written.notify_all();
   });
 }
 
@@ -286,8 +352,12 @@ void TranslationServer::State::translate(const httplib::Request& request,
          [](const char*, size_t) { return true; });
     throw Refusal{400, "expected JSON, got a form"};
   }
-  const auto query = query_of(read_body(request, response, read, options.max_body),
-                              service.translator().beam_size(), options.timeout);
+  const auto query = parse_query(read_body(response, read, options.max_body),
+                                 service.translator().beam_size(), options.timeout);
+  {
+    const std::lock_guard lock(mutex);
+    unwritten.insert(&response);
+  }
   const auto pending = service.submit(query.request);
   const auto& of_texts = results(request, pending);
   auto answers = nlohmann::ordered_json::array();
@@ -320,8 +390,14 @@ void TranslationServer::stop() {
   while (!state_->http.is_running() && state_->listens) std::this_thread::sleep_for(kBetweenLooks);
   state_->http.stop();
   state_->service.close();
-  // Idle connections, and requests that are not complete, would be waited for. Only now: before, it
-  // would look as if clients had hung up.
+  {
+    // Only then: httplib writes to no client that it cannot read from. A client that does not read is
+    // given up by httplib before that.
+    constexpr auto kLongest = std::chrono::seconds(10);
+    std::unique_lock lock(state_->mutex);
+    state_->written.wait_for(lock, kLongest, [&] { return state_->unwritten.empty(); });
+  }
+  // Idle connections, and requests that are not complete, would be waited for.
   end_reading_at(state_->port);
   state_->listener.join();
 }

@@ -82,10 +82,6 @@ def outcome(name):
     return f'attend_requests_total{{outcome="{name}"}}'
 
 
-def chunked(data):
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
 class Serve(ProgramTest):
     @classmethod
     def setUpClass(cls):
@@ -110,11 +106,11 @@ class Serve(ProgramTest):
     def test_it_answers_as_translate_does(self):
         server = self.serve("-b", "3")
         self.assertRegex(server.greeting, r"^attend-seq2seq: serving .*model at http://127\.0\.0\.1:\d+, 2 workers$")
-        texts = [*ENGLISH, "", "<b>&\"'\u0000\u2028 \U0001f600", LONG[:2000]]
+        texts = [*ENGLISH, "", "<b>&\"' \\ \u2028 \U0001f600", LONG[:2000]]
         for kind, flag in (("hard", "alignment"), ("soft", "attention")):
             out = run("translate", "-m", self.model, "-b", 3, "--json", "--n-best", 2, "--alignment", kind,
                       text="".join(f"{text}\n" for text in texts))[1]
-            expected = [json.loads(line) for line in out.splitlines()]
+            expected = [json.loads(line) for line in out.split("\n")[:-1]]
             status, answer = server.translate(text=texts, n_best=2, **{flag: True})
             self.assertEqual(status, 200, answer)
             self.assertEqual(list(answer), ["results"])
@@ -165,14 +161,21 @@ class Serve(ProgramTest):
                                         {"Content-Type": "multipart/form-data; boundary=b"})[0], 400)
         self.assertEqual(server.request("POST", "/translate", json.dumps({"text": "a cat"}),
                                         {"Content-Type": "application/x-www-form-urlencoded"})[0], 200)
-        pieces = iter([b'{"text": "'] + [b"a" * 1000] * 100)
-        self.assertEqual(server.request("POST", "/translate", pieces, {"Transfer-Encoding": "chunked"})[0], 413)
+        pieces = iter([b'{"text": "'] + [b"a" * 1000] * 100)  # http.client sends it in chunks
+        self.assertEqual(server.request("POST", "/translate", pieces)[0], 413)
         packed = zlib.compressobj(wbits=31)
         packed = packed.compress(b" " * 3_000_000) + packed.flush()
         self.assertLess(len(packed), 5000)
         self.assertEqual(server.request("POST", "/translate", packed, {"Content-Encoding": "gzip"})[0], 413)
         with server.raw(b"nonsense\r\n\r\n") as connection:
             self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 400 "))
+        # A body that breaks off is answered, and its connection ended.
+        with server.raw(b"POST /translate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab") as connection:
+            connection.sendall(b"cde\r\nno number\r\n\r\nGET /health HTTP/1.1\r\n\r\n")
+            with connection.makefile("rb") as answers:
+                answer = answers.read()
+            self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
+            self.assertEqual(answer.count(b"HTTP/1.1"), 1, answer)
         # After all that.
         self.assertEqual(server.translate(text="a cat")[0], 200)
         metrics = server.metrics()
@@ -226,7 +229,7 @@ class Serve(ProgramTest):
         self.assertEqual(server.metrics()[outcome("expired")], 1)
 
     def test_requests_of_clients_that_hang_up_are_cancelled(self):
-        server = self.serve("--workers", 1, "--max-batch", 1)
+        server = self.serve("--workers", 1, "--max-batch", 1, "--max-body", 10_000_000)
         body = json.dumps({"text": [LONG] * 100}).encode()
         for _ in range(2):
             server.raw(b"POST /translate HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body).close()
@@ -338,7 +341,7 @@ class Serve(ProgramTest):
         self.assertEqual(set(statuses) - {200, 503}, set())
 
     def test_a_second_signal_ends_it_at_once(self):
-        server = self.serve("--workers", 1, "--max-batch", 1)
+        server = self.serve("--workers", 1, "--max-batch", 1, "--max-body", 10_000_000)
         body = json.dumps({"text": [LONG] * 200}).encode()
         with server.raw(b"POST /translate HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body):
             server.wait_for("attend_queue_texts", 10)
