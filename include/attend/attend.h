@@ -5,6 +5,7 @@
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/checkpoint/safetensors.h"
+#include "attend/cpu.h"
 #include "attend/cuda.h"
 #include "attend/decoding/alignment.h"
 #include "attend/decoding/beam_search.h"
