@@ -1,6 +1,6 @@
 # Everything attend needs besides LibTorch. The core needs two header-only libraries and Highway
 # (SIMD); the toolkit needs SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig
-# (pictures); the apps need CLI11, and use jemalloc where it is there; the tests need GoogleTest.
+# (pictures); the apps need CLI11 and toml++, and use jemalloc where it is there; the tests need GoogleTest.
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(hwy REQUIRED)
@@ -70,6 +70,12 @@ if(ATTEND_BUILD_APPS AND ATTEND_WITH_TOOLKIT)
   find_package(CLI11 QUIET)
   if(NOT CLI11_FOUND)
     message(STATUS "attend: apps: OFF (not found: CLI11 (libcli11-dev))")
+    set(ATTEND_BUILD_APPS OFF)
+  endif()
+  # Its headers alone: its library would be one more file that a program needs to start.
+  find_path(TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h)
+  if(NOT TOMLPLUSPLUS_INCLUDE_DIR)
+    message(STATUS "attend: apps: OFF (not found: toml++ (libtomlplusplus-dev))")
     set(ATTEND_BUILD_APPS OFF)
   endif()
 endif()

@@ -171,7 +171,6 @@ void add_train_flags(CLI::App& app, TrainOptions& o) {
   app.add_flag("!--no-reload", o.trainer.reload,
                "Train from scratch even if the folder has a snapshot");
   add_machine_options(app, o.machine);
-  app.add_flag("-q,--quiet", o.quiet, "No log on standard error");
 }
 
 }  // namespace attend::app

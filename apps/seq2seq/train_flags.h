@@ -22,7 +22,6 @@ struct TrainOptions {
   TrainerOptions trainer;
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
-  bool quiet = false;
 };
 
 /// Adds the flags of `train`; parsing writes their values into `options`.

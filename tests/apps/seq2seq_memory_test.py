@@ -1,10 +1,12 @@
 """Training and translating where memory runs out: one line that says so, and exit 1."""
 
 import json
+import os
 import resource
+import subprocess
 import unittest
 
-from support import SMALL, ProgramTest, run
+from support import PROGRAM, SMALL, ProgramTest, run
 
 # More than the libraries map. None of it is ever used, so that it needs no such machine.
 LIMIT = 6 << 30
@@ -26,6 +28,27 @@ class Memory(ProgramTest):
         self.assert_refused(run(
             "train", "-m", self.folder / "large", "-t", self.english, self.french, *arguments,
             preexec_fn=limit_memory))
+
+    def test_translating_takes_no_more_memory_for_a_longer_text(self):
+        model = self.folder / "flat"
+        status, _, errors = self.train(model, "--after", "2u")
+        self.assertEqual(status, 0, errors)
+        # Lines of all lengths in another order each time, so that both see the largest batch early.
+        words = "the cat sees a dog and the old dog runs to a small cat".split()
+        lines = [" ".join(words[: 1 + i * 7 % len(words)]) for i in range(len(words))]
+        peaks = []
+        for repeated in (100, 1500):
+            text, output = self.folder / "long.en", self.folder / "long.fr"
+            text.write_text("".join(f"{line}\n" for line in lines) * repeated)
+            process = subprocess.Popen([PROGRAM, "translate", "-m", model, "-i", text, "-o", output, "-b", "1",
+                                        "--max-length-factor", "1", "--threads", "1"], stderr=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.assertEqual(process.returncode, 0)
+            self.assertEqual(output.read_bytes().count(b"\n"), repeated * len(lines))
+            peaks.append(used.ru_maxrss)
+        # 17,000 lines more, of 30 bytes and their translations. In kilobytes; the reading thread holds 4,096 lines.
+        self.assertLess(peaks[1] - peaks[0], 4096, peaks)
 
     def test_translate(self):
         model = self.folder / "small"
