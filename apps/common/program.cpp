@@ -10,8 +10,8 @@
 #include <iostream>
 #include <new>
 
-#include "attend/cpu.h"
 #include "attend/file_error.h"
+#include "attend/functional/cpu.h"
 #include "common/configuration.h"
 #include "common/flags.h"
 #include "common/pages.h"
@@ -78,7 +78,7 @@ void add_version_flag(CLI::App& app) {
   const auto version = [name = app.get_name()] {
     return fmt::format(
         "{} {}, with LibTorch {}\nCPU: {} in attend's kernels, {} in LibTorch's, {} threads", name,
-        ATTEND_VERSION, TORCH_VERSION, cpu_instruction_set(), at::get_cpu_capability(),
+        ATTEND_VERSION, TORCH_VERSION, functional::cpu_instruction_set(), at::get_cpu_capability(),
         at::get_num_threads());
   };
   app.set_version_flag("--version", version,

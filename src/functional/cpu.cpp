@@ -1,9 +1,9 @@
-#include "attend/cpu.h"
+#include "attend/functional/cpu.h"
 
 #include "kernels/cpu/instruction_set.h"
 
-namespace attend {
+namespace attend::functional {
 
 std::string cpu_instruction_set() { return kernels::instruction_set(); }
 
-}  // namespace attend
+}  // namespace attend::functional
