@@ -30,7 +30,7 @@ std::string bold(const std::string& text) { return "\\fB" + roff(text) + "\\fR";
 std::string italic(const std::string& text) { return "\\fI" + roff(text) + "\\fR"; }
 
 // Names and the kind of value: "-m, --model-dir TEXT".
-std::string term(const CLI::Option& option) {
+std::string option_term(const CLI::Option& option) {
   std::string text;
   for (const auto& name : option.get_snames()) text += bold("-" + name) + ", ";
   for (const auto& name : option.get_lnames()) text += bold("--" + name) + ", ";
@@ -48,10 +48,10 @@ std::string paragraph(const CLI::Option& option) {
   const auto preset = default_values(option);
   if (!preset.empty()) text += fmt::format(" (default: {})", fmt::join(preset, " "));
   if (option.get_required()) text += " (required)";
-  return fmt::format(".TP\n{}\n{}\n", term(option), roff(text));
+  return fmt::format(".TP\n{}\n{}\n", option_term(option), roff(text));
 }
 
-std::string options(const CLI::App& command) {
+std::string option_paragraphs(const CLI::App& command) {
   std::string text, group;
   for (const auto* option : shown_options(command)) {
     const auto own = option->get_positional() ? "Arguments" : option->get_group();
@@ -70,8 +70,8 @@ std::string summary(const CLI::App& command) {
   return text;
 }
 
-std::string page(const std::string& name, const std::string& start, const CLI::App& command,
-                 const std::string& commands, const std::vector<std::string>& others) {
+std::string manual_page(const std::string& name, const std::string& start, const CLI::App& command,
+                        const std::string& commands, const std::vector<std::string>& others) {
   auto upper = name;
   std::ranges::transform(upper, upper.begin(),
                          [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
@@ -90,7 +90,7 @@ std::string page(const std::string& name, const std::string& start, const CLI::A
       roff(upper), ATTEND_VERSION, roff(name), roff(summary(command)), bold(start),
       commands.empty() ? "[" + italic("options") + "]"
                        : italic("command") + " [" + italic("options") + "]",
-      arguments, roff(command.get_description()), commands, options(command),
+      arguments, roff(command.get_description()), commands, option_paragraphs(command),
       see.empty() ? "" : ".SH SEE ALSO\n" + see + "\n");
 }
 
@@ -106,11 +106,11 @@ std::vector<std::pair<std::string, std::string>> manual(CLI::App& program) {
     names.push_back(name + "-" + command->get_name());
     commands +=
         fmt::format(".TP\n{}\n{}\n", bold(command->get_name()), roff(command->get_description()));
-    pages.emplace_back(names.back(),
-                       page(names.back(), name + " " + command->get_name(), *command, "", {name}));
+    pages.emplace_back(names.back(), manual_page(names.back(), name + " " + command->get_name(),
+                                                 *command, "", {name}));
   }
   if (!commands.empty()) commands = ".SH COMMANDS\n" + commands;
-  pages.emplace_back(name, page(name, name, program, commands, names));
+  pages.emplace_back(name, manual_page(name, name, program, commands, names));
   return pages;
 }
 

@@ -25,7 +25,7 @@ struct CommonFlags {
   bool quiet = false;
 };
 
-void print(const std::string& text) {
+void print_out(const std::string& text) {
   std::cout << text << std::flush;
   if (!std::cout) throw FileError("standard output", "cannot write");
 }
@@ -48,7 +48,7 @@ void add_common_flags(CLI::App& command, const std::string& title, CommonFlags& 
       ->group(kGroup);
   const auto dump = [&command, title](int64_t count) {
     if (count == 0) return;
-    print("# " + title + "\n\n" + configuration(command));
+    print_out("# " + title + "\n\n" + configuration(command));
     throw CLI::Success();
   };
   command
@@ -58,7 +58,8 @@ void add_common_flags(CLI::App& command, const std::string& title, CommonFlags& 
   command.get_help_ptr()->configurable(false);
 }
 
-std::string failure(const CLI::App& program, const CLI::App* failed, const CLI::Error& error) {
+std::string usage_failure(const CLI::App& program, const CLI::App* failed,
+                          const CLI::Error& error) {
   const auto chosen = failed->get_subcommands();
   const auto command = (chosen.empty() ? failed : chosen.front())->get_name();
   auto problem = std::string(error.what());
@@ -87,7 +88,7 @@ void add_version_flag(CLI::App& app) {
 
 std::optional<int> parse(CLI::App& app, int argc, char** argv, MessageStream& messages) try {
   app.failure_message([&app](const CLI::App* failed, const CLI::Error& error) {
-    return failure(app, failed, error);
+    return usage_failure(app, failed, error);
   });
   CommonFlags flags;
   for (auto* command : commands_of(app)) {
