@@ -109,8 +109,9 @@ std::string configuration(const CLI::App& command) {
   for (const auto* option : shown_options(command)) {
     if (!option->get_configurable()) continue;
     const auto value = toml_value(*option);
-    text += fmt::format("{}# {}\n{}{} = {}\n", text.empty() ? "" : "\n", option->get_description(),
-                        value ? "" : "# ", long_name(*option), value.value_or(""));
+    text += fmt::format("{}# {}\n", text.empty() ? "" : "\n", option->get_description());
+    text += value ? fmt::format("{} = {}\n", long_name(*option), *value)
+                  : fmt::format("# {} =\n", long_name(*option));
   }
   return text;
 }

@@ -69,7 +69,9 @@ class Configuration(ProgramTest):
                         self.assertIsNone(found[flag], flag)
                     elif kind in ("INT", "NUMBER") and float(default) < 2**63:
                         self.assertEqual(float(found[flag]), float(default), flag)
-                    elif not default.startswith("["):
+                    elif found[flag].startswith("["):
+                        self.assertTrue(found[flag].startswith(f"['{default}', "), flag)
+                    else:
                         self.assertEqual(found[flag].strip("'\""), default, flag)
 
     def test_what_was_dumped_is_read_back(self):
