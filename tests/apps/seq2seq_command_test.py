@@ -33,7 +33,7 @@ class Translate(ProgramTest):
         self.assertEqual(len(again.splitlines()), 4)
 
     def test_it_answers_each_line_at_once(self):
-        process = subprocess.Popen([PROGRAM, "translate", "-m", str(self.model)], stdin=subprocess.PIPE,
+        process = subprocess.Popen([PROGRAM, "translate", "-q", "-m", str(self.model)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, text=True, bufsize=1)
         for line in (ENGLISH[0], "", ENGLISH[1]):
             process.stdin.write(line + "\n")
@@ -101,10 +101,9 @@ class Translate(ProgramTest):
         self.assertNotEqual(run("evaluate", *files, "--tokenize", "char")[1], expected[1])
         self.assertEqual(self.from_bash("cat $FOLDER/hypotheses.fr | $PROGRAM evaluate --hypotheses /dev/stdin "
                                         "--references $FR"), expected)
-        with (self.folder / "short.fr").open("w") as short:
-            short.writelines(self.french.open().readlines()[:-1])
+        (self.folder / "short.fr").write_text("".join(self.french.read_text().splitlines(keepends=True)[:-1]))
         self.refused(run("evaluate", "--hypotheses", self.folder / "short.fr", "--references", self.french), 1,
-                     "short.fr", "got 31")
+                     "text.fr: expected 31 lines, as many as in ", "short.fr, got 32")
         self.refused(run("evaluate", "--hypotheses", hypotheses, "--references", self.folder / "no.fr"), 1, "no.fr")
         needed = "expected --model-dir and --test-sets, or --hypotheses and --references"
         for some in ([], ["--hypotheses", hypotheses], ["--references", hypotheses], ["-m", self.model]):
@@ -457,8 +456,8 @@ class Translate(ProgramTest):
 
     def test_reading_does_not_flush_what_is_being_written(self):
         # Many at once, so that the reading thread of each may wake at any time.
-        running = [subprocess.Popen(["sh", "-c", 'echo a b | "$0" "$@"', PROGRAM, "translate", "-m", self.model, "-b", "1"],
-                                    stdout=subprocess.PIPE) for _ in range(12)]
+        running = [subprocess.Popen(["sh", "-c", 'echo a b | "$0" "$@"', PROGRAM, "translate", "-q", "-m", self.model, "-b",
+                                     "1"], stdout=subprocess.PIPE) for _ in range(12)]
         self.assertEqual([len(one.communicate()[0].splitlines()) for one in running], [1] * 12)
 
     def test_weights_may_be_rounded(self):
