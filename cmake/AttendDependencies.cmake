@@ -1,7 +1,7 @@
 # Everything attend needs besides LibTorch. The core needs two header-only libraries and Highway
 # (SIMD); the toolkit needs SentencePiece (subwords), ICU (Unicode in metrics), Cairo and Fontconfig
-# (pictures); the apps need CLI11 and cpp-httplib, and use jemalloc where it is there; the tests
-# need GoogleTest.
+# (pictures); the apps need CLI11, toml++ and cpp-httplib, and use jemalloc where it is there; the
+# tests need GoogleTest.
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(hwy REQUIRED)
@@ -77,6 +77,11 @@ if(ATTEND_BUILD_APPS AND ATTEND_WITH_TOOLKIT)
   pkg_check_modules(HTTPLIB QUIET IMPORTED_TARGET cpp-httplib>=0.11)
   if(NOT HTTPLIB_FOUND)
     list(APPEND _attend_missing "cpp-httplib (libcpp-httplib-dev)")
+  endif()
+  # Its headers alone: its library would be one more file that a program needs to start.
+  find_path(TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h)
+  if(NOT TOMLPLUSPLUS_INCLUDE_DIR)
+    list(APPEND _attend_missing "toml++ (libtomlplusplus-dev)")
   endif()
   if(_attend_missing)
     list(JOIN _attend_missing ", " _attend_missing)

@@ -105,6 +105,17 @@ if(_attend_built_programs)
     RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT programs)
   install(TARGETS ${_attend_launched}
     RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}/${ATTEND_PROGRAM_FOLDER}" COMPONENT programs)
+  get_property(_attend_pages GLOBAL PROPERTY ATTEND_PAGES)
+  foreach(_attend_page_folder IN LISTS _attend_pages)
+    install(DIRECTORY "${_attend_page_folder}/man1"
+      DESTINATION "${CMAKE_INSTALL_MANDIR}" COMPONENT programs)
+    install(DIRECTORY "${_attend_page_folder}/bash/"
+      DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" COMPONENT programs)
+    install(DIRECTORY "${_attend_page_folder}/zsh/"
+      DESTINATION "${CMAKE_INSTALL_DATADIR}/zsh/site-functions" COMPONENT programs)
+    install(DIRECTORY "${_attend_page_folder}/fish/"
+      DESTINATION "${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d" COMPONENT programs)
+  endforeach()
 endif()
 
 string(REGEX MATCH "^[0-9]+\\.[0-9]+" ATTEND_TORCH_SERIES "${ATTEND_TORCH_VERSION}")

@@ -35,36 +35,41 @@ std::string clock_time(double seconds) {
                    : fmt::format("{}:{:02}", minutes, rest);
 }
 
-TrainingConsole::TrainingConsole(bool quiet)
-    : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) != 0) {
+ProgressBar::ProgressBar() : terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+void ProgressBar::draw(double part, const std::string& text) {
+  constexpr std::chrono::milliseconds kBetween{200};
+  const auto now = std::chrono::steady_clock::now();
+  if (!terminal_ || (drawn_ && now - drawn_at_ < kBetween)) return;
+  drawn_at_ = now;
+  drawn_ = true;
+  std::cerr << fmt::format("\r{} {:5.1f} %  {}\033[K", bar(part), 100 * part, text) << std::flush;
+}
+
+void ProgressBar::clear() {
+  if (drawn_) std::cerr << "\r\033[K";
+  drawn_ = false;
+}
+
+TrainingConsole::TrainingConsole(bool quiet) : quiet_(quiet) {
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
   if (std::signal(SIGHUP, on_signal) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-void TrainingConsole::clear_bar() {
-  if (bar_drawn_) std::cerr << "\r\033[K";
-  bar_drawn_ = false;
-}
-
 void TrainingConsole::line(const std::string& text) {
   if (quiet_) return;
-  clear_bar();
+  bar_.clear();
   std::cerr << text << '\n' << std::flush;
 }
 
 bool TrainingConsole::is_stop_requested() const { return stop_signal != 0; }
 
 void TrainingConsole::draw(const TrainingReport& report) {
-  constexpr double kSecondsBetween = 0.2;
-  if (quiet_ || !terminal_ || report.elapsed - drawn_at_ < kSecondsBetween) return;
-  drawn_at_ = report.elapsed;
-  std::cerr << fmt::format("\r{} {:5.1f} %  update {}  {:.0f} tokens/s  {} left\033[K",
-                           bar(report.progress), 100 * report.progress, report.update,
-                           report.tokens_per_second, clock_time(report.time_left))
-            << std::flush;
-  bar_drawn_ = true;
+  if (quiet_) return;
+  bar_.draw(report.progress, fmt::format("update {}  {:.0f} tokens/s  {} left", report.update,
+                                         report.tokens_per_second, clock_time(report.time_left)));
 }
 
 TrainingCallbacks TrainingConsole::callbacks() {

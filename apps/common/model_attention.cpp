@@ -1,5 +1,7 @@
 #include "common/model_attention.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 

@@ -22,7 +22,7 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
   const auto add = [&](const std::string& flag, auto& value, const std::string& help) {
     return app.add_option(flag, value, help)->capture_default_str()->group(kGroup);
   };
-  add("--model", c.kind, "Architecture")->check(CLI::IsMember({"transformer", "recurrent"}));
+  add("--model", c.kind, "Architecture")->check(one_of({"transformer", "recurrent"}));
   const auto number = [&](const std::string& flag, auto& value, const auto& range,
                           const std::string& help) {
     add_number(app, flag, value, range, help)->group(kGroup);
@@ -41,7 +41,7 @@ void add_model_choice(CLI::App& app, ModelChoice& c) {
   number("--activation-dropout", c.activation_dropout, kProbability,
          "Dropout inside the feed-forward blocks (Transformer)");
   add("--activation", c.activation, "Activation of the feed-forward blocks (Transformer)")
-      ->check(CLI::IsMember({"relu", "gelu", "swish"}));
+      ->check(one_of({"relu", "gelu", "swish"}));
   app.add_flag("--pre-norm", c.pre_norm,
                "Pre-norm instead of post-norm (Transformer; attend's own folder format)")
       ->group(kGroup);

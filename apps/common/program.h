@@ -3,19 +3,24 @@
 #include <CLI/CLI.hpp>
 #include <optional>
 
+#include "common/message_stream.h"
+
 namespace attend::app {
 
 inline constexpr int kUsage = 2;  // the exit status after a usage error
 
-/// Adds `--version`, which prints the versions of attend and of the LibTorch it was built with.
+/// Adds `--version`, which prints the versions of attend and LibTorch, the instruction sets that
+/// both use on this processor, and the threads.
 void add_version_flag(CLI::App& app);
 
-/// Parses the command line. Returns an exit status if the program must end: 0 after --help and
-/// --version, kUsage after a usage error.
-std::optional<int> parse(CLI::App& app, int argc, char** argv);
+/// Adds the flags that every command has (--config, --dump-config, --log, --quiet) and parses the
+/// command line. `messages` then go where these flags say. Returns an exit status if the program
+/// must end: 0 after --help, --version and --dump-config, kUsage after a usage error.
+std::optional<int> parse(CLI::App& app, int argc, char** argv, MessageStream& messages);
 
 /// Returns `run`'s exit status. On an exception prints `name` and the message to standard error,
-/// and returns 1.
-int run_program(const char* name, int (*run)(int argc, char** argv), int argc, char** argv);
+/// also if messages are not shown, and returns 1.
+int run_program(const char* name, int (*run)(int argc, char** argv, MessageStream& messages),
+                int argc, char** argv);
 
 }  // namespace attend::app

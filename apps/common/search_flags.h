@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attend/translation/translator.h"
+#include "common/choice.h"
 #include "common/number_flag.h"
 
 namespace attend::app {
@@ -31,7 +32,7 @@ inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
          "When to stop, as in Hugging Face's generate: true: at beam-size finished translations; "
          "false: when the best unfinished one scores no better; never: when none can still score "
          "better; default: the folder's, or false")
-      ->check(CLI::IsMember({"false", "true", "never"}));
+      ->check(one_of({"false", "true", "never"}));
   constexpr double kMostRepetition = 100;
   add_number(
       app, "--repetition-penalty", options.repetition_penalty,
@@ -51,7 +52,7 @@ inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
            options.precision = precisions.at(name);
          },
          "Of the weights, on the CPU; sums are float32; default: fp32")
-      ->check(CLI::IsMember({"fp32", "bf16", "int8"}));
+      ->check(one_of({"fp32", "bf16", "int8"}));
 }
 
 /// Adds --shortlist [FILE [FIRST BEST]], as Marian has it.

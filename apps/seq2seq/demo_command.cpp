@@ -4,6 +4,7 @@
 
 #include "attend/translation/translator.h"
 #include "commands.h"
+#include "common/choice.h"
 #include "common/demo_training.h"
 #include "common/machine.h"
 #include "common/number_flag.h"
@@ -116,7 +117,7 @@ Command add_demo(CLI::App& app) {
   app.add_option("-m,--model-dir", o.model_dir, "Folder for corpus, model and pictures")
       ->capture_default_str();
   app.add_option("--model", o.training.model, "Architecture")
-      ->check(CLI::IsMember({"transformer", "recurrent"}))
+      ->check(one_of({"transformer", "recurrent"}))
       ->capture_default_str();
   constexpr int64_t kMostUpdates = 1'000'000'000;
   add_number(app, "--updates", o.training.updates, {.least = 1, .most = kMostUpdates},

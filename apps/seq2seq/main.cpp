@@ -1,6 +1,10 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include "commands.h"
 #include "common/program.h"
@@ -8,8 +12,7 @@
 namespace attend::app {
 namespace {
 
-int run_seq2seq(int argc, char** argv) {
-  std::ios::sync_with_stdio(false);
+int run_seq2seq(int argc, char** argv, MessageStream& messages) {
   // translate reads in a thread of its own, which must not flush what another thread writes.
   std::cin.tie(nullptr);
   CLI::App app("Trains and runs translators with attention.", "attend-seq2seq");
@@ -33,11 +36,16 @@ int run_seq2seq(int argc, char** argv) {
   // CLI11 would say that a subcommand is missing.
   const auto is_first = [&](const Entry& e) { return e.subcommand->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && std::ranges::none_of(entries, is_first)) {
-    std::cerr << "attend-seq2seq: expected demo, train, translate, evaluate or serve, got "
-              << argv[1] << "\nRun with --help for what they do.\n";
+    std::vector<std::string> names;
+    for (const auto& e : entries) names.push_back(e.subcommand->get_name());
+    const auto last = names.back();
+    names.pop_back();
+    std::cerr << fmt::format(
+        "attend-seq2seq: expected {} or {}, got {}\nRun with --help for what they do.\n",
+        fmt::join(names, ", "), last, argv[1]);
     return kUsage;
   }
-  if (const auto status = parse(app, argc, argv)) return *status;
+  if (const auto status = parse(app, argc, argv, messages)) return *status;
   for (const auto& [subcommand, command] : entries) {
     if (subcommand->parsed()) return command();
   }

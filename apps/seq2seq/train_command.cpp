@@ -150,7 +150,7 @@ int train(TrainOptions& o) {
   const auto workers = WorkerGroup::from_environment(std::chrono::seconds(o.worker_timeout));
   share_machine(o.machine, workers);
   const auto device = prepare_machine(o.machine);
-  TrainingConsole console(o.quiet || !workers.is_first());
+  TrainingConsole console(/*quiet=*/!workers.is_first());
   warn_of_precision(o.trainer.precision, device, console);
   o.trainer.validate();
   // Only the first process reads texts and writes files.

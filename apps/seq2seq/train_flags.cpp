@@ -174,7 +174,6 @@ void add_train_flags(CLI::App& app, TrainOptions& o) {
                "When training has finished, learn the lexicon of translate --shortlist: lex.s2t in "
                "the model's folder");
   add_machine_options(app, o.machine);
-  app.add_flag("-q,--quiet", o.quiet, "No log on standard error");
 }
 
 }  // namespace attend::app

@@ -23,7 +23,6 @@ struct TrainOptions {
   int64_t worker_timeout = WorkerGroup::kTimeout.count();
   MachineOptions machine;
   bool shortlist = false;  // learn a lexicon in the end
-  bool quiet = false;
 };
 
 /// Adds the flags of `train`; parsing writes their values into `options`.

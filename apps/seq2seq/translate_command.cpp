@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <fstream>
@@ -12,13 +15,16 @@
 
 #include "attend/file_error.h"
 #include "attend/text/lines.h"
+#include "attend/text/words.h"
 #include "attend/translation/translator.h"
 #include "commands.h"
+#include "common/choice.h"
 #include "common/console.h"
 #include "common/machine.h"
 #include "common/number_flag.h"
 #include "common/search_flags.h"
 #include "detail/read_file.h"
+#include "throughput.h"
 #include "translation_json.h"
 
 namespace attend::app {
@@ -28,7 +34,8 @@ struct TranslateOptions {
   std::filesystem::path model_dir, input, output, target_prefix;
   TranslatorOptions translator;
   std::string alignment;  // hard, soft or none
-  bool n_best_format = false, score = false, json = false;
+  std::optional<int64_t> n_best;
+  bool score = false, json = false;
   size_t mini_batch = 64;  // most lines translated at a time
   MachineOptions machine;
 };
@@ -132,18 +139,49 @@ std::string soft_alignment(const torch::Tensor& attention) {
 }
 
 std::string text_line(const TranslateOptions& o, size_t line, const Translation& t) {
-  std::string text = o.n_best_format ? fmt::format("{} ||| {}", line, t.text) : t.text;
+  std::string text = o.n_best ? fmt::format("{} ||| {}", line, t.text) : t.text;
   const bool has_words = t.attention.defined();
   if (o.alignment == "hard") text += " ||| " + pharaoh(t.alignment);
   if (o.alignment == "soft") text += " ||| " + (has_words ? soft_alignment(t.attention) : "");
-  if (o.n_best_format || o.score) {
+  if (o.n_best || o.score) {
     text += fmt::format(" ||| F0= {:.4f} ||| {:.4f}", t.log_probability, t.score);
   }
   return text;
 }
 
+int64_t words_of(const std::string& text) { return static_cast<int64_t>(split_words(text).size()); }
+
+// How much of a file is translated and how long the rest takes, on a terminal that shows nothing else.
+class FileProgress {
+ public:
+  explicit FileProgress(const TranslateOptions& o) {
+    const bool is_alone = !o.output.empty() || ::isatty(STDOUT_FILENO) == 0;
+    if (is_alone && std::filesystem::is_regular_file(o.input)) {
+      size_ = static_cast<double>(std::filesystem::file_size(o.input));
+    }
+  }
+
+  void add(const std::string& line) { read_ += static_cast<double>(line.size()) + 1; }
+
+  void draw(const Throughput& done) {
+    if (size_ <= 0) return;
+    const auto part = std::min(read_ / size_, 1.0);
+    const auto seconds = done.seconds();
+    bar_.draw(part, fmt::format("{} lines  {:.0f} lines/s  {} left", done.lines(),
+                                static_cast<double>(done.lines()) / seconds,
+                                clock_time(seconds * (1 - part) / part)));
+  }
+
+  void clear() { bar_.clear(); }
+
+ private:
+  double size_ = 0, read_ = 0;  // bytes; without a size nothing is drawn
+  ProgressBar bar_;
+};
+
 int translate(const TranslateOptions& o) {
   auto options = o.translator;
+  if (o.n_best) options.n_best = *o.n_best;
   if (options.beam_size) options.beam_size = std::max(*options.beam_size, options.n_best);
   options.attention = !o.alignment.empty();
   const auto device = prepare_machine(o.machine);
@@ -169,12 +207,19 @@ int translate(const TranslateOptions& o) {
                        o.input.empty() ? "standard input" : o.input.string());
 
   size_t line = 0;
+  Throughput done;
+  FileProgress progress(o);
   while (true) {
     const auto texts = waiting.take(o.mini_batch);
     if (texts.empty()) break;
+    const auto taken = done.seconds();
     const auto results = translator.translate(
         texts, prefixes ? prefixes->take(texts.size()) : std::vector<std::string>());
+    int64_t source_words = 0, target_words = 0;
     for (size_t i = 0; i < texts.size(); ++i, ++line) {
+      source_words += words_of(texts[i]);
+      target_words += words_of(results[i].front().text);
+      progress.add(texts[i]);
       if (o.json) {
         output << json_text(translations_json(texts[i], results[i], o.alignment == "hard",
                                               o.alignment == "soft"))
@@ -186,8 +231,13 @@ int translate(const TranslateOptions& o) {
     }
     output.flush();
     if (!output) throw FileError(output_name, "cannot write");
+    done.add(static_cast<int64_t>(texts.size()), source_words, target_words,
+             done.seconds() - taken);
+    progress.draw(done);
   }
   if (prefixes) prefixes->expect_end();
+  progress.clear();
+  std::cerr << done.summary() << '\n';
   return EXIT_SUCCESS;
 }
 
@@ -202,11 +252,11 @@ Command add_translate(CLI::App& app) {
   app.add_option("-o,--output", o.output, "Translations; default: standard output");
   add_search_options(app, o.translator);
   add_shortlist(app, o.translator);
-  auto* n_best = add_number(
-      app, "--n-best", o.translator.n_best, kBeamSizes,
+  add_number(
+      app, "--n-best", o.n_best, kBeamSizes,
       "Print the n best of each line: line number ||| text ||| F0= log-probability ||| score");
   app.add_option("--alignment", o.alignment, "Append word alignments: hard (0-0 1-2) or soft")
-      ->check(CLI::IsMember({"hard", "soft"}));
+      ->check(one_of({"hard", "soft"}));
   app.add_flag("--score", o.score, "Append ||| F0= log-probability ||| score");
   app.add_flag("--json", o.json, "One JSON object per line");
   app.add_option(
@@ -219,10 +269,7 @@ Command add_translate(CLI::App& app) {
   add_number(app, "--mini-batch", o.mini_batch, {.least = 1, .most = kMostLines},
              "Most lines to translate at a time");
   add_machine_options(app, o.machine);
-  return [options, n_best] {
-    options->n_best_format = n_best->count() > 0;
-    return translate(*options);
-  };
+  return [options] { return translate(*options); };
 }
 
 }  // namespace attend::app

@@ -46,7 +46,7 @@ int tour(const std::vector<std::string>& wanted, const std::filesystem::path& fo
   return EXIT_SUCCESS;
 }
 
-int run_tour(int argc, char** argv) {
+int run_tour(int argc, char** argv, MessageStream& messages) {
   CLI::App app("Walks through attention with computed numbers.", "attend-tour");
   add_version_flag(app);
   std::vector<std::string> wanted;
@@ -58,7 +58,7 @@ int run_tour(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--list", list, "List the chapters");
   add_machine_options(app, machine);
-  if (const auto status = parse(app, argc, argv)) return *status;
+  if (const auto status = parse(app, argc, argv, messages)) return *status;
   return tour(wanted, folder, list, machine);
 }
 

@@ -9,6 +9,7 @@
 
 #include "attend/file_error.h"
 #include "attend/viz/heatmap.h"
+#include "common/choice.h"
 #include "common/machine.h"
 #include "common/model_attention.h"
 #include "common/number_flag.h"
@@ -107,7 +108,7 @@ int visualize(VisualizeOptions& o) {
   return EXIT_SUCCESS;
 }
 
-int run_visualize(int argc, char** argv) {
+int run_visualize(int argc, char** argv, MessageStream& messages) {
   CLI::App app("Shows the attention of a model on a text.", "attend-visualize");
   add_version_flag(app);
   VisualizeOptions o;
@@ -124,7 +125,7 @@ int run_visualize(int argc, char** argv) {
   app.add_option("-f,--format", o.format,
                  "html: a page to explore; png, svg: the heads of a layer; "
                  "json: all numbers; text: for a terminal")
-      ->check(CLI::IsMember({"html", "png", "svg", "json", "text"}))
+      ->check(one_of({"html", "png", "svg", "json", "text"}))
       ->capture_default_str();
   app.add_option(
       "--view", o.view,
@@ -141,7 +142,7 @@ int run_visualize(int argc, char** argv) {
       ->type_name("INT|mean");
   add_number(app, "-b,--beam-size", o.request.beam_size, kBeamSizes, "Beam size; 1: greedy search");
   add_machine_options(app, o.machine);
-  if (const auto status = parse(app, argc, argv)) return *status;
+  if (const auto status = parse(app, argc, argv, messages)) return *status;
   return visualize(o);
 }
 

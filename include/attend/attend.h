@@ -13,6 +13,7 @@
 #include "attend/decoding/token_rules.h"
 #include "attend/file_error.h"
 #include "attend/functional/attention.h"
+#include "attend/functional/cpu.h"
 #include "attend/functional/dropout.h"
 #include "attend/functional/feed_forward.h"
 #include "attend/functional/heads.h"

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import platform
+import pty
 import re
 import socket
 import subprocess
@@ -32,7 +33,7 @@ class Translate(ProgramTest):
         self.assertEqual(len(again.splitlines()), 4)
 
     def test_it_answers_each_line_at_once(self):
-        process = subprocess.Popen([PROGRAM, "translate", "-m", str(self.model)], stdin=subprocess.PIPE,
+        process = subprocess.Popen([PROGRAM, "translate", "-q", "-m", str(self.model)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, text=True, bufsize=1)
         for line in (ENGLISH[0], "", ENGLISH[1]):
             process.stdin.write(line + "\n")
@@ -117,6 +118,60 @@ class Translate(ProgramTest):
         self.assertEqual(status, 0, errors)
         self.assertRegex(out, r"BLEU\|nrefs:1\|.*tok:13a.* = \d")
         self.assertRegex(out, r"chrF2\|nrefs:1\|.* = \d")
+
+    def test_evaluate_scores_a_file_of_translations_without_a_model(self):
+        flags = ["-m", self.model, "-b", "1"]
+        expected = run("evaluate", *flags, "-t", self.english, self.french)
+        hypotheses = self.folder / "hypotheses.fr"
+        self.assertEqual(run("translate", *flags, "-i", self.english, "-o", hypotheses)[0], 0)
+        files = ["--hypotheses", hypotheses, "--references", self.french]
+        self.assertEqual(run("evaluate", *files), expected)
+        self.assertNotEqual(run("evaluate", *files, "--tokenize", "char")[1], expected[1])
+        self.assertEqual(self.from_bash("cat $FOLDER/hypotheses.fr | $PROGRAM evaluate --hypotheses /dev/stdin "
+                                        "--references $FR"), expected)
+        (self.folder / "short.fr").write_text("".join(self.french.read_text().splitlines(keepends=True)[:-1]))
+        self.refused(run("evaluate", "--hypotheses", self.folder / "short.fr", "--references", self.french), 1,
+                     "text.fr: expected 31 lines, as many as in ", "short.fr, got 32")
+        self.refused(run("evaluate", "--hypotheses", hypotheses, "--references", self.folder / "no.fr"), 1, "no.fr")
+        needed = "expected --model-dir and --test-sets, or --hypotheses and --references"
+        for some in ([], ["--hypotheses", hypotheses], ["--references", hypotheses], ["-m", self.model]):
+            self.refused(run("evaluate", *some), 2, needed)
+        self.refused(run("evaluate", *files, "-m", self.model), 2, "excludes --model-dir")
+
+    def test_translate_says_how_fast_it_was(self):
+        text = "the cat sees the dog\n\na dog sleeps\n"
+        status, out, errors = run("translate", "-m", self.model, text=text)
+        self.assertEqual(status, 0)
+        words = len(out.split())
+        self.assertRegex(errors, rf"^3 lines, 8 source words, {words} target words in \d+\.\d\d s: \d+ lines/s, "
+                                 r"\d+ target words/s, latency p50 [\d.e+]+ ms, p99 [\d.e+]+ ms\n$")
+        self.assertRegex(run("translate", "-m", self.model)[2], r"^0 lines, 0 source words, 0 target words in [\d.]+ s\n$")
+
+    def test_a_file_that_is_translated_shows_its_progress_on_a_terminal(self):
+        many = self.folder / "many.en"
+        many.write_text("the cat sees the dog\n" * 200)
+        for quiet in ([], ["--quiet"]):
+            keyboard, terminal = pty.openpty()
+            with (self.folder / "many.fr").open("w") as output:
+                process = subprocess.Popen([PROGRAM, "translate", "-m", self.model, "-i", many, "--log",
+                                            self.folder / "progress.log", *quiet], stdout=output, stderr=terminal)
+                os.close(terminal)
+                seen = b""
+                try:
+                    while part := os.read(keyboard, 4096):
+                        seen += part
+                except OSError:  # the other side is closed
+                    pass
+                self.assertEqual(process.wait(), 0)
+            os.close(keyboard)
+            if quiet:
+                self.assertEqual(seen, b"")
+            else:
+                self.assertRegex(seen.decode(), r"\r.* +\d+\.\d %  \d+ lines  \d+ lines/s  \d+:\d\d left")
+        lines = (self.folder / "progress.log").read_text().splitlines()
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            self.assertRegex(line, r"^\[[\d: -]+\] 200 lines, 1000 source words, ")
 
     def test_evaluate_counts_as_sacrebleu_where_there_is_no_text(self):
         # sacreBLEU 2.6.0 of a hypothesis of h tokens and references without any, and the reverse.
@@ -331,9 +386,9 @@ class Translate(ProgramTest):
     def test_other_commands_read_pipes_too(self):
         expected = run("evaluate", "-m", self.model, "-t", self.english, self.french)
         self.assertEqual(self.from_bash("$PROGRAM evaluate -m $FOLDER/model -t <(cat $EN) <(cat $FR)"), expected)
-        expected = run("translate", "-m", self.model, "-i", self.english)
-        self.assertEqual(self.from_bash("$PROGRAM translate -m $FOLDER/model -i <(cat $EN)"), expected)
-        self.assertEqual(self.from_bash("cat $EN | $PROGRAM translate -m $FOLDER/model -i /dev/stdin"), expected)
+        expected = run("translate", "-q", "-m", self.model, "-i", self.english)
+        self.assertEqual(self.from_bash("$PROGRAM translate -q -m $FOLDER/model -i <(cat $EN)"), expected)
+        self.assertEqual(self.from_bash("cat $EN | $PROGRAM translate -q -m $FOLDER/model -i /dev/stdin"), expected)
 
     # What becomes of each flag of `train` in a run that goes on: refused with another value since the folder fixes it,
     # refused by the snapshot, or in force from then on.
@@ -352,7 +407,8 @@ class Translate(ProgramTest):
             "--adam-eps": "1e-8", "--weight-decay": "0.1", "--early-stopping": "9", "--valid-metrics": "chrf",
             "--valid-beam-size": "2", "--valid-tokenize": "char", "--worker-timeout": "60", "--device": "cpu",
             "--threads": "2", "--quiet": None, "--shortlist": None}
-    OTHERS = {"--help", "--model-dir", "--train-sets", "--valid-sets", "--no-reload"}
+    OTHERS = {"--help", "--model-dir", "--train-sets", "--valid-sets", "--no-reload", "--config", "--dump-config",
+              "--log"}
 
     def go_on(self, model, changes):
         """The command that `model` was trained by, longer and with some flags changed."""
@@ -428,15 +484,16 @@ class Translate(ProgramTest):
 
     def test_reading_does_not_flush_what_is_being_written(self):
         # Many at once, so that the reading thread of each may wake at any time.
-        running = [subprocess.Popen(["sh", "-c", 'echo a b | "$0" "$@"', PROGRAM, "translate", "-m", self.model, "-b", "1"],
-                                    stdout=subprocess.PIPE) for _ in range(12)]
+        running = [subprocess.Popen(["sh", "-c", 'echo a b | "$0" "$@"', PROGRAM, "translate", "-q", "-m", self.model, "-b",
+                                     "1"], stdout=subprocess.PIPE) for _ in range(12)]
         self.assertEqual([len(one.communicate()[0].splitlines()) for one in running], [1] * 12)
 
     def test_weights_may_be_rounded(self):
-        exact = run("translate", "-m", self.model, "--score", text="a b\n")
-        self.assertEqual(run("translate", "-m", self.model, "--score", "--precision", "fp32", text="a b\n"), exact)
+        flags = ["translate", "-q", "-m", self.model, "--score"]
+        exact = run(*flags, text="a b\n")
+        self.assertEqual(run(*flags, "--precision", "fp32", text="a b\n"), exact)
         for precision in ("bf16", "int8"):
-            status, out, errors = run("translate", "-m", self.model, "--score", "--precision", precision, text="a b\n")
+            status, out, errors = run(*flags, "--precision", precision, text="a b\n")
             self.assertEqual((status, errors), (0, ""))
             self.assertNotEqual(out, exact[1])
             self.assertEqual(out.count(" ||| "), 2)
@@ -486,11 +543,6 @@ class Translate(ProgramTest):
             status, out, errors = run(*command, "--help")
             self.assertEqual((status, errors), (0, ""), command)
             self.assertIn("--help", out)
-
-    def test_it_tells_its_version(self):
-        status, out, errors = run("--version")
-        self.assertEqual((status, errors), (0, ""))
-        self.assertRegex(out, r"^attend-seq2seq \d+\.\d+\.\d+, with LibTorch \d+\.\d+\.\d+\S*\n$")
 
     def test_a_full_device_is_an_error(self):
         self.refused(run("translate", "-m", self.model, "-o", "/dev/full", text="a\n"), 1, "/dev/full")

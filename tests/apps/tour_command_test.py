@@ -131,11 +131,6 @@ class Tour(unittest.TestCase):
         self.assertEqual(names[:9], BY_HAND + OF_MODULES)
         self.assertIn("vision", names)
 
-    def test_it_tells_its_version(self):
-        status, out, errors = run("--version")
-        self.assertEqual((status, errors), (0, ""))
-        self.assertRegex(out, r"^attend-tour \d+\.\d+\.\d+, with LibTorch \d+\.\d+\.\d+\S*\n$")
-
     def test_bad_input_is_named(self):
         status, _, errors = run("no-such-chapter", "-o", self.base / "other")
         self.assertEqual(status, 1)

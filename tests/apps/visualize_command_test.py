@@ -135,11 +135,6 @@ class Visualize(ProgramTest):
         self.refused(run("-m", self.model, TEXT, "-f", "text", "--head", "last"), 2,
                      "--head: expected mean or a whole number in [-1000, 1000], got last")
 
-    def test_it_tells_its_version(self):
-        status, out, errors = run("--version")
-        self.assertEqual((status, errors), (0, ""))
-        self.assertRegex(out.decode(), r"^attend-visualize \d+\.\d+\.\d+, with LibTorch \d+\.\d+\.\d+\S*\n$")
-
     def test_text_that_no_font_has_is_drawn_all_the_same(self):
         text = "a\ufffe b\uffff \ufdd0 \U0001fffe \U0010ffff \ufeffc \x01 \x1b[31m \x85 \u2028 \udced\udca0\udc80 \udcff"
         for form in ("png", "svg", "html", "json", "text"):

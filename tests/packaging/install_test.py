@@ -232,6 +232,15 @@ class Package(PackagingTest):
                      for path in (PREFIX / "include").rglob("*") if path.is_file()}
         self.assertEqual(installed, expected)
 
+    def test_programs_have_their_manual_and_completions(self):
+        programs = [path.name for path in PREFIX.glob("bin/*")]
+        for name in programs:
+            for path in (f"man/man1/{name}.1", f"bash-completion/completions/{name}",
+                         f"zsh/site-functions/_{name}", f"fish/vendor_completions.d/{name}.fish"):
+                self.assertIn(name, (PREFIX / "share" / path).read_text(), path)
+        if programs:
+            self.assertTrue((PREFIX / "share/man/man1/attend-seq2seq-translate.1").exists())
+
     def test_programs_run_from_the_new_place(self):
         for program in PREFIX.glob("bin/*"):
             with self.subTest(program=program.name):

@@ -1,0 +1,16 @@
+#pragma once
+
+// For programs that report what they compute with.
+
+#include <string>
+
+#include "attend/export.h"
+
+namespace attend::functional {
+
+/// The instruction set that attend's kernels use on this processor, by Highway's name, such as
+/// "AVX2" or "AVX3_DL" (AVX-512 with VNNI and VBMI2). LibTorch chooses its own:
+/// `at::get_cpu_capability()`.
+ATTEND_API std::string cpu_instruction_set();
+
+}  // namespace attend::functional
