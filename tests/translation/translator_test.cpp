@@ -242,7 +242,8 @@ TEST_F(ManyTexts, HaveTheBitsThatTheyHaveAloneWhereTheModelIsPrepared) {
           EXPECT_EQ(got[i].front().score, alone.score) << i;
           EXPECT_EQ(got[i].front().attention.defined(), alone.attention.defined()) << i;
           if (!alone.attention.defined()) continue;
-          EXPECT_TENSOR_EQUAL(got[i].front().attention, alone.attention);
+          // Subwords are merged by products of LibTorch, which depend on where a matrix lies.
+          EXPECT_TENSOR_NEAR(got[i].front().attention, alone.attention, 1e-6);
         }
       }
     }

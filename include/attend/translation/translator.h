@@ -67,8 +67,9 @@ struct Translation {
 /// independently. Several threads may call `translate` at the same time; then only one call uses
 /// the other threads.
 ///
-/// With a precision, a text's translation has the same bits whatever others are translated with it,
-/// by however many threads; otherwise it is the same to rounding.
+/// With a precision, a text's translations and scores have the same bits whatever others are
+/// translated with it, by however many threads. Attention between words, and everything without a
+/// precision, is the same to rounding.
 ///
 /// If the model has more ids than the tokenizer, they are never chosen.
 ///
