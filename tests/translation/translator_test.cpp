@@ -380,13 +380,13 @@ TEST(Translator, RulesOfTheCallerComeBeforeThoseOfTheFolder) {
   save_random_model(folder.path());
   folder.write(
       "generation_config.json",
-      R"({"num_beams": 2, "max_length": 24, "forced_eos_token_id": 0, "repetition_penalty": 1.5,
-                   "no_repeat_ngram_size": 2, "min_new_tokens": 6})");
+      R"({"num_beams": 2, "max_length": 24, "forced_eos_token_id": 0, "repetition_penalty": 1.05,
+                   "no_repeat_ngram_size": 2, "min_new_tokens": 12})");
   const auto loaded = [&](const TranslatorOptions& options) {
     return scores_of(Translator::load(folder.path(), options));
   };
   const TranslatorOptions told{
-      .beam_size = 2, .repetition_penalty = 1.5, .no_repeat_ngram_size = 2, .min_length = 7};
+      .beam_size = 2, .repetition_penalty = 1.05, .no_repeat_ngram_size = 2, .min_length = 13};
   EXPECT_EQ(loaded({}), scores_of(prepared_translator(told)));
   auto other = told;
   other.repetition_penalty = 1.0;
@@ -397,8 +397,8 @@ TEST(Translator, RulesOfTheCallerComeBeforeThoseOfTheFolder) {
   EXPECT_EQ(loaded({.no_repeat_ngram_size = 0}), scores_of(prepared_translator(other)));
   EXPECT_NE(scores_of(prepared_translator(other)), loaded({}));
   other = told;
-  other.min_length = 14;
-  EXPECT_EQ(loaded({.min_length = 14}), scores_of(prepared_translator(other)));
+  other.min_length = 20;
+  EXPECT_EQ(loaded({.min_length = 20}), scores_of(prepared_translator(other)));
   EXPECT_NE(scores_of(prepared_translator(other)), loaded({}));
 }
 
