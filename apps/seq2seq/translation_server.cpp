@@ -243,6 +243,8 @@ struct TranslationServer::State {
 };
 
 void TranslationServer::State::listen() {
+  // Before the socket is made. Otherwise an answer's second packet waits 40 ms for the first's receipt.
+  http.set_tcp_nodelay(true);
   constexpr int kBacklog = 1024;  // connections that wait to be accepted; httplib's own is 5
   // Without SO_REUSEPORT, which would let two servers share a port.
   http.set_socket_options([this](socket_t socket) {
@@ -264,7 +266,6 @@ void TranslationServer::State::listen() {
   }
   (void)::listen(listening, kBacklog);
 
-  http.set_tcp_nodelay(true);
   http.set_payload_max_length(options.max_body);
   constexpr time_t kIdle = 5;  // seconds
   http.set_keep_alive_timeout(kIdle);

@@ -24,6 +24,8 @@ HARMLESS = [
      r"__bss_start|_edata|_end|_init|_fini"),
     ("parts of one C library, whose versions tell them apart", RUNTIME, r".*"),
     ("LibTorch holds parts of libstdc++ that older systems lack", RUNTIME + r"|LibTorch", r"_Z\w*(St|__gnu_)\w*"),
+    ("cpp-httplib holds parts of libstdc++ that others have too, and std::regex's states",
+     RUNTIME + r"|LibTorch|libattend|attend-\w+-program|libcpp-httplib\.so", r"_Z\w*(St|__gnu_)\w*|_ZT[IS]P?FviE"),
     ("the program's allocator, which is to take the place of all others", RUNTIME + r"|libjemalloc\.so|LibTorch",
      r"\w*alloc\w*|posix_memalign|memalign|free|_Z(n|d)[wal]\w*"),
     ("libbsd brings to other systems what is in these two", RUNTIME + r"|lib(bsd|md)\.so", r".*"),
