@@ -418,7 +418,7 @@ TEST(PreparedModel, AShortlistOfAllTokensChangesNothing) {
         const BeamSearchOptions search{.beam_size = beam,
                                        .n_best = beam,
                                        .max_new_tokens = 12,
-                                       .bad_words_ids = {7, 20, 90},
+                                       .rules = {.bad_words_ids = {{7}, {20}, {90}}},
                                        .renormalize_logits = shared};
         const auto expected = beam_search(*plain, sources(kVocab - 1), search);
         const auto found = beam_search(*listed, sources(kVocab - 1), search);
@@ -505,7 +505,7 @@ TEST(PreparedModel, SamplesAreOfTheShortlist) {
                                               chosen_for({30, 31, 2}, eos)};
   std::set<int64_t> drawn;
   for (int i = 0; i < 20; ++i) {
-    const auto sampled = sample(*prepared, source, {.max_new_tokens = 10, .temperature = 5.0});
+    const auto sampled = sample(*prepared, source, {.temperature = 5.0, .max_new_tokens = 10});
     for (size_t b = 0; b < 2; ++b) {
       for (const auto token : sampled[b].tokens) EXPECT_TRUE(chosen[b].contains(token)) << token;
       drawn.insert(sampled[b].tokens.begin(), sampled[b].tokens.end());

@@ -16,8 +16,9 @@ class SelectedOutputsTest : public testing::TestWithParam<WeightPrecision> {
  protected:
   SelectedOutputsTest() {
     torch::manual_seed(3);
+    detail::WeightMemory memory;
     layer_ = detail::PreparedLinear(torch::randn({kOutputs, kInputs}), torch::randn({kOutputs}),
-                                    GetParam());
+                                    {GetParam(), memory});
     selected_ = SelectedOutputs(layer_);
   }
 
