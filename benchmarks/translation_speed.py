@@ -1,14 +1,16 @@
 """Speed of translation beside CTranslate2, side by side in one run: sentences/s, and whether translations agree.
 
 usage: translation_speed.py TRANSLATION_SPEED FOLDER TEXT [--lines 500] [--rounds 3] [--batches 1 32 64] [--beams 1 5]
-                            [--base]
+                            [--base] [--command ATTEND_SEQ2SEQ]
 
 TRANSLATION_SPEED is the program of the same name; FOLDER a post-norm model that attend-seq2seq trained; TEXT its source
 text, one sentence a line. Each round runs every contender once, in a process of its own, which translates the text once
 before; the ratio is taken in each round. A contender gets the text in batches, one call each. CTranslate2 runs with two
 settings, all threads in each operation, or a part of the batch for each thread (of a batch of one: one thread), of which
 each round takes the faster. p50 and p99: of the milliseconds of a call, in the median round. --base: instead of FOLDER's
-weights, random ones of Transformer-base (6 + 6 layers, 512 wide, 32,000 subwords), with 24 forced target tokens. Needs ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
+weights, random ones of Transformer-base (6 + 6 layers, 512 wide, 32,000 subwords), with 24 forced target tokens. --command: instead of these
+programs, whole commands, from the start to the last line: `attend-seq2seq translate` and a Python program that loads and
+runs CTranslate2, its seconds and peak memory. Needs ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
 """
 
 import argparse
@@ -58,8 +60,8 @@ def percentile(seconds, share):
     return sorted(seconds)[max(math.ceil(share * len(seconds)), 1) - 1]
 
 
-def ctranslate2_run(folder, text, batch, beam, kind, split, target_tokens, output):
-    """Prints the seconds of a round after one that is not counted, and the percentiles of its calls."""
+def ctranslate2_run(folder, text, batch, beam, kind, split, target_tokens, output, rounds=2):
+    """Prints the seconds of the last round, before which there may be others, and the percentiles of its calls."""
     import ctranslate2
     import sentencepiece
 
@@ -69,7 +71,7 @@ def ctranslate2_run(folder, text, batch, beam, kind, split, target_tokens, outpu
     lines = pathlib.Path(text).read_text(encoding="utf-8").splitlines()
     length = {"max_decoding_length": target_tokens, "min_decoding_length": target_tokens} if target_tokens else {
         "min_decoding_length": 0}
-    for _ in range(2):
+    for _ in range(rounds):
         calls, found = [], []
         for first in range(0, len(lines), batch):
             begin = time.perf_counter()
@@ -89,6 +91,37 @@ def seconds(command):
 
 def described(ratios):
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def whole(command):
+    """Seconds and MB of a command."""
+    begin = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise subprocess.CalledProcessError(status, command)
+    return time.perf_counter() - begin, usage.ru_maxrss / 1000
+
+
+def compare_commands(program, folder, text, beam, rounds, output):
+    def of_attend(kind):
+        return whole([program, "translate", "-m", folder, "-i", text, "-o", output / kind, "-b", beam, "--precision", kind,
+                      "--mini-batch", 512, "--quiet"])
+
+    def of_peer(kind):
+        return min(whole([sys.executable, __file__, "--peer", folder, text, 512, beam, kind, int(split), 0,
+                          output / f"ct2-{kind}", 1]) for split in (False, True))
+
+    times = {name: [] for name in ("fp32", "int8", "CTranslate2 float32", "CTranslate2 int8")}
+    for _ in range(rounds):
+        for name, taken in times.items():
+            taken.append((of_peer if " " in name else of_attend)(name.split()[-1]))
+    cells = [beam]
+    for name, taken in times.items():
+        cells += [f"{statistics.median(t[0] for t in taken):.2f} s, {max(t[1] for t in taken):.0f} MB"]
+    cells += [described([b[0] / a[0] for a, b in zip(times[own], times[f"CTranslate2 {peer}"])])
+              for own, peer in (("fp32", "float32"), ("int8", "int8"))]
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
 def compare(options, folder, text, batch, beam, rounds, target_tokens, output):
@@ -131,6 +164,7 @@ def main():
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 64])
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--base", action="store_true")
+    parser.add_argument("--command", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
@@ -147,6 +181,12 @@ def main():
         lines = options.text.read_text(encoding="utf-8").splitlines()[:options.lines]
         text = work / "text"
         text.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if options.command:
+            print("| beam | attend fp32 | attend int8 | CTranslate2 float32 | CTranslate2 int8 | float32, attend is faster by "
+                  "| int8 |\n" + "| --- " * 7 + "|", flush=True)
+            for beam in options.beams:
+                compare_commands(options.command, folder, text, beam, options.rounds, work)
+            return
         header = ["batch", "beam", *(f"attend {kind}" for kind in ATTEND), *(f"CTranslate2 {kind}" for kind in PEERS),
                   "float32, attend is faster by", "bf16 beside float32", "int8 beside int8", "p50, p99 of attend fp32, ms", "of CTranslate2 float32", "texts that differ, float32"]
         print("| " + " | ".join(header) + " |\n" + "| --- " * len(header) + "|", flush=True)
@@ -157,7 +197,8 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--peer"]:
-        folder, text, batch, beam, kind, split, target_tokens, output = sys.argv[2:]
-        ctranslate2_run(folder, text, int(batch), int(beam), kind, split == "1", int(target_tokens), output)
+        folder, text, batch, beam, kind, split, target_tokens, output, *rounds = sys.argv[2:]
+        ctranslate2_run(folder, text, int(batch), int(beam), kind, split == "1", int(target_tokens), output,
+                        *map(int, rounds))
     else:
         main()

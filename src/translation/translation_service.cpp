@@ -8,41 +8,17 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 
 #include "detail/check.h"
 #include "detail/thread_team.h"
+#include "translation/translation_stream.h"
 
 namespace attend {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// What became of one text of a batch: translations, or the error.
-struct TextResult {
-  std::vector<Translation> translations;
-  std::exception_ptr error;
-};
-
-// Every text of a batch, translated together; one by one if that fails, to find those at fault.
-std::vector<TextResult> translate_batch(const Translator& translator,
-                                        const std::vector<std::string>& texts, int64_t n_best,
-                                        bool attention) {
-  std::vector<TextResult> results;
-  try {
-    for (auto& translations : translator.translate(texts, n_best, attention)) {
-      results.push_back({std::move(translations), nullptr});
-    }
-    return results;
-  } catch (...) {
-    if (texts.size() == 1) return {{{}, std::current_exception()}};
-  }
-  results.clear();
-  for (const auto& text : texts) {
-    results.push_back(translate_batch(translator, {text}, n_best, attention).front());
-  }
-  return results;
-}
 
 }  // namespace
 
@@ -89,9 +65,11 @@ struct TranslationService::State {
   void finish(Request& request, uint64_t& counter, std::exception_ptr error = nullptr);
   void expire(Request& request);
   void expire_overdue();
-  std::vector<Item> take();
-  void deliver(const Item& item, TextResult&& result);
+  std::vector<Item> take(size_t room);
+  void deliver(const Item& item, detail::TranslationStream::Ended&& result);
 
+  // These need it free.
+  void retry(const Item& item, detail::TranslationStream::Ended& result) const;
   void work();
 };
 
@@ -123,31 +101,23 @@ void TranslationService::State::expire_overdue() {
   for (const auto& request : overdue) expire(*request);
 }
 
-// A free worker's share of the texts that wait.
-std::vector<TranslationService::State::Item> TranslationService::State::take() {
+// A worker's share of the texts that wait, at most `room`: what free workers leave to it.
+std::vector<TranslationService::State::Item> TranslationService::State::take(size_t room) {
   expire_overdue();
-  const auto share = (queue.size() + free_workers - 1) / free_workers;
-  const auto count = std::min(share, static_cast<size_t>(options.max_batch));
+  const auto workers = free_workers + 1;
+  const auto count = std::min((queue.size() + workers - 1) / workers, room);
   const auto end = queue.begin() + static_cast<std::ptrdiff_t>(count);
   std::vector<Item> taken(std::make_move_iterator(queue.begin()), std::make_move_iterator(end));
   queue.erase(queue.begin(), end);
   return taken;
 }
 
-void TranslationService::State::deliver(const Item& item, TextResult&& result) {
+void TranslationService::State::deliver(const Item& item,
+                                        detail::TranslationStream::Ended&& result) {
   auto& request = *item.request;
   if (request.is_finished) return;  // cancelled, expired, or failed by another text
   if (result.error) return finish(request, counts.failed, result.error);
-  auto& translations = request.results[item.text];
-  translations = std::move(result.translations);
-  // The batch had what any of its requests asked for.
-  translations.resize(static_cast<size_t>(request.request.n_best));
-  if (!request.request.attention) {
-    for (auto& translation : translations) {
-      translation.attention.reset();
-      translation.alignment.clear();
-    }
-  }
+  request.results[item.text] = std::move(result.translations);
   if (--request.missing > 0) return;
   if (request.deadline && *request.deadline <= Clock::now()) return expire(request);
   for (const auto& of_text : request.results) {
@@ -160,31 +130,57 @@ void TranslationService::State::deliver(const Item& item, TextResult&& result) {
   finish(request, counts.answered);
 }
 
+// An error of a step ends all that decode: alone, only a text that is at fault fails again.
+void TranslationService::State::retry(const Item& item,
+                                      detail::TranslationStream::Ended& result) const {
+  const auto& request = item.request->request;
+  try {
+    result.translations =
+        translator.translate({request.texts[item.text]}, request.n_best, request.attention).front();
+    result.error = nullptr;
+  } catch (...) {
+    result.error = std::current_exception();
+  }
+}
+
+// Decodes texts step by step. Between steps others join, and those that nobody waits for any more leave.
 void TranslationService::State::work() {
+  detail::TranslationStream stream(translator, options.max_batch);
+  std::unordered_map<size_t, Item> decoding;
+  size_t next_id = 0;
   std::unique_lock lock(mutex);
   while (true) {
-    ++free_workers;
-    changed.wait(lock, [&] { return closed || !queue.empty(); });
-    const auto batch = take();
-    --free_workers;
-    if (batch.empty()) {
+    std::erase_if(decoding, [&](const auto& one) {
+      if (!one.second.request->is_finished) return false;
+      stream.cancel(one.first);
+      return true;
+    });
+    if (decoding.empty()) {
+      ++free_workers;
+      changed.wait(lock, [&] { return closed || !queue.empty(); });
+      --free_workers;
+    }
+    const auto joining = take(static_cast<size_t>(options.max_batch) - decoding.size());
+    if (decoding.empty() && joining.empty()) {
       if (closed) return;
       continue;  // what waited was overdue
     }
-    ++counts.batches;
-    std::vector<std::string> texts;
-    int64_t n_best = 1;
-    bool attention = false;
-    for (const auto& item : batch) {
-      const auto& request = item.request->request;
-      texts.push_back(request.texts[item.text]);
-      n_best = std::max(n_best, request.n_best);
-      attention |= request.attention;
-    }
+    if (!joining.empty()) ++counts.batches;
     lock.unlock();
-    auto results = translate_batch(translator, texts, n_best, attention);
+    for (const auto& item : joining) {
+      const auto& request = item.request->request;
+      decoding.emplace(next_id, item);
+      stream.admit(next_id++, request.texts[item.text], request.n_best, request.attention);
+    }
+    auto ended = stream.step();
+    for (auto& one : ended) {
+      if (one.error) retry(decoding.at(one.id), one);
+    }
     lock.lock();
-    for (size_t i = 0; i < batch.size(); ++i) deliver(batch[i], std::move(results[i]));
+    for (auto& one : ended) {
+      const auto item = decoding.extract(one.id).mapped();
+      deliver(item, std::move(one));
+    }
   }
 }
 

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <exception>
 #include <mutex>
 #include <numeric>
 #include <optional>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "attend/checkpoint/generation_config.h"
@@ -17,6 +19,7 @@
 #include "attend/translation/tokenizer_fit.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
+#include "translation/translation_stream.h"
 
 namespace attend {
 namespace {
@@ -388,4 +391,121 @@ std::vector<torch::Tensor> Translator::align(const std::vector<std::string>& sou
   return results;
 }
 
+namespace detail {
+
+struct TranslationStream::State {
+  struct Text {
+    int64_t n_best;
+    bool attention;
+    std::vector<Part> parts;
+    std::vector<std::vector<Translation>> of_part;
+    size_t missing;  // parts without a translation
+  };
+  // A part's place.
+  struct Place {
+    size_t text, part;
+  };
+
+  State(const Translator& used, IncrementalModel& model, const BeamSearchOptions& options,
+        torch::Device device, int64_t max_parts)
+      : translator(used), search(model, options, max_parts, device) {}
+
+  void drop(size_t id);
+  void add(const Place& place, const std::vector<Hypothesis>& hypotheses);
+  void fail(size_t id, std::exception_ptr error);
+
+  const Translator& translator;
+  ContinuousBeamSearch search;
+  std::unordered_map<size_t, Text> texts;
+  std::deque<Place> waiting;
+  std::unordered_map<size_t, Place> decoding;  // by the search's ids
+  size_t next_id = 0;
+  std::vector<Ended> ended;  // what the next step returns
+};
+
+TranslationStream::TranslationStream(const Translator& translator, int64_t max_parts)
+    : state_(std::make_unique<State>(translator, *translator.model_, translator.search_,
+                                     translator.device_, max_parts)) {}
+
+TranslationStream::~TranslationStream() = default;
+
+void TranslationStream::admit(size_t id, const std::string& text, int64_t n_best, bool attention) {
+  const auto& translator = state_->translator;
+  try {
+    State::Text added{n_best, attention, {}, {}, 0};
+    add_parts(added.parts, 0, translator.tokenizer_.source_subwords(text),
+              translator.model_->max_target_length());
+    added.missing = added.parts.size();
+    added.of_part.resize(added.missing);
+    if (added.missing == 0) {
+      state_->ended.push_back({.id = id, .translations = joined({}, {}, 1, n_best).front()});
+      return;
+    }
+    for (size_t part = 0; part < added.missing; ++part) state_->waiting.push_back({id, part});
+    state_->texts.emplace(id, std::move(added));
+  } catch (...) {
+    state_->ended.push_back({.id = id, .error = std::current_exception()});
+  }
+}
+
+void TranslationStream::State::drop(size_t id) {
+  texts.erase(id);
+  std::erase_if(waiting, [&](const Place& place) { return place.text == id; });
+  std::erase_if(decoding, [&](const auto& one) {
+    if (one.second.text != id) return false;
+    search.cancel(one.first);
+    return true;
+  });
+}
+
+void TranslationStream::cancel(size_t id) { state_->drop(id); }
+
+size_t TranslationStream::size() const { return state_->texts.size() + state_->ended.size(); }
+
+// Adds the translation of a part.
+void TranslationStream::State::add(const Place& place, const std::vector<Hypothesis>& hypotheses) {
+  auto& text = texts.at(place.text);
+  text.of_part[place.part] =
+      spelled(text.parts[place.part], hypotheses, translator.tokenizer_, text.attention);
+  if (--text.missing > 0) return;
+  ended.push_back({.id = place.text,
+                   .translations = joined(text.parts, text.of_part, 1, text.n_best).front()});
+  texts.erase(place.text);
+}
+
+void TranslationStream::State::fail(size_t id, std::exception_ptr error) {
+  drop(id);
+  ended.push_back({.id = id, .error = std::move(error)});
+}
+
+std::vector<TranslationStream::Ended> TranslationStream::step() {
+  auto& s = *state_;
+  while (!s.waiting.empty() && s.search.has_room()) {
+    const auto place = s.waiting.front();
+    s.waiting.pop_front();
+    const auto& text = s.texts.at(place.text);
+    try {
+      s.search.admit(s.next_id, text.parts[place.part].ids,
+                     {.n_best = text.n_best, .attention = text.attention, .prefix = {}});
+      s.decoding.emplace(s.next_id++, place);
+    } catch (...) {
+      s.fail(place.text, std::current_exception());
+    }
+  }
+  for (const auto& [id, hypotheses, error] : s.search.step()) {
+    const auto found = s.decoding.find(id);
+    if (found == s.decoding.end()) continue;  // of a text that has failed
+    const auto place = found->second;
+    s.decoding.erase(found);
+    try {
+      if (error) std::rethrow_exception(error);
+      s.add(place, hypotheses);
+    } catch (...) {
+      s.fail(place.text, std::current_exception());
+    }
+  }
+  return std::exchange(s.ended, {});
+}
+
+}  // namespace detail
 }  // namespace attend

@@ -119,6 +119,79 @@ class WatchedModel : public TranslationModel {
   bool open_ = true;
 };
 
+// A model whose states admit others, and which takes a step when it is allowed to. It writes as many tokens
+// as the source has.
+class SteppedModel : public TranslationModel {
+ public:
+  explicit SteppedModel(Seq2Seq model) : model_(std::move(model)) {}
+
+  SpecialTokenIds special_tokens() const override { return model_->special_tokens(); }
+  VocabularySizes vocabulary_sizes() const override { return model_->vocabulary_sizes(); }
+  int64_t max_target_length() const override { return 60; }
+  std::unique_ptr<DecoderState> start(const torch::Tensor& source,
+                                      const AttentionMask& /*source_mask*/) override {
+    auto state = std::make_unique<State>();
+    for (int64_t b = 0; b < source.size(0); ++b) {
+      state->left.push_back(source[b].ne(special_tokens().pad_id).sum().item<int64_t>());
+    }
+    return state;
+  }
+  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool) override {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return allowed_ > 0; });
+      --allowed_;
+    }
+    auto& left = dynamic_cast<State&>(state).left;
+    EXPECT_EQ(tokens.size(0), static_cast<int64_t>(left.size()));
+    auto logits = torch::zeros({tokens.size(0), vocabulary_sizes().target});
+    constexpr int64_t kWritten = 5;
+    for (size_t i = 0; i < left.size(); ++i) {
+      const auto token = left[i]-- > 1 ? kWritten : special_tokens().eos_id;
+      logits[static_cast<int64_t>(i)][token] = 10.0;
+    }
+    return {logits, {}, {}};
+  }
+  torch::Tensor forward(const torch::Tensor&, const torch::Tensor&, const AttentionMask&,
+                        const AttentionMask&) override {
+    throw std::logic_error("not used");
+  }
+  torch::Tensor loss_sum(const torch::Tensor&, const torch::Tensor&, const torch::Tensor&,
+                         double) override {
+    throw std::logic_error("not used");
+  }
+  torch::nn::Module& module() override { return *model_; }
+
+  void allow(int64_t steps) {
+    const std::lock_guard lock(mutex_);
+    allowed_ += steps;
+    changed_.notify_all();
+  }
+
+ private:
+  struct State : DecoderState {
+    int64_t position() const override { return 0; }
+    bool can_admit() const override { return true; }
+    void admit(std::unique_ptr<DecoderState> other) override {
+      const auto& joining = dynamic_cast<State&>(*other).left;
+      left.insert(left.end(), joining.begin(), joining.end());
+    }
+    void reorder(const torch::Tensor& rows, const torch::Tensor&) override {
+      std::vector<int64_t> moved;
+      for (int64_t i = 0; i < rows.size(0); ++i) {
+        moved.push_back(left[static_cast<size_t>(rows[i].item<int64_t>())]);
+      }
+      left = moved;
+    }
+    std::vector<int64_t> left;  // tokens to write
+  };
+
+  Seq2Seq model_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t allowed_ = 0;
+};
+
 class WatchedService : public testing::Test {
  protected:
   // One worker, which holds a first text at the closed gate.
@@ -385,6 +458,29 @@ TEST_F(WatchedService, CountsAddUpWhateverHappens) {
   EXPECT_EQ(counts.latency.count(), counts.answered);
   EXPECT_GT(counts.failed, 0U);
   EXPECT_GT(counts.expired, 0U);
+}
+
+TEST(TranslationService, TextsJoinWhileOthersDecodeAndLeaveBeforeThem) {
+  const auto tokenizer = subwords();
+  const auto model = std::make_shared<SteppedModel>(small_model(tokenizer));
+  TranslationService service(Translator(model, tokenizer, {.beam_size = 1}), {.workers = 1});
+  const std::string much = "the cat sits on the mat a dog sleeps under the old tree", little = "cat";
+  const auto steps = static_cast<int64_t>(tokenizer.encode_source(little).size());
+  const auto longer = service.submit({.texts = {much}});
+  const auto dropped = service.submit({.texts = {much}});
+  while (service.statistics().waiting_texts > 0) std::this_thread::yield();
+  model->allow(1);
+  const auto shorter = service.submit({.texts = {little}});
+  dropped.cancel();
+  // The worker may have gone into two steps before it could see the text.
+  model->allow(steps + 2);
+  ASSERT_LT(steps + 4, static_cast<int64_t>(tokenizer.encode_source(much).size()));
+  EXPECT_TRUE(shorter.wait_for(Seconds(60)));
+  EXPECT_FALSE(longer.wait_for(Seconds(0)));
+  model->allow(100);
+  EXPECT_EQ(longer.get().size(), 1U);
+  service.close();
+  EXPECT_EQ(service.statistics().cancelled, 1U);
 }
 
 TEST(TranslationService, CountsTheTokensOfWhatItDelivers) {

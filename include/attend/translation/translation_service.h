@@ -18,10 +18,10 @@ namespace attend {
 
 /// Options for `TranslationService`.
 struct TranslationServiceOptions {
-  int64_t workers = 0;             // batches translated at a time; 0: one for each of LibTorch's
+  int64_t workers = 0;             // batches decoded at a time; 0: one for each of LibTorch's
                                    // threads, which the workers divide among them
   int64_t max_queue = 256;         // texts that may wait for a worker; > 0
-  int64_t max_batch = 32;          // texts that a worker takes at a time; > 0
+  int64_t max_batch = 32;          // texts that a worker decodes at a time; > 0
   int64_t max_text_bytes = 16384;  // of one text; > 0
 };
 
@@ -60,7 +60,7 @@ struct TranslationServiceStatistics {
   uint64_t answered = 0, failed = 0, cancelled = 0, expired = 0;
   uint64_t pending = 0;                           // accepted and not finished
   uint64_t waiting_texts = 0;                     // of those; the queue's length
-  uint64_t batches = 0;                           // taken from the queue
+  uint64_t batches = 0;                           // groups of texts taken from the queue
   uint64_t source_tokens = 0, target_tokens = 0;  // of the texts and translations delivered
   LatencyHistogram latency;                       // from `submit` to the answer, of those answered
 };
@@ -91,15 +91,17 @@ class ATTEND_TOOLKIT_API PendingTranslations {
 };
 
 /// Translates for many threads. The texts of all callers wait in one queue, and are translated
-/// together by a few workers. A worker that is free takes its share of what waits and never waits for
-/// more.
+/// together by a few workers. A worker takes its share of what waits, between two steps of decoding: texts
+/// join while others decode (`ContinuousBeamSearch`), and leave when they have ended or nobody waits for
+/// them. Of a model that is not prepared for inference, those that were taken start together when the
+/// last that decodes has ended.
 ///
 /// A request's answer does not depend on who shares its batch. With a translator that is prepared for
 /// inference (`TranslatorOptions::precision`, by default where the model can be), every bit is the
 /// same: texts, scores and attention. Otherwise LibTorch's products round differently in batches of
 /// other sizes: scores agree to rounding, and texts do unless two hypotheses are that close.
 ///
-/// If a batch cannot be translated, its texts are translated one by one, so that only the requests of
+/// If a step fails, the texts that it was for are translated one by one, so that only the requests of
 /// those at fault fail.
 ///
 /// Throws: c10::ValueError for options.

@@ -21,6 +21,10 @@
 
 namespace attend {
 
+namespace detail {
+class TranslationStream;
+}
+
 /// Options for `Translator`. Options without a value are read from generation_config.json in the
 /// model's folder; the comments give the defaults if that does not set them either.
 struct TranslatorOptions {
@@ -115,6 +119,7 @@ class ATTEND_TOOLKIT_API Translator {
   int64_t beam_size() const { return search_.beam_size; }  // the caller's or the folder's
 
  private:
+  friend class detail::TranslationStream;
   struct Threads;
   std::vector<std::vector<Translation>> translate(const std::vector<std::string>& texts,
                                                   const std::vector<std::string>& prefixes,
