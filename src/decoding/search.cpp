@@ -414,16 +414,16 @@ std::vector<AttentionRow> attention_rows(const SentenceSearch& sentence,
   return result;
 }
 
-// All rows, [rows, width] on the CPU. Steps that are narrower, as the attention of a causal model is,
-// which grows by a key at every step, are padded.
+// All rows, [rows, width] on the CPU. Steps that are narrower, as the attention of a causal model is, which
+// grows by a key at every step, are padded. Wider ones, taken beside a longer source, have zeros there.
 torch::Tensor gathered(const std::vector<AttentionRow>& rows, int64_t width) {
   if (rows.front().step->is_cpu()) {
     auto result = torch::zeros({static_cast<int64_t>(rows.size()), width},
                                torch::TensorOptions(torch::kCPU).dtype(torch::kFloat));
     auto* to = result.mutable_data_ptr<float>();
     for (const auto& [step, row] : rows) {
-      const auto size = step->size(1);
-      std::copy_n(step->const_data_ptr<float>() + row * size, size, to);
+      const auto columns = step->size(1);
+      std::copy_n(step->const_data_ptr<float>() + row * columns, std::min(columns, width), to);
       to += width;
     }
     return result;

@@ -468,8 +468,8 @@ void TranslationStream::State::add(const Place& place, const std::vector<Hypothe
   text.of_part[place.part] =
       spelled(text.parts[place.part], hypotheses, translator.tokenizer_, text.attention);
   if (--text.missing > 0) return;
-  ended.push_back({.id = place.text,
-                   .translations = joined(text.parts, text.of_part, 1, text.n_best).front()});
+  ended.push_back(
+      {.id = place.text, .translations = joined(text.parts, text.of_part, 1, text.n_best).front()});
   texts.erase(place.text);
 }
 

@@ -54,7 +54,7 @@ class Configuration(ProgramTest):
             with self.subTest(command=command):
                 help_page = run_program(*command, "--help")[1]
                 flags = {flag: (kind, default) for flag, kind, default in re.findall(
-                    r"^  (?:-\w, ?)?--([a-z0-9-]+)(?: ([A-Z]+(?:\|mean)?))?[^\s=]*(?:=(\S+))?", help_page,
+                    r"^  (?:-\w, ?)?--([a-z0-9-]+)(?: \[?([A-Z]+(?:\|mean)?))?[^\s=]*(?:=(\S+))?", help_page,
                     re.MULTILINE)}
                 for own in ("help", "version", "config", "dump-config"):
                     flags.pop(own, None)

@@ -95,7 +95,7 @@ class Bash(Pages):
         for command in commands():
             names = [name for flag in flags_of(command) for name in flag]
             self.assertEqual(sorted(self.complete(*command[1:], "-", name=command[0])), sorted(names))
-        self.assertEqual(self.complete("translate", "--n"), ["--normalize", "--n-best"])
+        self.assertEqual(self.complete("translate", "--n"), ["--normalize", "--no-repeat-ngram-size", "--n-best"])
         self.assertEqual(self.complete("translate", "-b", "4", "--alig"), ["--alignment"])
         self.assertEqual(self.complete("train", "-t", "a", "b", "--pre"), ["--pre-norm", "--precision"])
         self.assertEqual(self.complete("translate", "--sco"), ["--score"])

@@ -141,7 +141,7 @@ TEST(GenerationGolden, FiltersOfSamplingKeepWhatThoseOfTransformersKeep) {
       const auto filtered = filtered_logits(logits, {.temperature = one.at("temperature"),
                                                      .top_k = one.at("top_k"),
                                                      .top_p = one.at("top_p")});
-      const auto kept = filtered.isfinite().nonzero().flatten().contiguous();
+      const auto kept = filtered.isfinite().nonzero().flatten().to(torch::kCPU).contiguous();
       const auto* first = kept.const_data_ptr<int64_t>();
       EXPECT_EQ(std::vector<int64_t>(first, first + kept.numel()),
                 one.at("kept").at(row).get<std::vector<int64_t>>());

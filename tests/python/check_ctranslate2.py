@@ -18,6 +18,7 @@ import ctranslate2
 import sentencepiece
 
 CONVERTER = "from ctranslate2.converters.transformers import main; main()"  # ct2-transformers-converter
+MOST_TOKENS = 256
 SEED, PAIRS, LINES = 1, 3000, 300
 NOUNS = {"cat": "le chat", "dog": "le chien", "house": "la maison", "car": "la voiture", "bird": "le oiseau",
          "flower": "la fleur", "bread": "le pain", "table": "la table", "king": "le roi", "queen": "la reine"}
@@ -63,7 +64,7 @@ def search_as_ctranslate2(folder):
 
 
 def attend_translations(program, folder, beam, lines):
-    out = run(program, "translate", "-m", folder, "-b", beam, "--json", text="".join(f"{line}\n" for line in lines))
+    out = run(program, "translate", "-q", "-m", folder, "-b", beam, "--max-length-factor", 1000000, "--json", text="".join(f"{line}\n" for line in lines))
     best = [json.loads(line)["translations"][0] for line in out.splitlines()]
     return [(one["text"], one["log_probability"]) for one in best]
 
@@ -73,9 +74,12 @@ def ctranslate2_translations(folder, converted, beam, lines):
     translator = ctranslate2.Translator(str(converted), compute_type="float32", inter_threads=1, intra_threads=1)
     # By default CTranslate2 takes the end token's probability away from a first step, and shares it among the others.
     results = translator.translate_batch([source.encode(line, out_type=str) + ["</s>"] for line in lines],
-                                         beam_size=beam, return_scores=True, min_decoding_length=0)
+                                         beam_size=beam, return_scores=True, min_decoding_length=0,
+                                         max_decoding_length=MOST_TOKENS)
     # Its score is the log-probability divided by the number of tokens, the end token counted, as attend's.
-    return [(target.decode_pieces(one.hypotheses[0]), one.scores[0] * (len(one.hypotheses[0]) + 1)) for one in results]
+    # A hypothesis at the limit has no end; attend's limit is another.
+    return [(target.decode_pieces(one.hypotheses[0]), one.scores[0] * (len(one.hypotheses[0]) + 1))
+            if len(one.hypotheses[0]) < MOST_TOKENS else None for one in results]
 
 
 def main():

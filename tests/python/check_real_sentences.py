@@ -94,7 +94,7 @@ def compare(name, ours, theirs):
                 print(f"  sentence {number}, place {rank}: attend {one}, other {another}")
     print(f"{name}: of {len(theirs)} sentences {alike} the same, {near} but for hypotheses as good, {wrong} wrong; "
           f"largest difference of scores {largest:.1e}")
-    return wrong == 0 and len(ours) == len(theirs) == SENTENCES
+    return wrong == 0 and len(ours) == len(theirs)
 
 
 def compare_with_ctranslate2(program, folder, sentences):
@@ -103,7 +103,10 @@ def compare_with_ctranslate2(program, folder, sentences):
     check_ctranslate2.run(sys.executable, "-c", check_ctranslate2.CONVERTER, "--model", folder, "--output_dir", converted)
     ours = check_ctranslate2.attend_translations(program, folder, BEAM, sentences)
     theirs = check_ctranslate2.ctranslate2_translations(folder, converted, BEAM, sentences)
-    return compare("CTranslate2, the best", [[one] for one in ours], [[one] for one in theirs])
+    ended = [i for i, one in enumerate(theirs) if one is not None]
+    print(f"{len(theirs) - len(ended)} translations of CTranslate2 reach its limit")
+    return len(ended) > 0.95 * SENTENCES and compare(
+        "CTranslate2, the best", [[ours[i]] for i in ended], [[theirs[i]] for i in ended])
 
 
 def main():

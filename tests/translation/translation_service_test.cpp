@@ -464,7 +464,8 @@ TEST(TranslationService, TextsJoinWhileOthersDecodeAndLeaveBeforeThem) {
   const auto tokenizer = subwords();
   const auto model = std::make_shared<SteppedModel>(small_model(tokenizer));
   TranslationService service(Translator(model, tokenizer, {.beam_size = 1}), {.workers = 1});
-  const std::string much = "the cat sits on the mat a dog sleeps under the old tree", little = "cat";
+  const std::string much = "the cat sits on the mat a dog sleeps under the old tree",
+                    little = "cat";
   const auto steps = static_cast<int64_t>(tokenizer.encode_source(little).size());
   const auto longer = service.submit({.texts = {much}});
   const auto dropped = service.submit({.texts = {much}});
