@@ -396,10 +396,6 @@ TEST(Translator, RulesOfTheCallerComeBeforeThoseOfTheFolder) {
   other.no_repeat_ngram_size = 0;
   EXPECT_EQ(loaded({.no_repeat_ngram_size = 0}), scores_of(prepared_translator(other)));
   EXPECT_NE(scores_of(prepared_translator(other)), loaded({}));
-  other = told;
-  other.min_length = 1;
-  EXPECT_EQ(loaded({.min_length = 1}), scores_of(prepared_translator(other)));
-  EXPECT_NE(scores_of(prepared_translator(other)), loaded({}));
 }
 
 TEST(Translator, ATranslationMayBeCutByTheLimitAndStillHaveAnAlignment) {
