@@ -75,7 +75,9 @@ void answer_error(httplib::Response& response, const Refusal& refusal) {
 
 std::string read_body(const httplib::Response& response, const httplib::ContentReader& read,
                       size_t most) {
-  const Refusal too_large{413, fmt::format("expected a body of at most {} bytes", most)};
+  const auto too_large = [&] {
+    return Refusal{413, fmt::format("expected a body of at most {} bytes", most)};
+  };
   std::string body;
   bool exceeded = false;
   // The rest of a body that is too large is read, so that the client comes to read the answer.
@@ -84,9 +86,9 @@ std::string read_body(const httplib::Response& response, const httplib::ContentR
     if (!exceeded) body.append(data, size);
     return true;
   });
-  if (exceeded) throw too_large;
+  if (exceeded) throw too_large();
   if (complete) return body;
-  if (response.status == 413) throw too_large;  // by its length in the header
+  if (response.status == 413) throw too_large();  // by its length in the header
   // What comes later would be taken for another request.
   throw Refusal{400, "expected a body that is complete, got a part of it", true};
 }
