@@ -66,13 +66,32 @@ void expect_same(const std::vector<Translation>& got, const std::vector<Translat
 
 constexpr auto kPoison = "a \u0416";  // of a letter that is unknown
 
-// A model that stops until the test lets it go on, and fails for one token.
-class WatchedModel : public TranslationModel {
+// What is only searched with, with the vocabulary of another model.
+class SearchedModel : public TranslationModel {
  public:
-  WatchedModel(Seq2Seq model, int64_t poison) : model_(std::move(model)), poison_(poison) {}
+  explicit SearchedModel(Seq2Seq model) : model_(std::move(model)) {}
 
   SpecialTokenIds special_tokens() const override { return model_->special_tokens(); }
   VocabularySizes vocabulary_sizes() const override { return model_->vocabulary_sizes(); }
+  torch::Tensor forward(const torch::Tensor&, const torch::Tensor&, const AttentionMask&,
+                        const AttentionMask&) override {
+    throw std::logic_error("not used");
+  }
+  torch::Tensor loss_sum(const torch::Tensor&, const torch::Tensor&, const torch::Tensor&,
+                         double) override {
+    throw std::logic_error("not used");
+  }
+  torch::nn::Module& module() override { return *model_; }
+
+ protected:
+  Seq2Seq model_;
+};
+
+// A model that stops until the test lets it go on, and fails for one token.
+class WatchedModel : public SearchedModel {
+ public:
+  WatchedModel(Seq2Seq model, int64_t poison) : SearchedModel(std::move(model)), poison_(poison) {}
+
   int64_t max_target_length() const override { return model_->max_target_length(); }
   std::unique_ptr<DecoderState> start(const torch::Tensor& source,
                                       const AttentionMask& source_mask) override {
@@ -86,16 +105,6 @@ class WatchedModel : public TranslationModel {
   StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override {
     return model_->step(tokens, state, want_alignment);
   }
-  torch::Tensor forward(const torch::Tensor&, const torch::Tensor&, const AttentionMask&,
-                        const AttentionMask&) override {
-    throw std::logic_error("not used");
-  }
-  torch::Tensor loss_sum(const torch::Tensor&, const torch::Tensor&, const torch::Tensor&,
-                         double) override {
-    throw std::logic_error("not used");
-  }
-  torch::nn::Module& module() override { return *model_; }
-
   void set_open(bool open) {
     const std::lock_guard lock(mutex_);
     open_ = open;
@@ -111,7 +120,6 @@ class WatchedModel : public TranslationModel {
   }
 
  private:
-  Seq2Seq model_;
   int64_t poison_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -121,12 +129,10 @@ class WatchedModel : public TranslationModel {
 
 // A model whose states admit others, and which takes a step when it is allowed to. It writes as many tokens
 // as the source has.
-class SteppedModel : public TranslationModel {
+class SteppedModel : public SearchedModel {
  public:
-  explicit SteppedModel(Seq2Seq model) : model_(std::move(model)) {}
+  using SearchedModel::SearchedModel;
 
-  SpecialTokenIds special_tokens() const override { return model_->special_tokens(); }
-  VocabularySizes vocabulary_sizes() const override { return model_->vocabulary_sizes(); }
   int64_t max_target_length() const override { return 60; }
   std::unique_ptr<DecoderState> start(const torch::Tensor& source,
                                       const AttentionMask& /*source_mask*/) override {
@@ -152,16 +158,6 @@ class SteppedModel : public TranslationModel {
     }
     return {logits, {}, {}};
   }
-  torch::Tensor forward(const torch::Tensor&, const torch::Tensor&, const AttentionMask&,
-                        const AttentionMask&) override {
-    throw std::logic_error("not used");
-  }
-  torch::Tensor loss_sum(const torch::Tensor&, const torch::Tensor&, const torch::Tensor&,
-                         double) override {
-    throw std::logic_error("not used");
-  }
-  torch::nn::Module& module() override { return *model_; }
-
   void allow(int64_t steps) {
     const std::lock_guard lock(mutex_);
     allowed_ += steps;
@@ -186,7 +182,6 @@ class SteppedModel : public TranslationModel {
     std::vector<int64_t> left;  // tokens to write
   };
 
-  Seq2Seq model_;
   std::mutex mutex_;
   std::condition_variable changed_;
   int64_t allowed_ = 0;
