@@ -95,6 +95,7 @@ void kernels() {
   }
   for (const int64_t length : {128, 512, 2048}) {
     kernel("bfloat16", "attend", batch_of(length), length, attends(), torch::kBFloat16);
+    kernel("bfloat16", "LibTorch", batch_of(length), length, torchs(), torch::kBFloat16);
   }
   for (const int64_t length : {128, 512}) {
     kernel("dropout 0.1", "attend", batch_of(length), length, attends({}, 0.1));
@@ -147,15 +148,18 @@ void weights() {
 void decoding() {
   constexpr int64_t kSource = 4096;
   for (const int64_t batch : {1, 32}) {
-    const auto query = heads_of(batch, 1);
-    const auto key = torch::randn({batch, kHeads, kSource, kHeadDim}),
-               value = torch::randn_like(key);
-    for (const auto& [who, attend] :
-         {std::pair{"attend", attends()}, std::pair{"LibTorch", torchs()}}) {
-      run(fmt::format("decoding step/{}/{}", who, batch), [=, attend = attend] {
-        const torch::NoGradGuard no_grad;
-        benchmark::DoNotOptimize(attend(query, key, value));
-      });
+    for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+      const auto query = heads_of(batch, 1, type);
+      const auto key = torch::randn({batch, kHeads, kSource, kHeadDim}).to(type),
+                 value = torch::randn_like(key);
+      const auto* const name = type == torch::kFloat ? "decoding step" : "bfloat16 decoding step";
+      for (const auto& [who, attend] :
+           {std::pair{"attend", attends()}, std::pair{"LibTorch", torchs()}}) {
+        run(fmt::format("{}/{}/{}", name, who, batch), [=, attend = attend] {
+          const torch::NoGradGuard no_grad;
+          benchmark::DoNotOptimize(attend(query, key, value));
+        });
+      }
     }
   }
 }

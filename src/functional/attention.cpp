@@ -19,6 +19,11 @@ torch::Tensor with_heads(const torch::Tensor& x) {
   return x.dim() == 4 ? x : x.dim() == 3 ? x.unsqueeze(1) : x.unsqueeze(0).unsqueeze(0);
 }
 
+bool are_bfloat16(at::TensorList tensors) {
+  return std::ranges::all_of(
+      tensors, [](const torch::Tensor& x) { return x.scalar_type() == torch::kBFloat16; });
+}
+
 // Checks what the caller gave, and lowers the mask.
 AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
                                const torch::Tensor& key, const torch::Tensor& value,
@@ -53,17 +58,20 @@ AttentionInputs checked_inputs(const char* who, const torch::Tensor& query,
   check_floating_point(who, query);
 
   const ThroughFloat32 float32(q, is_narrow_on_cpu(q));
+  const bool is_bfloat16 = float32.rounded_to() == torch::kBFloat16 && are_bfloat16({q, k, v});
+  const auto given = [&](const torch::Tensor& x) { return is_bfloat16 ? x : float32.widened(x); };
   AttentionInputs in{
       .rounded_to = float32.rounded_to(),
-      .query = float32.widened(q),
-      .key = float32.widened(k),
-      .value = float32.widened(v),
+      .is_bfloat16 = is_bfloat16,
+      .query = given(q),
+      .key = given(k),
+      .value = given(v),
       .mask = {},
       .scale = parameters.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(3)))),
       .parameters = parameters};
   const AttentionShape masked{batch, heads, q.size(2), k.size(2) - open_keys};
   in.mask = described_mask(who, rank == 2 ? with_batch_axis(mask) : mask, masked, q.device(),
-                           in.query.scalar_type());
+                           in.number_type());
   if (open_keys > 0 && !in.mask.is_none()) {
     in.mask = in.mask.with_open_keys(masked, open_keys, q.device());
   }
@@ -76,7 +84,7 @@ AttentionOutput attend_by_backend(const AttentionInputs& in, const WeightsReques
   if (request.is_none()) return {backend.run(taken), {}};
   if (backend.run_with_weights != nullptr) return backend.run_with_weights(taken, request);
   auto output = backend.run(taken);
-  auto dense = in;
+  auto dense = taken;
   dense.mask = in.mask.dense(in.shape());
   return {std::move(output), requested_weights(dense, request)};
 }

@@ -49,6 +49,10 @@ const AttentionBackend& choose_backend(const AttentionInputs& in) {
 AttentionInputs as_taken_by(const AttentionBackend& backend, const AttentionInputs& in) {
   auto result = in;
   if (!backend.takes_described_masks) result.mask = in.mask.dense(in.shape());
+  if (in.is_bfloat16 && !backend.takes_bfloat16) {
+    for (auto* x : {&result.query, &result.key, &result.value}) *x = x->to(torch::kFloat);
+    result.is_bfloat16 = false;
+  }
   return result;
 }
 

@@ -26,6 +26,9 @@ struct AttentionBackend {
   unsigned extras;
   /// Whether it takes what LoweredMask describes beside tensors; others get `LoweredMask::dense`.
   bool takes_described_masks = false;
+  /// Whether it takes inputs that are bfloat16 (`AttentionInputs::is_bfloat16`); others get them as
+  /// float32.
+  bool takes_bfloat16 = false;
   /// Whether it computes these inputs and is the fastest that does, of those behind it in the
   /// table.
   bool (*takes)(const AttentionInputs& in);
@@ -48,7 +51,7 @@ extern const AttentionBackend kFormula;             // attention_formula.cpp
 /// The first backend of the table that takes these inputs. All choices are made here.
 const AttentionBackend& choose_backend(const AttentionInputs& in);
 
-/// `in` with a dense mask, unless the backend takes others.
+/// `in` with a dense mask and in float32, unless the backend takes others.
 AttentionInputs as_taken_by(const AttentionBackend& backend, const AttentionInputs& in);
 
 /// Whether one of the tensors carries a tangent.

@@ -10,9 +10,11 @@ namespace attend::functional {
 
 /// One checked attention of [B, H, T, D] queries, as every backend takes it.
 struct AttentionInputs {
-  /// Set for 16-bit numbers that are computed in float32: query, key, value and the mask are
-  /// float32, autocast is left out, and the output is rounded to this type.
+  /// Set for 16-bit numbers that are computed in float32: query, key and value are float32, unless
+  /// they `is_bfloat16`, and the mask is; autocast is left out, and the output is rounded to this type.
   std::optional<torch::ScalarType> rounded_to = {};
+  /// Whether query, key and value are bfloat16 still.
+  bool is_bfloat16 = false;
   torch::Tensor query, key, value;
   LoweredMask mask;
   double scale;
@@ -30,6 +32,11 @@ struct AttentionInputs {
   /// The dtype that LibTorch's operations compute it in: autocast's, where that is on.
   torch::ScalarType computed_type() const {
     return rounded_to ? query.scalar_type() : product_type(query);
+  }
+
+  /// The dtype of all but query, key and value.
+  torch::ScalarType number_type() const {
+    return is_bfloat16 ? torch::kFloat : query.scalar_type();
   }
 
   /// Whether gradients of the query, the keys, the values, the bias or the sinks are recorded.

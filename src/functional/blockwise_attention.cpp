@@ -124,13 +124,14 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
          saved.parameters.mask.relative_bias},
         [&](const variable_list& x) -> variable_list {
           AttentionInputs inputs{
-              .query = x[0],
-              .key = x[1],
-              .value = x[2],
+              .query = at_least_float32(x[0]),
+              .key = at_least_float32(x[1]),
+              .value = at_least_float32(x[2]),
               .mask = saved.parameters.mask,
               .scale = saved.parameters.scale,
               .parameters = {.soft_cap = saved.parameters.soft_cap, .sinks = x[3]},
-              .kept = blockwise_kept(x[0], x[1].size(2), saved.parameters.dropout)};
+              .kept =
+                  blockwise_kept(at_least_float32(x[0]), x[1].size(2), saved.parameters.dropout)};
           inputs.mask.bias = x[4];
           inputs.mask.relative_bias = x[5];
           inputs.mask = inputs.mask.dense(inputs.shape());
@@ -145,8 +146,9 @@ class BlockwiseAttention : public torch::autograd::Function<BlockwiseAttention> 
 bool takes_blockwise(const AttentionInputs& in) {
   const auto type = in.query.scalar_type();
   return in.query.is_cpu() && in.query.layout() == torch::kStrided &&
-         (type == torch::kFloat || type == torch::kDouble) && type == in.computed_type() &&
-         in.query.numel() > 0 && in.key.numel() > 0 && in.value.numel() > 0;
+         (type == torch::kFloat || type == torch::kDouble || in.is_bfloat16) &&
+         type == in.computed_type() && in.query.numel() > 0 && in.key.numel() > 0 &&
+         in.value.numel() > 0;
 }
 
 BlockwiseParameters parameters_of(const AttentionInputs& in) {
@@ -184,10 +186,9 @@ torch::Tensor in_order_of(const WeightsRequest& request, const ChosenWeights& ch
 
 AttentionOutput run_with_weights(const AttentionInputs& in, const WeightsRequest& request) {
   const auto parameters = parameters_of(in);
-  const auto chosen =
-      chosen_weights(request, in.query.size(1), in.query.size(2), in.query.scalar_type());
+  const auto chosen = chosen_weights(request, in.query.size(1), in.query.size(2), in.number_type());
   auto sinks = in.parameters.sinks;
-  if (sinks.defined()) sinks = sinks.to(in.query.scalar_type()).contiguous();
+  if (sinks.defined()) sinks = sinks.to(in.number_type()).contiguous();
   // Copies, where these are needed, are made here, so that autograd sees them.
   const BlockwiseTensors tensors{with_contiguous_rows(in.query), with_contiguous_rows(in.key),
                                  with_contiguous_rows(in.value), sinks};
@@ -228,6 +229,7 @@ std::string describe_blockwise(const AttentionInputs& in) {
 const AttentionBackend kBlockwiseAttention{.name = "blockwise kernel",
                                            .extras = kDropout | kLearnedBias | kSoftCap | kSinks,
                                            .takes_described_masks = true,
+                                           .takes_bfloat16 = true,
                                            .takes = takes_blockwise,
                                            .run = run_blockwise,
                                            .run_with_weights = run_with_weights,

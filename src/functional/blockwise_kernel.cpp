@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "detail/parallel.h"
+#include "kernels/cpu/instruction_set.h"
 
 namespace attend::functional {
 namespace {
@@ -14,18 +15,33 @@ namespace {
 // So many multiply-adds are worth a thread of their own.
 constexpr int64_t kMultiplyAddsOfThread = 65536;
 
-template <typename T>
-kernels::HeadRows<const T> rows(const torch::Tensor& x) {
-  return {x.const_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
+// Calls f(T, Stored) for how the kernels compute what is stored as `type`.
+template <class F>
+void with_types(torch::ScalarType type, const F& f) {
+  if (type == torch::kDouble) return f(double{}, double{});
+  if (type == torch::kBFloat16) return f(float{}, kernels::BFloat16{});
+  TORCH_INTERNAL_ASSERT(type == torch::kFloat, "no kernels for ", type);
+  f(float{}, float{});
 }
 
-template <typename T>
-kernels::HeadRows<T> mutable_rows(const torch::Tensor& x) {
-  return {x.mutable_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2)};
+template <typename Stored>
+kernels::HeadRows<const Stored> rows(const torch::Tensor& x) {
+  return {static_cast<const Stored*>(x.const_data_ptr()), x.stride(0), x.stride(1), x.stride(2)};
 }
 
-torch::Tensor empty_heads(const torch::Tensor& like, int64_t dim) {
-  return at::empty({like.size(0), like.size(2), like.size(1), dim}, like.options()).transpose(1, 2);
+template <typename Stored>
+kernels::HeadRows<Stored> mutable_rows(const torch::Tensor& x) {
+  return {static_cast<Stored*>(x.mutable_data_ptr()), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+// Sums and gradients that are added to: of float32, where bfloat16 is stored.
+torch::TensorOptions options_of_sums(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kBFloat16 ? x.options().dtype(torch::kFloat) : x.options();
+}
+
+torch::Tensor empty_heads(const torch::Tensor& like, int64_t dim,
+                          const torch::TensorOptions& options) {
+  return at::empty({like.size(0), like.size(2), like.size(1), dim}, options).transpose(1, 2);
 }
 
 template <typename T>
@@ -60,8 +76,9 @@ kernels::WeightsView<Element> weights_view(const torch::Tensor& x, Element* data
           .shares = data_or_null<T>(chosen.shares)};
 }
 
-template <typename T>
-kernels::Attention<T> described(const BlockwiseTensors& in, const BlockwiseParameters& parameters) {
+template <typename T, typename Stored>
+kernels::Attention<T, Stored> described(const BlockwiseTensors& in,
+                                        const BlockwiseParameters& parameters) {
   const auto& mask = parameters.mask;
   return {.batch = in.query.size(0),
           .heads = in.query.size(1),
@@ -70,9 +87,9 @@ kernels::Attention<T> described(const BlockwiseTensors& in, const BlockwiseParam
           .head_dim = in.query.size(3),
           .value_dim = in.value.size(3),
           .group = in.query.size(1) / in.key.size(1),
-          .query = rows<T>(in.query),
-          .key = rows<T>(in.key),
-          .value = rows<T>(in.value),
+          .query = rows<Stored>(in.query),
+          .key = rows<Stored>(in.key),
+          .value = rows<Stored>(in.value),
           .bias = mask_view<T>(mask.bias),
           .allowed = mask_view<bool>(mask.allowed),
           .slopes = data_or_null<T>(mask.slopes),
@@ -84,13 +101,15 @@ kernels::Attention<T> described(const BlockwiseTensors& in, const BlockwiseParam
           .soft_cap = static_cast<T>(parameters.soft_cap),
           .sinks = data_or_null<T>(in.sinks),
           .dropout = parameters.dropout,
-          .relative_bias = relative_view<T>(mask.relative_bias, in.query.size(2))};
+          .relative_bias = relative_view<T>(mask.relative_bias, in.query.size(2)),
+          .multiplies_pairs = kernels::has_bfloat16_products()};
 }
 
 // Calls f(task, workspace) for all tasks, which the threads take one by one: those of a causal mask
 // differ in length.
-template <typename T, typename F>
-void run_tasks(const kernels::Attention<T>& a, int64_t tasks, int64_t workspace, const F& f) {
+template <typename T, typename Stored, typename F>
+void run_tasks(const kernels::Attention<T, Stored>& a, int64_t tasks, int64_t workspace,
+               const F& f) {
   constexpr int64_t kAlignment = 64 / sizeof(T);
   const auto work =
       a.batch * a.heads * a.target * a.source * (a.head_dim + a.value_dim) / kMultiplyAddsOfThread;
@@ -107,8 +126,9 @@ void run_tasks(const kernels::Attention<T>& a, int64_t tasks, int64_t workspace,
   });
 }
 
-template <typename T>
-void run_blocks(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* sums) {
+template <typename T, typename Stored>
+void run_blocks(const kernels::Attention<T, Stored>& attention, kernels::HeadRows<Stored> output,
+                T* sums) {
   run_tasks(attention, kernels::attention_forward_tasks(attention),
             kernels::attention_forward_workspace(attention), [&](int64_t task, T* workspace) {
               kernels::attention_forward(attention, output, sums, task, workspace);
@@ -116,8 +136,9 @@ void run_blocks(const kernels::Attention<T>& attention, kernels::HeadRows<T> out
 }
 
 // The parts of all heads' keys, then their join.
-template <typename T>
-void run_few_queries(const kernels::Attention<T>& attention, kernels::HeadRows<T> output, T* sums) {
+template <typename T, typename Stored>
+void run_few_queries(const kernels::Attention<T, Stored>& attention,
+                     kernels::HeadRows<Stored> output, T* sums) {
   const auto groups = attention.batch * attention.kv_heads();
   const auto tasks = groups * kernels::attention_of_few_parts(attention);
   const auto partial_size = attention.target * attention.group * (2 + attention.value_dim);
@@ -131,16 +152,16 @@ void run_few_queries(const kernels::Attention<T>& attention, kernels::HeadRows<T
 }
 
 // Of all rows, output . gradient, and with a gradient of the weights, weights . gradient.
-template <typename T>
-torch::Tensor deltas_of(const kernels::Attention<T>& a, const BlockwiseOutput& out,
+template <typename T, typename Stored>
+torch::Tensor deltas_of(const kernels::Attention<T, Stored>& a, const BlockwiseOutput& out,
                         const torch::Tensor& gradient,
                         const kernels::WeightsView<const T>& of_weights) {
-  auto deltas = at::empty(out.output.sizes().slice(0, 3), out.output.options());
+  auto deltas = at::empty(out.output.sizes().slice(0, 3), out.sums.options());
   auto* const data = deltas.mutable_data_ptr<T>();
   detail::parallel_for(a.batch * a.heads, 1 + kMultiplyAddsOfThread / (1 + a.target * a.value_dim),
                        [&](int64_t first, int64_t last) {
-                         kernels::attention_deltas(a, rows<T>(out.output), rows<T>(gradient), data,
-                                                   first, last);
+                         kernels::attention_deltas(a, rows<Stored>(out.output),
+                                                   rows<Stored>(gradient), data, first, last);
                        });
   if (of_weights.data != nullptr) {
     const auto* const sums = out.sums.const_data_ptr<T>();
@@ -154,8 +175,8 @@ torch::Tensor deltas_of(const kernels::Attention<T>& a, const BlockwiseOutput& o
 
 // Zeros for the gradient of a bias [B, H, T, S] or a relative one [H, T + S - 1], in parts:
 // [parts, the sizes of the bias].
-template <typename T>
-torch::Tensor bias_parts(const kernels::Attention<T>& a, const torch::Tensor& bias,
+template <typename T, typename Stored>
+torch::Tensor bias_parts(const kernels::Attention<T, Stored>& a, const torch::Tensor& bias,
                          kernels::BiasGradient<T>& view) {
   const bool is_relative = bias.dim() == 2;
   const auto stride = [&](int64_t axis) {
@@ -176,21 +197,21 @@ torch::Tensor bias_parts(const kernels::Attention<T>& a, const torch::Tensor& bi
 
 // The gradients of the query, the keys, the values; `of_bias` becomes that of `bias`, unless it is
 // undefined.
-template <typename T>
-BlockwiseTensors run_blocks_backward(const kernels::Attention<T>& a, const BlockwiseTensors& in,
-                                     const torch::Tensor& bias,
-                                     kernels::AttentionBackward<T> backward,
+template <typename T, typename Stored>
+BlockwiseTensors run_blocks_backward(const kernels::Attention<T, Stored>& a,
+                                     const BlockwiseTensors& in, const torch::Tensor& bias,
+                                     kernels::AttentionBackward<T, Stored> backward,
                                      torch::Tensor& of_bias) {
-  BlockwiseTensors result{empty_heads(in.query, in.query.size(3)).zero_(),
-                          empty_heads(in.key, in.key.size(3)),
-                          empty_heads(in.value, in.value.size(3))};
-  backward.gradients = {mutable_rows<T>(result.query), mutable_rows<T>(result.key),
-                        mutable_rows<T>(result.value)};
+  const auto options = in.query.options(), of_sums = options_of_sums(in.query);
+  BlockwiseTensors result{empty_heads(in.query, in.query.size(3), of_sums).zero_(),
+                          empty_heads(in.key, in.key.size(3), options),
+                          empty_heads(in.value, in.value.size(3), options)};
+  backward.gradients = {mutable_rows<T>(result.query), mutable_rows<Stored>(result.key),
+                        mutable_rows<Stored>(result.value)};
   const auto parts = kernels::attention_key_parts(a);
   torch::Tensor query_parts;
   if (parts > 1) {
-    query_parts =
-        at::zeros({parts - 1, a.batch, a.heads, a.target, a.head_dim}, in.query.options());
+    query_parts = at::zeros({parts - 1, a.batch, a.heads, a.target, a.head_dim}, of_sums);
     backward.query_parts = query_parts.mutable_data_ptr<T>();
   }
   if (bias.defined()) of_bias = bias_parts(a, bias, backward.bias);
@@ -199,6 +220,7 @@ BlockwiseTensors run_blocks_backward(const kernels::Attention<T>& a, const Block
               kernels::attention_backward(a, backward, task, workspace);
             });
   for (int64_t part = 1; part < parts; ++part) result.query.add_(query_parts[part - 1]);
+  result.query = result.query.to(options.dtype());
   if (bias.defined()) of_bias = of_bias.size(0) == 1 ? of_bias[0] : of_bias.sum(0);
   return result;
 }
@@ -252,12 +274,14 @@ torch::Tensor with_readable_rows(const torch::Tensor& mask) {
 BlockwiseOutput blockwise_forward(const BlockwiseTensors& in, const BlockwiseParameters& parameters,
                                   bool wants_sums) {
   const auto& q = in.query;
-  BlockwiseOutput result{empty_heads(q, in.value.size(3)), {}};
-  if (wants_sums) result.sums = at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options());
-  AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blockwise_attention", [&] {
-    const auto attention = described<scalar_t>(in, parameters);
-    const auto output = mutable_rows<scalar_t>(result.output);
-    auto* sums = wants_sums ? result.sums.mutable_data_ptr<scalar_t>() : nullptr;
+  BlockwiseOutput result{empty_heads(q, in.value.size(3), q.options()), {}};
+  if (wants_sums) {
+    result.sums = at::empty({q.size(0), q.size(1), q.size(2), 2}, options_of_sums(q));
+  }
+  with_types(q.scalar_type(), [&]<typename T, typename Stored>(T, Stored) {
+    const auto attention = described<T, Stored>(in, parameters);
+    const auto output = mutable_rows<Stored>(result.output);
+    auto* sums = wants_sums ? result.sums.mutable_data_ptr<T>() : nullptr;
     if (kernels::has_few_queries(attention)) {
       run_few_queries(attention, output, sums);
     } else {
@@ -269,15 +293,14 @@ BlockwiseOutput blockwise_forward(const BlockwiseTensors& in, const BlockwisePar
 
 torch::Tensor blockwise_weights(const BlockwiseTensors& in, const BlockwiseParameters& parameters,
                                 const torch::Tensor& sums, const ChosenWeights& chosen) {
-  auto result = at::empty({in.query.size(0), chosen.heads, chosen.queries, in.key.size(2)},
-                          in.query.options());
-  AT_DISPATCH_FLOATING_TYPES(in.query.scalar_type(), "blockwise_weights", [&] {
-    const auto attention = described<scalar_t>(in, parameters);
-    const auto view = weights_view<scalar_t>(result, result.mutable_data_ptr<scalar_t>(), chosen);
-    const auto* const of_rows = sums.const_data_ptr<scalar_t>();
+  auto result =
+      at::empty({in.query.size(0), chosen.heads, chosen.queries, in.key.size(2)}, sums.options());
+  with_types(in.query.scalar_type(), [&]<typename T, typename Stored>(T, Stored) {
+    const auto attention = described<T, Stored>(in, parameters);
+    const auto view = weights_view<T>(result, result.mutable_data_ptr<T>(), chosen);
+    const auto* const of_rows = sums.const_data_ptr<T>();
     run_tasks(attention, kernels::attention_weights_tasks(attention, view),
-              kernels::attention_weights_workspace(attention),
-              [&](int64_t task, scalar_t* workspace) {
+              kernels::attention_weights_workspace(attention), [&](int64_t task, T* workspace) {
                 kernels::attention_weights(attention, of_rows, view, task, workspace);
               });
   });
@@ -298,28 +321,28 @@ BlockwiseGradients blockwise_backward(const BlockwiseTensors& in,
   };
   const bool is_relative = requires_gradient(relative_bias);
   BlockwiseGradients result;
-  AT_DISPATCH_FLOATING_TYPES(in.query.scalar_type(), "blockwise_attention_backward", [&] {
-    const auto attention = described<scalar_t>(in, parameters);
-    kernels::WeightsView<const scalar_t> view;
+  with_types(in.query.scalar_type(), [&]<typename T, typename Stored>(T, Stored) {
+    const auto attention = described<T, Stored>(in, parameters);
+    kernels::WeightsView<const T> view;
     if (of_weights.defined()) {
-      view = weights_view<scalar_t>(of_weights, of_weights.const_data_ptr<scalar_t>(), chosen);
+      view = weights_view<T>(of_weights, of_weights.const_data_ptr<T>(), chosen);
     }
-    const auto deltas = deltas_of<scalar_t>(attention, out, of_output, view);
+    const torch::Tensor deltas = deltas_of<T, Stored>(attention, out, of_output, view);
     torch::Tensor of_sinks;
     const bool is_learned = requires_gradient(bias);
     const bool has_keys = is_learned && bias.size(3) == in.key.size(2);
-    result.of = run_blocks_backward<scalar_t>(attention, in,
-                                              is_relative ? relative_bias
-                                              : has_keys  ? bias
-                                                          : torch::Tensor(),
-                                              {.output_gradient = rows<scalar_t>(of_output),
-                                               .sums = out.sums.const_data_ptr<scalar_t>(),
-                                               .deltas = deltas.const_data_ptr<scalar_t>(),
-                                               .weights_gradient = view,
-                                               .gradients = {},
-                                               .query_parts = nullptr,
-                                               .bias = {}},
-                                              is_relative ? result.relative_bias : result.bias);
+    result.of = run_blocks_backward<T, Stored>(attention, in,
+                                               is_relative ? relative_bias
+                                               : has_keys  ? bias
+                                                           : torch::Tensor(),
+                                               {.output_gradient = rows<Stored>(of_output),
+                                                .sums = out.sums.const_data_ptr<T>(),
+                                                .deltas = deltas.const_data_ptr<T>(),
+                                                .weights_gradient = view,
+                                                .gradients = {},
+                                                .query_parts = nullptr,
+                                                .bias = {}},
+                                               is_relative ? result.relative_bias : result.bias);
     if (in.sinks.defined()) {
       // In float64, since terms of both signs are added up.
       const auto sums = out.sums.to(torch::kDouble);

@@ -8,8 +8,8 @@
 
 namespace attend::functional {
 
-/// The tensors of one attention on the CPU, all of one dtype, float32 or float64; rows are
-/// contiguous (`with_contiguous_rows`).
+/// The tensors of one attention on the CPU, all of one dtype, float32, float64 or bfloat16; rows are
+/// contiguous (`with_contiguous_rows`). Of bfloat16, all else is float32: masks, sums, sinks, weights.
 struct BlockwiseTensors {
   torch::Tensor query, key, value;
   torch::Tensor sinks = {};  // undefined, or [H]

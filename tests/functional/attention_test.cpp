@@ -410,7 +410,9 @@ TEST(ExplainAttention, TellsOf16BitsThatAreComputedInFloat32) {
   const std::string band = "blockwise kernel, the band as two numbers";
   EXPECT_EQ(explain(3, torch::kFloat), band);
   for (const int64_t length : {3, 300}) {
-    EXPECT_EQ(explain(length, torch::kBFloat16), band + ", in float32");
+    for (const auto type : {torch::kBFloat16, torch::kHalf}) {
+      EXPECT_EQ(explain(length, type), band + ", in float32");
+    }
   }
   const testing_support::CpuAutocast autocast;
   EXPECT_EQ(explain(3, torch::kFloat), band + ", in float32");

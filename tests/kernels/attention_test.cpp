@@ -1,11 +1,14 @@
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "kernels/cpu/instruction_set.h"
 #include "kernels/numbers.h"
 #include "support/instruction_sets.h"
 
@@ -20,34 +23,39 @@ struct Sizes {
 };
 
 // One attention, in the memory order of [B, L, H, D], and what the kernels make of it.
-template <typename T>
+template <typename Number, typename StoredAs = Number>
 struct Problem {
+  using T = Number;
+  using Stored = StoredAs;
+
   Sizes z;
   int64_t kv_heads;
-  Numbers<T> query, key, value, output_gradient, bias, relative_bias, slopes, sinks;
+  Numbers<Stored> query, key, value, output_gradient;
+  Numbers<T> bias, relative_bias, slopes, sinks;
   std::vector<char> allowed;
   std::vector<int64_t> query_segments, key_segments;
-  Numbers<T> output, sums, query_gradient, key_gradient, value_gradient;
+  Numbers<Stored> output, key_gradient, value_gradient;
+  Numbers<T> sums, query_gradient;
   Numbers<T> weights_gradient;  // [B, H, T, S], if there is one
   Numbers<T> bias_gradient{1};  // of all that `bias` holds; behind it, its other parts
-  kernels::Attention<T> a{};
+  kernels::Attention<T, Stored> a{};
 
   explicit Problem(const Sizes& sizes)
       : z(sizes),
         kv_heads(z.heads / z.group),
-        query(normal<T>(z.batch * z.target * z.heads * z.head_dim, 1)),
-        key(normal<T>(z.batch * z.source * kv_heads * z.head_dim, 2)),
-        value(normal<T>(z.batch * z.source * kv_heads * z.value_dim, 3)),
-        output_gradient(normal<T>(z.batch * z.target * z.heads * z.value_dim, 4)),
+        query(normal<Stored>(z.batch * z.target * z.heads * z.head_dim, 1)),
+        key(normal<Stored>(z.batch * z.source * kv_heads * z.head_dim, 2)),
+        value(normal<Stored>(z.batch * z.source * kv_heads * z.value_dim, 3)),
+        output_gradient(normal<Stored>(z.batch * z.target * z.heads * z.value_dim, 4)),
         bias(normal<T>(z.batch * z.heads * (z.target + 1) * (z.source + 1), 5)),
         relative_bias(normal<T>(z.heads * (z.target + z.source - 1), 10)),
         slopes(normal<T>(z.heads, 6, 0.1)),
         sinks(normal<T>(z.heads, 7)),
         output(output_gradient.size()),
-        sums(z.batch * z.heads * z.target * 2),
-        query_gradient(query.size()),
         key_gradient(key.size()),
-        value_gradient(value.size()) {
+        value_gradient(value.size()),
+        sums(z.batch * z.heads * z.target * 2),
+        query_gradient(query.size()) {
     a.batch = z.batch;
     a.heads = z.heads;
     a.target = z.target;
@@ -55,22 +63,24 @@ struct Problem {
     a.head_dim = z.head_dim;
     a.value_dim = z.value_dim;
     a.group = z.group;
-    a.query = rows<const T>(query, z.target, z.heads, z.head_dim);
-    a.key = rows<const T>(key, z.source, kv_heads, z.head_dim);
-    a.value = rows<const T>(value, z.source, kv_heads, z.value_dim);
+    a.query = rows<const Stored>(query, z.target, z.heads, z.head_dim);
+    a.key = rows<const Stored>(key, z.source, kv_heads, z.head_dim);
+    a.value = rows<const Stored>(value, z.source, kv_heads, z.value_dim);
     a.band_left = a.band_right = kNoBand;
     a.scale = static_cast<T>(1 / std::sqrt(static_cast<double>(z.head_dim)));
   }
 
   template <typename Element>
-  static kernels::HeadRows<Element> rows(Numbers<T>& x, int64_t length, int64_t heads,
-                                         int64_t dim) {
+  static kernels::HeadRows<Element> rows(Numbers<std::remove_const_t<Element>>& x, int64_t length,
+                                         int64_t heads, int64_t dim) {
     return {x.data(), length * heads * dim, dim, heads * dim};
   }
-  kernels::HeadRows<T> output_rows() { return rows<T>(output, z.target, z.heads, z.value_dim); }
+  kernels::HeadRows<Stored> output_rows() {
+    return rows<Stored>(output, z.target, z.heads, z.value_dim);
+  }
 
   void clear() {
-    output = Numbers<T>(output.size(), T{-77});
+    output = Numbers<Stored>(output.size(), number_of<Stored>(-77));
     sums = Numbers<T>(sums.size(), T{-77});
   }
   void run_forward() {
@@ -89,8 +99,8 @@ struct Problem {
     for (int64_t task = 0; task < tasks; ++task) {
       kernels::attention_of_few(a, task, partials.data() + task * size, workspace.data());
     }
-    kernels::attention_of_few_joined<T>(a, partials.data(), output_rows(), sums.data(), 0,
-                                        z.batch * kv_heads);
+    kernels::attention_of_few_joined(a, partials.data(), output_rows(), sums.data(), 0,
+                                     z.batch * kv_heads);
   }
   // Of all heads and queries.
   template <typename Element>
@@ -105,17 +115,17 @@ struct Problem {
     }
   }
   void run_backward() {
-    const auto of_output = rows<const T>(output, z.target, z.heads, z.value_dim);
-    const auto gradient = rows<const T>(output_gradient, z.target, z.heads, z.value_dim);
+    const auto of_output = rows<const Stored>(output, z.target, z.heads, z.value_dim);
+    const auto gradient = rows<const Stored>(output_gradient, z.target, z.heads, z.value_dim);
     Numbers<T> deltas(z.batch * z.heads * z.target),
         workspace(kernels::attention_backward_workspace(a));
-    kernels::attention_deltas<T>(a, of_output, gradient, deltas.data(), 0, z.batch * z.heads);
+    kernels::attention_deltas(a, of_output, gradient, deltas.data(), 0, z.batch * z.heads);
     const auto of_weights = view_of<const T>(weights_gradient);
     if (of_weights.data != nullptr) {
       Numbers<T> own(kernels::attention_weights_workspace(a));
       for (int64_t task = 0; task < kernels::attention_weight_deltas_tasks(a); ++task) {
-        kernels::attention_weight_deltas<T>(a, sums.data(), of_weights, deltas.data(), task,
-                                            own.data());
+        kernels::attention_weight_deltas(a, sums.data(), of_weights, deltas.data(), task,
+                                         own.data());
       }
     }
     // The gradient of a bias has the bias' strides.
@@ -131,14 +141,14 @@ struct Problem {
     const auto part_size = z.batch * z.heads * z.target * z.head_dim;
     Numbers<T> query_parts((parts - 1) * part_size);
     query_gradient = Numbers<T>(query.size());
-    const kernels::AttentionBackward<T> backward{
+    const kernels::AttentionBackward<T, Stored> backward{
         gradient,
         sums.data(),
         deltas.data(),
         of_weights,
         {rows<T>(query_gradient, z.target, z.heads, z.head_dim),
-         rows<T>(key_gradient, z.source, kv_heads, z.head_dim),
-         rows<T>(value_gradient, z.source, kv_heads, z.value_dim)},
+         rows<Stored>(key_gradient, z.source, kv_heads, z.head_dim),
+         rows<Stored>(value_gradient, z.source, kv_heads, z.value_dim)},
         parts > 1 ? query_parts.data() : nullptr,
         of_bias};
     for (int64_t task = 0; task < kernels::attention_backward_tasks(a, of_bias); ++task) {
@@ -163,8 +173,8 @@ struct Reference {
   std::vector<double> output, sums, query, key, value, bias;
   std::vector<double> all_weights;  // [B, H, T, S], before dropout
 
-  template <typename T>
-  explicit Reference(Problem<T>& p) {
+  template <class P>
+  explicit Reference(P& p) {
     output.resize(static_cast<size_t>(p.output.size()));
     query.resize(static_cast<size_t>(p.query.size()));
     key.resize(static_cast<size_t>(p.key.size()));
@@ -178,8 +188,8 @@ struct Reference {
   }
 
  private:
-  template <typename T>
-  static bool is_visible(const Problem<T>& p, int64_t b, int64_t h, int64_t t, int64_t s) {
+  template <class P>
+  static bool is_visible(const P& p, int64_t b, int64_t h, int64_t t, int64_t s) {
     const auto& a = p.a;
     const auto diagonal = t + p.z.source - p.z.target;
     if (a.band_left != kNoBand && s < diagonal - a.band_left) return false;
@@ -191,8 +201,8 @@ struct Reference {
            a.query_segments[b * p.z.target + t] == a.key_segments[b * p.z.source + s];
   }
 
-  template <typename T>
-  void add_row(Problem<T>& p, int64_t b, int64_t h, int64_t t) {
+  template <class P>
+  void add_row(P& p, int64_t b, int64_t h, int64_t t) {
     const auto& a = p.a;
     const auto heads = p.z.heads, group = p.z.group, target = p.z.target, source = p.z.source;
     const auto head_dim = p.z.head_dim, value_dim = p.z.value_dim;
@@ -211,7 +221,8 @@ struct Reference {
     for (int64_t s = 0; s < source; ++s) {
       const auto i = static_cast<size_t>(s);
       double x = 0.0;
-      for (int64_t e = 0; e < head_dim; ++e) x += double{p.query[q + e]} * p.key[k(s) + e];
+      for (int64_t e = 0; e < head_dim; ++e)
+        x += value_of(p.query[q + e]) * value_of(p.key[k(s) + e]);
       x *= a.scale;
       if (a.soft_cap > 0) {
         const double y = std::tanh(x / a.soft_cap);
@@ -246,10 +257,10 @@ struct Reference {
       const auto i = static_cast<size_t>(s);
       if (sum != 0.0) weights[i] /= sum;
       for (int64_t e = 0; e < value_dim; ++e) {
-        const double gradient = p.output_gradient[o + e], factor = kept[i] * weights[i];
-        output[static_cast<size_t>(o + e)] += factor * p.value[v(s) + e];
+        const double gradient = value_of(p.output_gradient[o + e]), factor = kept[i] * weights[i];
+        output[static_cast<size_t>(o + e)] += factor * value_of(p.value[v(s) + e]);
         value[static_cast<size_t>(v(s) + e)] += factor * gradient;
-        of_weights[i] += kept[i] * gradient * p.value[v(s) + e];
+        of_weights[i] += kept[i] * gradient * value_of(p.value[v(s) + e]);
       }
       if (p.weights_gradient.size() > 0) {
         const auto row = (b * heads + h) * target + t;
@@ -267,22 +278,21 @@ struct Reference {
       }
       const double g = of_score * slope[i] * a.scale;
       for (int64_t e = 0; e < head_dim; ++e) {
-        query[static_cast<size_t>(q + e)] += g * p.key[k(s) + e];
-        key[static_cast<size_t>(k(s) + e)] += g * p.query[q + e];
+        query[static_cast<size_t>(q + e)] += g * value_of(p.key[k(s) + e]);
+        key[static_cast<size_t>(k(s) + e)] += g * value_of(p.query[q + e]);
       }
     }
   }
 };
 
-template <typename T>
+template <class P>
 struct Case {
   std::string name;
-  std::function<void(Problem<T>&)> change;
+  std::function<void(P&)> change;
 };
 
-template <typename T>
-std::vector<Case<T>> cases() {
-  using P = Problem<T>;
+template <class P>
+std::vector<Case<P>> cases() {
   const auto with_allowed = [](P& p) {
     const auto& z = p.z;
     p.allowed.resize(static_cast<size_t>(z.batch * z.target * z.source));
@@ -406,11 +416,12 @@ std::vector<Case<T>> cases() {
   };
 }
 
-template <typename T>
-Case<T> with_weights_gradient(const Case<T>& of) {
-  return {of.name + ", with a gradient of the weights", [of](Problem<T>& p) {
+template <class P>
+Case<P> with_weights_gradient(const Case<P>& of) {
+  return {of.name + ", with a gradient of the weights", [of](P& p) {
             of.change(p);
-            p.weights_gradient = normal<T>(p.z.batch * p.z.heads * p.z.target * p.z.source, 9);
+            p.weights_gradient =
+                normal<typename P::T>(p.z.batch * p.z.heads * p.z.target * p.z.source, 9);
           }};
 }
 
@@ -433,7 +444,7 @@ TYPED_TEST_SUITE(KernelAttention, Types, TypeNames);
 
 TYPED_TEST(KernelAttention, AgreesWithItsFormula) {
   for (const auto& sizes : kSizes) {
-    for (const auto& [name, change] : cases<TypeParam>()) {
+    for (const auto& [name, change] : cases<Problem<TypeParam>>()) {
       SCOPED_TRACE(testing::Message()
                    << name << ", T = " << sizes.target << ", S = " << sizes.source);
       Problem<TypeParam> p(sizes);
@@ -458,9 +469,77 @@ TYPED_TEST(KernelAttention, AgreesWithItsFormula) {
   }
 }
 
+// Of bfloat16 in memory, by pairs and without. Results are rounded; pairs also round weights and
+// gradients of scores, so that the error of each product is up to 2^-8 of it.
+class KernelAttentionOfBFloat16 : public testing::TestWithParam<bool> {
+ protected:
+  using Numbers16 = Problem<float, kernels::BFloat16>;
+
+  // Processors with the set AVX3_DL may lack the instructions.
+  static bool can_run() {
+    return !GetParam() || kernels::has_bfloat16_products() ||
+           std::string(kernels::instruction_set()) != "AVX3_DL";
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Products, KernelAttentionOfBFloat16, testing::Bool(),
+                         [](const auto& x) { return x.param ? "Pairs" : "Singles"; });
+
+TEST_P(KernelAttentionOfBFloat16, AgreesWithItsFormula) {
+  const double units = GetParam() ? 2 : 1.01, of_gradients = 5;
+  for (const auto& sizes : kSizes) {
+    for (const auto& of : cases<Numbers16>()) {
+      for (const auto& [name, change] : {of, with_weights_gradient(of)}) {
+        SCOPED_TRACE(testing::Message()
+                     << name << ", T = " << sizes.target << ", S = " << sizes.source);
+        Numbers16 p(sizes);
+        change(p);
+        p.a.multiplies_pairs = GetParam();
+        const Reference expected(p);
+        const auto of_float = of_gradients * kPrecision<kernels::BFloat16> / kPrecision<float>;
+        Numbers<float> weights(sizes.batch * sizes.heads * sizes.target * sizes.source);
+        testing_support::for_each_instruction_set([&] {
+          if (!can_run()) return;
+          p.run_few();
+          expect_near(p.output, expected.output, 1.01, "output for few queries");
+          expect_near(p.sums, expected.sums, 20, "sums for few queries");
+          p.run_forward();
+          expect_near(p.output, expected.output, units, "output");
+          expect_near(p.sums, expected.sums, 20, "sums");
+          p.run_weights(p.view_of<float>(weights));
+          expect_near(weights, expected.all_weights, 20, "weights");
+          p.run_backward();
+          expect_near(p.query_gradient, expected.query, of_float, "gradient of the query");
+          expect_near(p.key_gradient, expected.key, of_gradients, "gradient of the key");
+          expect_near(p.value_gradient, expected.value, of_gradients, "gradient of the value");
+          if (p.a.bias.source_stride != 0) {
+            expect_near(p.bias_gradient, expected.bias, of_float, "gradient of the bias");
+          }
+        });
+      }
+    }
+  }
+}
+
+TEST_P(KernelAttentionOfBFloat16, IsNotANumberWhereTheScoreIsNone) {
+  for (const int64_t at : {0, 3, 130, 134}) {
+    SCOPED_TRACE(testing::Message() << "key " << at);
+    Numbers16 p(kSizes[1]);
+    p.a.bias = {p.bias.data(), 0, 0, 0, 1};
+    p.a.band_right = 0;
+    p.a.multiplies_pairs = GetParam();
+    p.bias[at] = std::nanf("");
+    const Reference expected(p);
+    testing_support::for_each_instruction_set([&] {
+      if (!can_run()) return;
+      p.run_forward();
+      expect_near(p.output, expected.output, 2, "output");
+    });
+  }
+}
+
 TYPED_TEST(KernelAttention, WeightsAndTheirGradientAgreeWithTheFormula) {
   for (const auto& sizes : kSizes) {
-    for (const auto& of : cases<TypeParam>()) {
+    for (const auto& of : cases<Problem<TypeParam>>()) {
       const auto [name, change] = with_weights_gradient(of);
       SCOPED_TRACE(testing::Message()
                    << name << ", T = " << sizes.target << ", S = " << sizes.source);
@@ -489,7 +568,7 @@ TYPED_TEST(KernelAttention, WeightsAndTheirGradientAgreeWithTheFormula) {
 TYPED_TEST(KernelAttention, ChosenWeightsAreThoseOfAllToTheBit) {
   using T = TypeParam;
   for (const auto& sizes : kSizes) {
-    for (const auto& [name, change] : cases<T>()) {
+    for (const auto& [name, change] : cases<Problem<T>>()) {
       SCOPED_TRACE(testing::Message()
                    << name << ", T = " << sizes.target << ", S = " << sizes.source);
       Problem<T> p(sizes);

@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <vector>
+
+#include "kernels/cpu/bfloat16.h"
 
 namespace attend::kernels_test {
 
@@ -15,7 +19,7 @@ template <typename T>
 class Numbers {
  public:
   Numbers() = default;
-  explicit Numbers(int64_t size, T value = T{0})
+  explicit Numbers(int64_t size, T value = T{})
       : lines_(static_cast<size_t>((size + kLine - 1) / kLine)), size_(size) {
     for (int64_t i = 0; i < size; ++i) (*this)[i] = value;
   }
@@ -35,12 +39,44 @@ class Numbers {
   int64_t size_ = 0;
 };
 
+// To the nearest, ties to even.
+inline float rounded_to_bfloat16(float x) {
+  if (std::isnan(x)) return x;
+  const auto bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7FFFU + (bits >> 16U & 1U)) & 0xFFFF0000U);
+}
+
+// Of what is stored, and back.
+template <typename T>
+double value_of(T x) {
+  return double{x};
+}
+template <>
+inline double value_of(kernels::BFloat16 x) {
+  return std::bit_cast<float>(uint32_t{x.bits} << 16U);
+}
+template <typename T>
+T number_of(double x) {
+  return static_cast<T>(x);
+}
+template <>
+inline kernels::BFloat16 number_of(double x) {
+  const float rounded = rounded_to_bfloat16(static_cast<float>(x));
+  return {static_cast<uint16_t>(std::bit_cast<uint32_t>(rounded) >> 16U)};
+}
+
+// Half of the distance between 1 and the next number.
+template <typename T>
+constexpr double kPrecision = std::numeric_limits<T>::epsilon() / 2;
+template <>
+constexpr double kPrecision<kernels::BFloat16> = 0x1p-8;
+
 template <typename T>
 Numbers<T> normal(int64_t size, unsigned seed, double deviation = 1.0) {
   std::mt19937 random(seed);
   std::normal_distribution<double> distribution(0.0, deviation);
   Numbers<T> result(size);
-  for (int64_t i = 0; i < size; ++i) result[i] = static_cast<T>(distribution(random));
+  for (int64_t i = 0; i < size; ++i) result[i] = number_of<T>(distribution(random));
   return result;
 }
 
@@ -50,12 +86,12 @@ template <typename T>
 void expect_near(Numbers<T>& found, const std::vector<double>& expected, double units,
                  const char* what) {
   ASSERT_EQ(found.size(), static_cast<int64_t>(expected.size())) << what;
-  const double precision = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
   for (int64_t i = 0; i < found.size(); ++i) {
-    const double x = found[i], y = expected[static_cast<size_t>(i)];
-    const bool is_same = std::isnan(y)   ? std::isnan(x)
-                         : std::isinf(y) ? x == y
-                                         : std::abs(x - y) <= units * precision * (1 + std::abs(y));
+    const double x = value_of(found[i]), y = expected[static_cast<size_t>(i)];
+    const bool is_same = std::isnan(y) ? std::isnan(x)
+                         : std::isinf(y)
+                             ? x == y
+                             : std::abs(x - y) <= units * kPrecision<T> * (1 + std::abs(y));
     ASSERT_TRUE(is_same) << what << "[" << i << "]: expected " << y << ", got " << x;
   }
 }

@@ -1,7 +1,6 @@
 #include "kernels/cpu/packed_product.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -15,11 +14,6 @@ using kernels::Ending;
 using kernels::WeightStorage;
 
 // What a weight or an input counts as, and the scale of its row.
-double rounded_to_bfloat16(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  return std::bit_cast<float>((bits + 0x7FFFU + (bits >> 16U & 1U)) & 0xFFFF0000U);
-}
-
 std::vector<double> rounded_rows(WeightStorage storage, Numbers<float>& x, int64_t rows,
                                  int64_t columns, bool is_input) {
   std::vector<double> result;

@@ -15,9 +15,12 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/bfloat16-inl.h"
 #include "kernels/cpu/exponential-inl.h"
+#include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/partial-inl.h"
 #include "kernels/cpu/philox-inl.h"
 #include "kernels/cpu/range-inl.h"
@@ -45,14 +48,14 @@ struct QueryRows {
   int64_t query_of(int64_t row) const { return first + (members == 1 ? row : row % count); }
 };
 
-template <typename T>
-HWY_INLINE Range band_of(const Attention<T>& a, const QueryRows& rows) {
+template <typename T, typename Stored>
+HWY_INLINE Range band_of(const Attention<T, Stored>& a, const QueryRows& rows) {
   return {band_of(a, rows.first).begin, band_of(a, rows.first + rows.count - 1).end};
 }
 
 // The rows that the band lets see some of the keys [begin, end): all, or a range of one head's.
-template <typename T>
-HWY_INLINE Range rows_seeing(const Attention<T>& a, const QueryRows& rows, int64_t begin,
+template <typename T, typename Stored>
+HWY_INLINE Range rows_seeing(const Attention<T, Stored>& a, const QueryRows& rows, int64_t begin,
                              int64_t end) {
   Range result{0, rows.rows()};
   if (rows.members > 1) return result;
@@ -67,8 +70,8 @@ HWY_INLINE Range rows_seeing(const Attention<T>& a, const QueryRows& rows, int64
 enum class Visible { kNone, kSome, kAll };
 
 // By a bool mask.
-template <typename T>
-HWY_INLINE Visible allowed(const Attention<T>& a, const QueryRows& rows, int64_t begin,
+template <typename T, typename Stored>
+HWY_INLINE Visible allowed(const Attention<T, Stored>& a, const QueryRows& rows, int64_t begin,
                            int64_t end) {
   const auto& mask = a.allowed;
   if (mask.data == nullptr) return Visible::kAll;
@@ -99,9 +102,9 @@ HWY_INLINE Range bounds_of(const int64_t* numbers, int64_t count) {
 }
 
 // By segments: of those between the smallest and the largest number, where these meet.
-template <typename T>
-HWY_INLINE Visible same_segments(const Attention<T>& a, const QueryRows& rows, int64_t begin,
-                                 int64_t end) {
+template <typename T, typename Stored>
+HWY_INLINE Visible same_segments(const Attention<T, Stored>& a, const QueryRows& rows,
+                                 int64_t begin, int64_t end) {
   if (a.query_segments == nullptr) return Visible::kAll;
   const auto of_queries =
       bounds_of(a.query_segments + rows.batch * a.target + rows.first, rows.count);
@@ -111,8 +114,8 @@ HWY_INLINE Visible same_segments(const Attention<T>& a, const QueryRows& rows, i
   return are_one ? Visible::kAll : Visible::kSome;
 }
 
-template <typename T>
-HWY_INLINE Visible visible(const Attention<T>& a, const QueryRows& rows, int64_t begin,
+template <typename T, typename Stored>
+HWY_INLINE Visible visible(const Attention<T, Stored>& a, const QueryRows& rows, int64_t begin,
                            int64_t end) {
   const auto by_segments = same_segments(a, rows, begin, end);
   if (by_segments == Visible::kNone) return Visible::kNone;
@@ -137,8 +140,8 @@ HWY_INLINE void add_bias(const MaskView<T>& bias, int64_t batch, int64_t head, i
 // Row t of the scores of keys [key + begin, key + end) becomes what softmax takes: capped, with
 // biases, and -infinity where the mask forbids. Where it is not null, `slope` gets the derivative of
 // the cap.
-template <typename T>
-HWY_INLINE void finish_scores(const Attention<T>& a, int64_t batch, int64_t head, int64_t t,
+template <typename T, typename Stored>
+HWY_INLINE void finish_scores(const Attention<T, Stored>& a, int64_t batch, int64_t head, int64_t t,
                               int64_t key, int64_t begin, int64_t end, bool is_masked,
                               T* HWY_RESTRICT scores, T* HWY_RESTRICT slope) {
   if (a.soft_cap > T{0}) {
@@ -207,8 +210,8 @@ HWY_INLINE void draw_kept(const AttentionDropout& dropout, int64_t row, int64_t 
   }
 }
 
-template <typename T>
-HWY_INLINE bool has_finish(const Attention<T>& a) {
+template <typename T, typename Stored>
+HWY_INLINE bool has_finish(const Attention<T, Stored>& a) {
   return a.soft_cap > T{0} || a.bias.data != nullptr || a.relative_bias.data != nullptr ||
          a.slopes != nullptr;
 }
@@ -289,8 +292,8 @@ struct RowState {
 
 // Row `row` of the scores of keys [key, key + count) becomes weights, not yet divided by their sum,
 // with zeros where it sees nothing, in whole vectors; which these are is returned.
-template <typename T>
-HWY_INLINE Range weights_of_row(const Attention<T>& a, const QueryRows& rows, int64_t row,
+template <typename T, typename Stored>
+HWY_INLINE Range weights_of_row(const Attention<T, Stored>& a, const QueryRows& rows, int64_t row,
                                 int64_t key, int64_t count, bool is_masked, RowState<T> state,
                                 T* scores) {
   const auto head = rows.head_of(row), t = rows.query_of(row);
@@ -329,25 +332,28 @@ HWY_INLINE void store_sums(T* to, T largest, T inverse) {
   to[1] = inverse;
 }
 
-// One product c [rows, columns] (+)= a b; c and b are aligned to vectors and so wide.
-template <typename T>
+// One product c [rows, columns] (+)= scale a b; c and b are aligned to vectors and so wide. Numbers
+// are T's or, of float, pairs along the depth.
+template <typename T, typename Number = T>
 struct BlockProduct {
-  const T* factors;  // a[r][k] = factors[r * row_stride + k * depth_stride]
+  const Number* factors;  // a[r][k] = factors[r * row_stride + k * depth_stride]
   int64_t row_stride, depth_stride, depth;
   T* sums;  // c
   int64_t sums_stride;
   bool adds;
+  T scale = T{1};  // of pairs; to scale what is multiplied would round it
 };
 
-template <int64_t kRows, int64_t kVectors, typename T>
-HWY_INLINE int64_t product_rows(const BlockProduct<T>& p, const T* panel, int64_t panel_stride,
-                                int64_t column, int64_t row, int64_t rows) {
+template <int64_t kRows, int64_t kVectors, typename T, typename Number>
+HWY_INLINE int64_t product_rows(const BlockProduct<T, Number>& p, const Number* panel,
+                                int64_t panel_stride, int64_t column, int64_t row, int64_t rows) {
   for (; row + kRows <= rows; row += kRows) {
     Tile<kRows, kVectors, T> tile;
     T* const to = p.sums + row * p.sums_stride + column;
     tile.zero();
     tile.multiply(p.factors + row * p.row_stride, p.row_stride, p.depth_stride, panel, p.depth,
                   panel_stride);
+    if constexpr (!std::is_same_v<Number, T>) tile.scale(p.scale);
     if (p.adds) tile.add(to, p.sums_stride);
     tile.store(to, p.sums_stride);
   }
@@ -355,9 +361,9 @@ HWY_INLINE int64_t product_rows(const BlockProduct<T>& p, const T* panel, int64_
 }
 
 // kVectors vectors of columns, from `column` on; b's are `panel`, its rows panel_stride apart.
-template <int64_t kVectors, typename T>
-HWY_NOINLINE void product_panel(const BlockProduct<T>& p, const T* panel, int64_t panel_stride,
-                                int64_t column, int64_t row, int64_t rows) {
+template <int64_t kVectors, typename T, typename Number>
+HWY_NOINLINE void product_panel(const BlockProduct<T, Number>& p, const Number* panel,
+                                int64_t panel_stride, int64_t column, int64_t row, int64_t rows) {
   row = product_rows<kTallTile, kVectors>(p, panel, panel_stride, column, row, rows);
   if constexpr (kTallTile > 8) {
     row = product_rows<8, kVectors>(p, panel, panel_stride, column, row, rows);
@@ -368,8 +374,9 @@ HWY_NOINLINE void product_panel(const BlockProduct<T>& p, const T* panel, int64_
 }
 
 // All columns, b with rows of `columns` numbers.
-template <typename T>
-HWY_INLINE void product(const BlockProduct<T>& p, const T* b, int64_t columns, int64_t rows) {
+template <typename T, typename Number>
+HWY_INLINE void product(const BlockProduct<T, Number>& p, const Number* b, int64_t columns,
+                        int64_t rows) {
   const auto lanes = lanes_of<T>();
   int64_t column = 0;
   for (; column + kTallVectors * lanes <= columns; column += kTallVectors * lanes) {
@@ -380,10 +387,10 @@ HWY_INLINE void product(const BlockProduct<T>& p, const T* b, int64_t columns, i
 
 // A product with panels of keys or values from transpose_rows, of which there are `count` from `key`
 // on: those that the band lets some row see, for the rows that do.
-template <typename T>
-HWY_INLINE void products_with_columns(const Attention<T>& a, const QueryRows& rows, int64_t key,
-                                      int64_t count, Range seen, const BlockProduct<T>& p,
-                                      const T* panels) {
+template <typename T, typename Stored, typename Number>
+HWY_INLINE void products_with_columns(const Attention<T, Stored>& a, const QueryRows& rows,
+                                      int64_t key, int64_t count, Range seen,
+                                      const BlockProduct<T, Number>& p, const Number* panels) {
   const auto lanes = lanes_of<T>(), wide = kTallVectors * lanes, columns = rounded_up<T>(count);
   for (auto column = seen.begin - seen.begin % wide; column < seen.end; column += wide) {
     const auto width = least(wide, columns - column);
@@ -391,7 +398,7 @@ HWY_INLINE void products_with_columns(const Attention<T>& a, const QueryRows& ro
     // Whole tiles: fewer rows at a time would take longer.
     const auto first = seeing.begin - seeing.begin % kTallTile,
                last = least(rows.rows(), (seeing.end + kTallTile - 1) / kTallTile * kTallTile);
-    const T* panel = panels + column * p.depth;
+    const Number* panel = panels + column * p.depth;
     if (width == wide) {
       product_panel<kTallVectors>(p, panel, wide, column, first, last);
     } else {
@@ -408,15 +415,15 @@ HWY_INLINE void prefetch_row(const T* row, int64_t count) {
 }
 
 // A row of `count` numbers times `factor`, with zeros up to `padded`, a multiple of the vectors.
-template <typename T>
-HWY_INLINE void copy_row(const T* HWY_RESTRICT from, int64_t count, int64_t padded, T factor,
+template <typename T, typename Stored>
+HWY_INLINE void copy_row(const Stored* HWY_RESTRICT from, int64_t count, int64_t padded, T factor,
                          T* HWY_RESTRICT to) {
   const Vectors<T> d;
   const auto lanes = lanes_of<T>();
   const auto by = hn::Set(d, factor);
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    hn::Store(hn::Mul(hn::LoadU(d, from + i), by), d, to + i);
+    hn::Store(hn::Mul(load_vector(d, from + i), by), d, to + i);
   }
   if (i < count) {
     hn::Store(hn::Mul(load_first(d, from + i, count - i), by), d, to + i);
@@ -425,34 +432,33 @@ HWY_INLINE void copy_row(const T* HWY_RESTRICT from, int64_t count, int64_t padd
   for (; i < padded; i += lanes) hn::Store(hn::Zero(d), d, to + i);
 }
 
-#if HWY_TARGET == HWY_SCALAR
-template <typename T>
-constexpr int64_t kSquare = 1;
-HWY_INLINE void transpose_square(const float* from, int64_t, float* to, int64_t) { *to = *from; }
-HWY_INLINE void transpose_square(const double* from, int64_t, double* to, int64_t) { *to = *from; }
-#else
 // The side of what four or two vectors of 16 bytes transpose.
 template <typename T>
-constexpr int64_t kSquare = 16 / sizeof(T);
+constexpr int64_t kSquare = HWY_TARGET == HWY_SCALAR ? 1 : 16 / sizeof(T);
 
-HWY_INLINE void transpose_square(const float* from, int64_t stride, float* to, int64_t width) {
-  const hn::Full128<float> d;
-  const auto a0 = hn::LoadU(d, from), a1 = hn::LoadU(d, from + stride),
-             a2 = hn::LoadU(d, from + 2 * stride), a3 = hn::LoadU(d, from + 3 * stride);
-  const auto b0 = hn::InterleaveLower(d, a0, a2), b1 = hn::InterleaveLower(d, a1, a3),
-             b2 = hn::InterleaveUpper(d, a0, a2), b3 = hn::InterleaveUpper(d, a1, a3);
-  hn::Store(hn::InterleaveLower(d, b0, b1), d, to);
-  hn::Store(hn::InterleaveUpper(d, b0, b1), d, to + width);
-  hn::Store(hn::InterleaveLower(d, b2, b3), d, to + 2 * width);
-  hn::Store(hn::InterleaveUpper(d, b2, b3), d, to + 3 * width);
-}
-HWY_INLINE void transpose_square(const double* from, int64_t stride, double* to, int64_t width) {
-  const hn::Full128<double> d;
-  const auto a0 = hn::LoadU(d, from), a1 = hn::LoadU(d, from + stride);
-  hn::Store(hn::InterleaveLower(d, a0, a1), d, to);
-  hn::Store(hn::InterleaveUpper(d, a0, a1), d, to + width);
-}
+template <typename T>
+HWY_INLINE void transpose_square(const T* from, [[maybe_unused]] int64_t stride, T* to,
+                                 [[maybe_unused]] int64_t width) {
+#if HWY_TARGET == HWY_SCALAR
+  *to = *from;
+#else
+  const hn::Full128<T> d;
+  if constexpr (kSquare<T> == 4) {
+    const auto a0 = hn::LoadU(d, from), a1 = hn::LoadU(d, from + stride),
+               a2 = hn::LoadU(d, from + 2 * stride), a3 = hn::LoadU(d, from + 3 * stride);
+    const auto b0 = hn::InterleaveLower(d, a0, a2), b1 = hn::InterleaveLower(d, a1, a3),
+               b2 = hn::InterleaveUpper(d, a0, a2), b3 = hn::InterleaveUpper(d, a1, a3);
+    hn::Store(hn::InterleaveLower(d, b0, b1), d, to);
+    hn::Store(hn::InterleaveUpper(d, b0, b1), d, to + width);
+    hn::Store(hn::InterleaveLower(d, b2, b3), d, to + 2 * width);
+    hn::Store(hn::InterleaveUpper(d, b2, b3), d, to + 3 * width);
+  } else {
+    const auto a0 = hn::LoadU(d, from), a1 = hn::LoadU(d, from + stride);
+    hn::Store(hn::InterleaveLower(d, a0, a1), d, to);
+    hn::Store(hn::InterleaveUpper(d, a0, a1), d, to + width);
+  }
 #endif
+}
 
 // Rows [0, count) of `rows` as columns: panels of kTallVectors vectors, the last one of 1 if that is
 // enough; each is [dim, its columns]. Missing rows are zeros.
@@ -484,15 +490,122 @@ HWY_INLINE void transpose_rows(const T* rows, int64_t stride, int64_t count, int
   }
 }
 
+// How the numbers of an attention are multiplied: as they are, or, of BFloat16, as pairs along the
+// depth of a product. A pair has the size of a float, so that panels and tiles are the same.
+template <typename T, typename StoredAs = T>
+struct Singles {
+  using Sum = T;
+  using Number = T;
+  using Stored = StoredAs;
+  static constexpr int64_t kNumbers = 1;
+  static constexpr bool kPacksKeys = !std::is_same_v<T, Stored>;
+};
+struct Pairs {
+  using Sum = float;
+  using Number = Pair;
+  using Stored = BFloat16;
+  static constexpr int64_t kNumbers = 2;
+  static constexpr bool kPacksKeys = true;
+};
+
+// Of `count` numbers along a depth; in whole vectors.
+template <class Kind>
+HWY_INLINE int64_t depth_of(int64_t count) {
+  return (count + Kind::kNumbers - 1) / Kind::kNumbers;
+}
+template <class Kind>
+HWY_INLINE int64_t padded_depth(int64_t count) {
+  return rounded_up<typename Kind::Sum>(depth_of<Kind>(count));
+}
+
+// A row as factors of a product along it, padded_depth numbers; pairs are not scaled.
+template <class Kind>
+HWY_INLINE void load_factors(const typename Kind::Stored* row, int64_t dim,
+                             [[maybe_unused]] typename Kind::Sum scale, typename Kind::Number* to) {
+  if constexpr (Kind::kNumbers == 1) {
+    copy_row(row, dim, padded_depth<Kind>(dim), scale, to);
+  } else {
+    pack_row(row, dim, padded_depth<Kind>(dim), to);
+  }
+}
+
+// Rows as panels of columns, as transpose_rows makes them. `packed`: [count, padded_depth] if the kind
+// packs keys.
+template <class Kind>
+HWY_INLINE void load_columns(const typename Kind::Stored* rows, int64_t stride, int64_t count,
+                             int64_t dim, [[maybe_unused]] typename Kind::Number* packed,
+                             typename Kind::Number* to) {
+  if constexpr (Kind::kPacksKeys) {
+    const auto padded = padded_depth<Kind>(dim);
+    for (int64_t row = 0; row < count; ++row) {
+      prefetch_row(rows + (row + kRowsAhead) * stride, dim);
+      load_factors<Kind>(rows + row * stride, dim, 1, packed + row * padded);
+    }
+    transpose_rows(packed, padded, count, depth_of<Kind>(dim), to);
+  } else {
+    transpose_rows(rows, stride, count, dim, to);
+  }
+}
+
+// Two rows, or one if the second is null, as they are multiplied along rows: pairs lie side by side,
+// in `dim` numbers in whole vectors. Singles are one row.
+template <class Kind>
+HWY_INLINE void load_row(const typename Kind::Stored* row,
+                         [[maybe_unused]] const typename Kind::Stored* second, int64_t dim,
+                         typename Kind::Number* to) {
+  using T = typename Kind::Sum;
+  if constexpr (Kind::kNumbers == 1) {
+    copy_row(row, dim, rounded_up<T>(dim), T{1}, to);
+  } else {
+    stack_row(row, second, dim, rounded_up<T>(dim), to);
+  }
+}
+
+// `count` rows: [depth_of(count), dim in whole vectors].
+template <class Kind>
+HWY_INLINE void load_rows(const typename Kind::Stored* rows, int64_t stride, int64_t count,
+                          int64_t dim, typename Kind::Number* to) {
+  const auto columns = rounded_up<typename Kind::Sum>(dim);
+  for (int64_t row = 0; row < count; row += Kind::kNumbers, to += columns) {
+    const auto* const first = rows + row * stride;
+    for (int64_t i = 0; i < Kind::kNumbers; ++i) {
+      prefetch_row(first + (kRowsAhead + i) * stride, dim);
+    }
+    load_row<Kind>(first, row + 1 < count ? first + stride : nullptr, dim, to);
+  }
+}
+
+// Factors [rows, block keys] along the keys [begin, end), from `begin` on, which is even: as they are,
+// or as pairs in `packed` [rows, block keys / 2].
+template <typename Number>
+struct Factors {
+  const Number* first;
+  int64_t stride;
+};
+template <class Kind>
+HWY_INLINE auto factors_along_keys(const typename Kind::Sum* rows, int64_t begin,
+                                   [[maybe_unused]] int64_t end, [[maybe_unused]] int64_t count,
+                                   [[maybe_unused]] typename Kind::Number* packed) {
+  if constexpr (Kind::kNumbers == 1) {
+    return Factors<typename Kind::Number>{rows + begin, kBlockKeys};
+  } else {
+    constexpr auto kStride = kBlockKeys / Kind::kNumbers;
+    for (int64_t row = 0; row < count; ++row) {
+      pack_row(rows + row * kBlockKeys + begin, end - begin, packed + row * kStride);
+    }
+    return Factors<Pair>{packed, kStride};
+  }
+}
+
 // a . b, whose last vector may be partial; b's is filled up with zeros.
-template <typename T>
-HWY_INLINE T dot(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t count) {
+template <typename T, typename Stored>
+HWY_INLINE T dot(const Stored* HWY_RESTRICT a, const T* HWY_RESTRICT b, int64_t count) {
   const Vectors<T> d;
   const auto lanes = lanes_of<T>();
   auto sums = hn::Zero(d);
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    sums = hn::MulAdd(hn::LoadU(d, a + i), hn::Load(d, b + i), sums);
+    sums = hn::MulAdd(load_vector(d, a + i), hn::Load(d, b + i), sums);
   }
   if (i < count) sums = hn::MulAdd(load_first(d, a + i, count - i), hn::Load(d, b + i), sums);
   return hn::GetLane(hn::SumOfLanes(d, sums));

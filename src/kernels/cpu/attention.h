@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/cpu/bfloat16.h"
+
 namespace attend::kernels {
 
 /// A [B, H, L, D] tensor by its strides, in elements; the last axis is contiguous.
@@ -50,12 +52,13 @@ struct AttentionDropout {
   double scale() const { return 65536.0 / (65536.0 - threshold); }
 };
 
-/// One attention, output = softmax(cap(scale * query key^T) + bias) value.
-template <typename T>
+/// One attention, output = softmax(cap(scale * query key^T) + bias) value, of T, float or double. The
+/// rows of tensors are Stored: T, or BFloat16 of float.
+template <typename T, typename Stored = T>
 struct Attention {
   int64_t batch, heads, target, source, head_dim, value_dim;
   int64_t group;  // query heads that share a head of keys and values; divides heads
-  HeadRows<const T> query, key, value;
+  HeadRows<const Stored> query, key, value;
   MaskView<T> bias;        // added to the scores
   MaskView<bool> allowed;  // false: the score counts as -infinity
   const T* slopes;         // [H] or null: -slopes[h] |i + S - T - j| is added to the scores
@@ -66,6 +69,10 @@ struct Attention {
   const T* sinks;  // [H] or null: the score of one more key, whose value is zero
   AttentionDropout dropout;
   MaskView<T> relative_bias = {};  // added too: of the distance alone
+  // Of BFloat16: whether pairs of these are multiplied, which is faster where
+  // has_bfloat16_products() (instruction_set.h). Then weights and gradients of scores are rounded to
+  // bfloat16 before they are multiplied; sums are float's.
+  bool multiplies_pairs = false;
 
   int64_t kv_heads() const { return heads / group; }
 };
@@ -79,24 +86,24 @@ struct Attention {
 ///
 /// The work is divided into tasks, which may run in any order, on any thread: the results are the
 /// same bits.
-template <typename T>
-int64_t attention_forward_tasks(const Attention<T>& attention);
+template <typename T, typename Stored>
+int64_t attention_forward_tasks(const Attention<T, Stored>& attention);
 
 /// Writes the part of task `task` of output [B, H, T, Dv], and, if not null, of sums [B, H, T, 2],
 /// contiguous: the largest score of each row, the sink included, and 1 / the sum of
 /// exp(score - largest); zeros where there is nothing to attend to. Not the logarithm of the sum,
 /// whose rounding would be in every weight that is made of it. `workspace`:
 /// attention_forward_workspace(attention) numbers, aligned to 64 bytes.
-template <typename T>
-void attention_forward(const Attention<T>& attention, HeadRows<T> output, T* sums, int64_t task,
-                       T* workspace);
-template <typename T>
-int64_t attention_forward_workspace(const Attention<T>& attention);
+template <typename T, typename Stored>
+void attention_forward(const Attention<T, Stored>& attention, HeadRows<Stored> output, T* sums,
+                       int64_t task, T* workspace);
+template <typename T, typename Stored>
+int64_t attention_forward_workspace(const Attention<T, Stored>& attention);
 
 /// Whether there are so few queries, those of a group's heads together, that the functions for few
 /// are faster (benchmarks/attention_benchmark.cpp).
-template <typename T>
-bool has_few_queries(const Attention<T>& a) {
+template <typename T, typename Stored>
+bool has_few_queries(const Attention<T, Stored>& a) {
   const auto queries = a.target * a.group;
   return queries <= 4 || (queries <= 8 && a.source >= 1024);
 }
@@ -105,17 +112,18 @@ bool has_few_queries(const Attention<T>& a) {
 /// lie, since to pack them would take longer than their products. The keys of a head are divided
 /// into parts, a function of the sizes alone. There are B * Hkv * parts tasks; each writes partials
 /// [B * Hkv * parts, group * T, 2 + Dv] at its own place.
-template <typename T>
-int64_t attention_of_few_parts(const Attention<T>& attention);
-template <typename T>
-void attention_of_few(const Attention<T>& attention, int64_t task, T* partial, T* workspace);
-template <typename T>
-int64_t attention_of_few_workspace(const Attention<T>& attention);
+template <typename T, typename Stored>
+int64_t attention_of_few_parts(const Attention<T, Stored>& attention);
+template <typename T, typename Stored>
+void attention_of_few(const Attention<T, Stored>& attention, int64_t task, T* partial,
+                      T* workspace);
+template <typename T, typename Stored>
+int64_t attention_of_few_workspace(const Attention<T, Stored>& attention);
 
-/// Joins the partials of the heads [first, last) of all B * Hkv.
-template <typename T>
-void attention_of_few_joined(const Attention<T>& attention, const T* partials, HeadRows<T> output,
-                             T* sums, int64_t first, int64_t last);
+/// Joins the partials of the heads [first, last) of all B * Hkv, which are used up.
+template <typename T, typename Stored>
+void attention_of_few_joined(const Attention<T, Stored>& attention, T* partials,
+                             HeadRows<Stored> output, T* sums, int64_t first, int64_t last);
 
 /// What dropout multiplies the weights of the rows [first, last) of all B * H * T with: kept [rows, S],
 /// 0 or dropout.scale().
@@ -146,31 +154,33 @@ struct WeightsView {
 };
 
 /// Weights exp(score - largest) / sum, from the `sums` of the forward pass: scores are computed again
-/// block by block, the same bits as there, and each weight is written once, that of a mean once a
+/// block by block, the same bits as there unless pairs were multiplied, and each weight is written once, that of a mean once a
 /// head. There are attention_weights_tasks; `workspace`: attention_weights_workspace numbers.
 ///
 /// The bits do not depend on which weights are wanted. What is hidden is zero. A row whose output is NaN because of its scores is NaN.
-template <typename T>
-int64_t attention_weights_tasks(const Attention<T>& attention, const WeightsView<T>& weights);
-template <typename T>
-void attention_weights(const Attention<T>& attention, const T* sums, const WeightsView<T>& weights,
-                       int64_t task, T* workspace);
-template <typename T>
-int64_t attention_weights_workspace(const Attention<T>& attention);
+template <typename T, typename Stored>
+int64_t attention_weights_tasks(const Attention<T, Stored>& attention,
+                                const WeightsView<T>& weights);
+template <typename T, typename Stored>
+void attention_weights(const Attention<T, Stored>& attention, const T* sums,
+                       const WeightsView<T>& weights, int64_t task, T* workspace);
+template <typename T, typename Stored>
+int64_t attention_weights_workspace(const Attention<T, Stored>& attention);
 
-template <typename T>
+template <typename T, typename Stored = T>
 struct AttentionGradients {
-  HeadRows<T> query, key, value;
+  HeadRows<T> query;  // which is added to
+  HeadRows<Stored> key, value;
 };
 
 /// What the backward pass takes beside the attention: `deltas` from attention_deltas and, with a
 /// gradient of the weights, attention_weight_deltas.
-template <typename T>
+template <typename T, typename Stored = T>
 struct AttentionBackward {
-  HeadRows<const T> output_gradient;
+  HeadRows<const Stored> output_gradient;
   const T *sums, *deltas;  // [B, H, T, 2] of the forward pass; [B, H, T]
   WeightsView<const T> weights_gradient;
-  AttentionGradients<T> gradients;
+  AttentionGradients<T, Stored> gradients;
   T* query_parts;  // [attention_key_parts - 1, B, H, T, D], zeros; null if there is one part
   // Of attention_bias_parts parts, not broadcast along S: the gradient of a bias that all keys of a
   // query share is deltas times the sink's weight, since it changes no other weight.
@@ -179,16 +189,17 @@ struct AttentionBackward {
 
 /// deltas[b, h, t] = output . output_gradient, for the heads [first, last) of all B * H.
 /// Source: Dao et al., 2022, arXiv:2205.14135, appendix B.4.
-template <typename T>
-void attention_deltas(const Attention<T>& attention, HeadRows<const T> output,
-                      HeadRows<const T> output_gradient, T* deltas, int64_t first, int64_t last);
+template <typename T, typename Stored>
+void attention_deltas(const Attention<T, Stored>& attention, HeadRows<const Stored> output,
+                      HeadRows<const Stored> output_gradient, T* deltas, int64_t first,
+                      int64_t last);
 
 /// Adds what a gradient of the weights adds to them, weights . gradient:
 /// attention_weight_deltas_tasks tasks, with the workspace of attention_weights.
-template <typename T>
-int64_t attention_weight_deltas_tasks(const Attention<T>& attention);
-template <typename T>
-void attention_weight_deltas(const Attention<T>& attention, const T* sums,
+template <typename T, typename Stored>
+int64_t attention_weight_deltas_tasks(const Attention<T, Stored>& attention);
+template <typename T, typename Stored>
+void attention_weight_deltas(const Attention<T, Stored>& attention, const T* sums,
                              const WeightsView<const T>& gradient, T* deltas, int64_t task,
                              T* workspace);
 
@@ -196,25 +207,26 @@ void attention_weight_deltas(const Attention<T>& attention, const T* sums,
 /// a function of the sizes alone. Each part has gradients of the query of its own: the first part
 /// those of AttentionBackward::gradients, which has to hold zeros, the others query_parts. The
 /// gradient is their sum.
-template <typename T>
-int64_t attention_key_parts(const Attention<T>& attention);
+template <typename T, typename Stored>
+int64_t attention_key_parts(const Attention<T, Stored>& attention);
 
 /// Sentences and heads that share a bias would add to one gradient. They are one task, or, where
 /// there would be too few, several with a part of the gradient each, whose sum it is: so many, a
 /// function of the sizes alone.
-template <typename T>
-int64_t attention_bias_parts(const Attention<T>& attention, const BiasGradient<T>& bias);
+template <typename T, typename Stored>
+int64_t attention_bias_parts(const Attention<T, Stored>& attention, const BiasGradient<T>& bias);
 
 /// As in the forward pass, in attention_backward_tasks: the gradients of the keys and values of one
 /// part of one head, or of some that share a bias, and what they add to that of the queries and of
 /// the bias.
 /// Source: Dao et al., 2022, arXiv:2205.14135, algorithm 4.
-template <typename T>
-int64_t attention_backward_tasks(const Attention<T>& attention, const BiasGradient<T>& bias);
-template <typename T>
-void attention_backward(const Attention<T>& attention, const AttentionBackward<T>& backward,
-                        int64_t task, T* workspace);
-template <typename T>
-int64_t attention_backward_workspace(const Attention<T>& attention);
+template <typename T, typename Stored>
+int64_t attention_backward_tasks(const Attention<T, Stored>& attention,
+                                 const BiasGradient<T>& bias);
+template <typename T, typename Stored>
+void attention_backward(const Attention<T, Stored>& attention,
+                        const AttentionBackward<T, Stored>& backward, int64_t task, T* workspace);
+template <typename T, typename Stored>
+int64_t attention_backward_workspace(const Attention<T, Stored>& attention);
 
 }  // namespace attend::kernels

@@ -1,5 +1,7 @@
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_functions.h"
 
+#define HWY_WANT_AVX3_DL  // for the instructions of pairs of bfloat16
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_backward.cpp"
 #include "kernels/cpu/targets-inl.h"
@@ -13,48 +15,69 @@ namespace {
 // The fewest tasks, if there are keys for them.
 constexpr int64_t kFewestTasks = 8, kFewestKeys = 4 * kBlockKeys;
 
-// Where the numbers of a task lie, one part behind the other. Dims are rounded up to vectors.
-template <typename T>
+// Where the numbers of a task lie, one part behind the other. Dims are rounded up to vectors; of a
+// product's factors and of what it multiplies along rows there are two forms of pairs.
+template <class Kind>
 struct BackwardWorkspace {
-  T *queries, *output_gradients;              // of a block: [rows, D], scaled; [rows, Dv]
-  T *key_columns, *value_columns;             // K^T and V^T in panels
-  T* keys;                                    // [keys, D]
-  T *key_gradients, *value_gradients;         // [keys, D], [keys, Dv]
-  T *weights, *score_gradients, *cap_slopes;  // [rows, block keys]
-  T* query_gradients;                         // [strip, D]
-  T* bias_sums;                               // [rows + keys - 1]
-  int64_t head_dim, value_dim;
-  int64_t size;
+  using T = typename Kind::Sum;
+  using Number = typename Kind::Number;
+  using Stored = typename Kind::Stored;
 
-  BackwardWorkspace(const Attention<T>& a, T* begin)
-      : head_dim(rounded_up<T>(a.head_dim)), value_dim(rounded_up<T>(a.value_dim)) {
+  Number *queries, *output_gradients;   // of a block, as factors: [rows, head_depth], scaled unless
+                                        // they are pairs; [rows, value_depth]
+  Number *query_rows, *gradient_rows;   // the same along rows: [depth_of(rows), D], [.., Dv]
+  Number *key_columns, *value_columns;  // K^T and V^T in panels
+  Number* key_rows;                     // [depth_of(keys), D]
+  Number *packed_rows,
+      *packed_gradients;               // of keys or values; [strip, block keys / 2]; pairs alone
+  T *key_gradients, *value_gradients;  // [keys, D], [keys, Dv]
+  T *weights, *score_gradients;        // [rows, block keys], which pairs of rows replace
+  T* cap_slopes;                       // [rows, block keys]
+  T* query_gradients;                  // [strip, D]
+  T* bias_sums;                        // [rows + keys - 1]
+  int64_t head_dim, value_dim, head_depth, value_depth;
+  int64_t size;  // in numbers of T
+
+  BackwardWorkspace(const Attention<T, Stored>& a, T* begin)
+      : head_dim(rounded_up<T>(a.head_dim)),
+        value_dim(rounded_up<T>(a.value_dim)),
+        head_depth(padded_depth<Kind>(a.head_dim)),
+        value_depth(padded_depth<Kind>(a.value_dim)) {
+    constexpr bool kHasPairs = Kind::kNumbers > 1;
     const auto rows = least(kBlockRows, a.target * a.group),
-               keys_ = least(kBlockKeys, rounded_up<T>(a.source));
+               keys = least(kBlockKeys, rounded_up<T>(a.source));
     T* next = begin;
-    const auto take = [&](int64_t count) {
-      T* const part = next;
+    const auto take = [&]<typename Element>(Element*& part, int64_t count) {
+      static_assert(sizeof(Element) == sizeof(T));
+      part = reinterpret_cast<Element*>(next);
       next += (count + 15) / 16 * 16;
-      return part;
     };
-    queries = take(rows * head_dim);
-    output_gradients = take(rows * value_dim);
-    key_columns = take(keys_ * a.head_dim);
-    value_columns = take(keys_ * a.value_dim);
-    keys = take(keys_ * head_dim);
-    key_gradients = take(keys_ * head_dim);
-    value_gradients = take(keys_ * value_dim);
-    weights = take(rows * kBlockKeys);
-    score_gradients = take(rows * kBlockKeys);
-    cap_slopes = take(a.soft_cap > T{0} ? rows * kBlockKeys : 0);
-    query_gradients = take(kTallTile * head_dim);
-    bias_sums = take(kBlockRows + kBlockKeys);
+    take(queries, rows * head_depth);
+    take(output_gradients, rows * value_depth);
+    query_rows = queries;
+    gradient_rows = output_gradients;
+    if (kHasPairs) {
+      take(query_rows, depth_of<Kind>(rows) * head_dim);
+      take(gradient_rows, depth_of<Kind>(rows) * value_dim);
+    }
+    take(key_columns, keys * depth_of<Kind>(a.head_dim));
+    take(value_columns, keys * depth_of<Kind>(a.value_dim));
+    take(key_rows, depth_of<Kind>(keys) * head_dim);
+    take(packed_rows, Kind::kPacksKeys ? keys * most(head_depth, value_depth) : 0);
+    take(packed_gradients, kHasPairs ? kTallTile * depth_of<Kind>(kBlockKeys) : 0);
+    take(key_gradients, keys * head_dim);
+    take(value_gradients, keys * value_dim);
+    take(weights, rows * kBlockKeys);
+    take(score_gradients, rows * kBlockKeys);
+    take(cap_slopes, a.soft_cap > T{0} ? rows * kBlockKeys : 0);
+    take(query_gradients, kTallTile * head_dim);
+    take(bias_sums, kBlockRows + kBlockKeys);
     size = next - begin;
   }
 };
 
 // Keys [key, key + count) of a head, and the rows of a block. `seen`: the keys, counted from `key`,
 // that the band lets some row see.
-template <typename T>
 struct BackwardBlock {
   QueryRows rows;
   int64_t key, count;
@@ -70,8 +93,8 @@ struct BackwardTasks {
   int64_t kv_heads, groups, sharers;  // groups of so many heads of keys
   int64_t key_parts, parts;           // of the keys; of a group
 
-  template <typename T>
-  BackwardTasks(const Attention<T>& a, const BiasGradient<T>& bias, int64_t parts_of_keys)
+  template <typename T, typename Stored>
+  BackwardTasks(const Attention<T, Stored>& a, const BiasGradient<T>& bias, int64_t parts_of_keys)
       : by_batch(bias.data == nullptr || bias.batch_stride != 0 || a.batch == 1),
         by_head(bias.data == nullptr || bias.head_stride != 0 || a.kv_heads() == 1),
         by_keys(bias.data != nullptr && bias.target_stride < 0),
@@ -98,31 +121,44 @@ struct BackwardTasks {
   }
 };
 
-template <typename T>
-HWY_INLINE void load_block_keys(const Attention<T>& a, int64_t batch, int64_t kv_head, int64_t key,
-                                int64_t count, const BackwardWorkspace<T>& w) {
-  const T* keys = a.key.at(batch, kv_head) + key * a.key.row_stride;
-  const T* values = a.value.at(batch, kv_head) + key * a.value.row_stride;
-  transpose_rows(keys, a.key.row_stride, count, a.head_dim, w.key_columns);
-  transpose_rows(values, a.value.row_stride, count, a.value_dim, w.value_columns);
-  for (int64_t s = 0; s < count; ++s) {
-    copy_row(keys + s * a.key.row_stride, a.head_dim, w.head_dim, T{1}, w.keys + s * w.head_dim);
-  }
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void load_block_keys(const Attention<T, Stored>& a, int64_t batch, int64_t kv_head,
+                                int64_t key, int64_t count, const BackwardWorkspace<Kind>& w) {
+  const auto* keys = a.key.at(batch, kv_head) + key * a.key.row_stride;
+  const auto* values = a.value.at(batch, kv_head) + key * a.value.row_stride;
+  load_columns<Kind>(keys, a.key.row_stride, count, a.head_dim, w.packed_rows, w.key_columns);
+  load_columns<Kind>(values, a.value.row_stride, count, a.value_dim, w.packed_rows,
+                     w.value_columns);
+  load_rows<Kind>(keys, a.key.row_stride, count, a.head_dim, w.key_rows);
   clear(w.key_gradients, 0, count * w.head_dim);
   clear(w.value_gradients, 0, count * w.value_dim);
 }
 
-template <typename T>
-HWY_INLINE void load_block_queries(const Attention<T>& a, HeadRows<const T> output_gradient,
-                                   const QueryRows& rows, const BackwardWorkspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void load_block_queries(const Attention<T, Stored>& a,
+                                   HeadRows<const Stored> output_gradient, const QueryRows& rows,
+                                   const BackwardWorkspace<Kind>& w) {
+  const auto query_of = [&](int64_t r) HWY_ATTR {
+    return a.query.at(rows.batch, rows.head_of(r)) + rows.query_of(r) * a.query.row_stride;
+  };
+  const auto gradient_of = [&](int64_t r) HWY_ATTR {
+    return output_gradient.at(rows.batch, rows.head_of(r)) +
+           rows.query_of(r) * output_gradient.row_stride;
+  };
   for (int64_t r = 0; r < rows.rows(); ++r) {
-    const auto head = rows.head_of(r), t = rows.query_of(r);
-    const T* query = a.query.at(rows.batch, head) + t * a.query.row_stride;
-    const T* gradient = output_gradient.at(rows.batch, head) + t * output_gradient.row_stride;
-    prefetch_row(query + kRowsAhead * a.query.row_stride, a.head_dim);
-    prefetch_row(gradient + kRowsAhead * output_gradient.row_stride, a.value_dim);
-    copy_row(query, a.head_dim, w.head_dim, a.scale, w.queries + r * w.head_dim);
-    copy_row(gradient, a.value_dim, w.value_dim, T{1}, w.output_gradients + r * w.value_dim);
+    prefetch_row(query_of(r) + kRowsAhead * a.query.row_stride, a.head_dim);
+    prefetch_row(gradient_of(r) + kRowsAhead * output_gradient.row_stride, a.value_dim);
+    load_factors<Kind>(query_of(r), a.head_dim, a.scale, w.queries + r * w.head_depth);
+    load_factors<Kind>(gradient_of(r), a.value_dim, T{1}, w.output_gradients + r * w.value_depth);
+  }
+  if constexpr (Kind::kNumbers > 1) {
+    for (int64_t r = 0; r < rows.rows(); r += 2) {
+      const bool has_second = r + 1 < rows.rows();
+      load_row<Kind>(query_of(r), has_second ? query_of(r + 1) : nullptr, a.head_dim,
+                     w.query_rows + r / 2 * w.head_dim);
+      load_row<Kind>(gradient_of(r), has_second ? gradient_of(r + 1) : nullptr, a.value_dim,
+                     w.gradient_rows + r / 2 * w.value_dim);
+    }
   }
 }
 
@@ -140,7 +176,7 @@ HWY_INLINE void load_weights_gradient(const WeightsView<const T>& gradient, cons
 // The gradients of scores of a row, of keys [range) from b.key on, are those of the bias. Where
 // queries share these, a block's are added up first: in sums[0], ... for its last query.
 template <typename T>
-HWY_INLINE void add_to_bias(const BiasGradient<T>& bias, const BackwardBlock<T>& b, int64_t row,
+HWY_INLINE void add_to_bias(const BiasGradient<T>& bias, const BackwardBlock& b, int64_t row,
                             Range range, const T* HWY_RESTRICT gradients, T* sums) {
   const auto t = b.rows.query_of(row), last = b.rows.first + b.rows.count - 1;
   const auto row_of = [&](int64_t query) {
@@ -157,10 +193,10 @@ HWY_INLINE void add_to_bias(const BiasGradient<T>& bias, const BackwardBlock<T>&
 }
 
 // Scores of one row become weights, and gradients of weights become those of scores.
-template <typename T>
-HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T>& back,
-                                const BackwardBlock<T>& b, int64_t row,
-                                const BackwardWorkspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void backward_of_row(const Attention<T, Stored>& a,
+                                const AttentionBackward<T, Stored>& back, const BackwardBlock& b,
+                                int64_t row, const BackwardWorkspace<Kind>& w) {
   const Vectors<T> d;
   const auto lanes = lanes_of<T>();
   T* const weights = w.weights + row * kBlockKeys;
@@ -212,30 +248,55 @@ HWY_INLINE void backward_of_row(const Attention<T>& a, const AttentionBackward<T
   }
 }
 
-// Of the keys of a block: sums += rows^T factors, where `factors` [rows, block keys] are weights or
-// gradients of scores, and `rows` [rows, dim] queries or gradients of the output.
-template <typename T>
-HWY_INLINE void add_to_keys(const Attention<T>& a, const BackwardBlock<T>& b, const T* factors,
-                            const T* rows, int64_t dim, T* sums) {
+// Factors [rows, block keys] of the keys `seen` as they are multiplied along rows: pairs of rows
+// take the places of the first rows.
+template <class Kind>
+HWY_INLINE const typename Kind::Number* factors_along_rows(typename Kind::Sum* rows,
+                                                           [[maybe_unused]] int64_t count,
+                                                           [[maybe_unused]] Range seen) {
+  if constexpr (Kind::kNumbers == 1) {
+    return rows;
+  } else {
+    auto* const pairs = reinterpret_cast<Pair*>(rows);
+    const auto begin = rounded_down<float>(seen.begin);
+    const auto columns = rounded_up<float>(seen.end) - begin;
+    for (int64_t row = 0; row < count; row += 2) {
+      const float* const first = rows + row * kBlockKeys + begin;
+      stack_row(first, row + 1 < count ? first + kBlockKeys : nullptr, columns,
+                pairs + row / 2 * kBlockKeys + begin);
+    }
+    return pairs;
+  }
+}
+
+// Of the keys of a block: sums += scale rows^T factors, where `factors` [rows, block keys] are weights
+// or gradients of scores, and `rows` [rows, dim] queries or gradients of the output.
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored,
+          typename Number = typename Kind::Number>
+HWY_INLINE void add_to_keys(const Attention<T, Stored>& a, const BackwardBlock& b,
+                            const Number* factors, const Number* rows, int64_t dim, T scale,
+                            T* sums) {
   for (auto key = b.seen.begin; key < b.seen.end; key += kTallTile) {
     const auto count = least(kTallTile, b.seen.end - key);
     const auto seeing = rows_seeing(a, b.rows, b.key + key, b.key + key + count);
     if (seeing.is_empty()) continue;
-    const BlockProduct<T> p{factors + seeing.begin * kBlockKeys + key,
-                            1,
-                            kBlockKeys,
-                            seeing.end - seeing.begin,
-                            sums + key * dim,
-                            dim,
-                            true};
-    product(p, rows + seeing.begin * dim, dim, count);
+    const auto first = seeing.begin / Kind::kNumbers, last = depth_of<Kind>(seeing.end);
+    const BlockProduct<T, Number> p{factors + first * kBlockKeys + key,
+                                    1,
+                                    kBlockKeys,
+                                    last - first,
+                                    sums + key * dim,
+                                    dim,
+                                    true,
+                                    scale};
+    product(p, rows + first * dim, dim, count);
   }
 }
 
 // query_gradient += scale * score_gradients keys
-template <typename T>
-HWY_INLINE void add_to_queries(const Attention<T>& a, const BackwardBlock<T>& b,
-                               HeadRows<T> query_gradient, const BackwardWorkspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void add_to_queries(const Attention<T, Stored>& a, const BackwardBlock& b,
+                               HeadRows<T> query_gradient, const BackwardWorkspace<Kind>& w) {
   const Vectors<T> d;
   const auto lanes = lanes_of<T>(), count = b.rows.rows();
   const auto scale = hn::Set(d, a.scale);
@@ -248,14 +309,13 @@ HWY_INLINE void add_to_queries(const Attention<T>& a, const BackwardBlock<T>& b,
                  .within(b.seen.begin, b.seen.end);
     }
     if (seen.is_empty()) continue;
-    const BlockProduct<T> p{w.score_gradients + strip * kBlockKeys + seen.begin,
-                            kBlockKeys,
-                            1,
-                            seen.end - seen.begin,
-                            w.query_gradients,
-                            w.head_dim,
-                            false};
-    product(p, w.keys + seen.begin * w.head_dim, w.head_dim, rows);
+    seen.begin -= seen.begin % Kind::kNumbers;
+    const auto factors = factors_along_keys<Kind>(w.score_gradients + strip * kBlockKeys,
+                                                  seen.begin, seen.end, rows, w.packed_gradients);
+    const BlockProduct<T, typename Kind::Number> p{
+        factors.first,     factors.stride, 1,    depth_of<Kind>(seen.end - seen.begin),
+        w.query_gradients, w.head_dim,     false};
+    product(p, w.key_rows + seen.begin / Kind::kNumbers * w.head_dim, w.head_dim, rows);
     for (int64_t r = 0; r < rows; ++r) {
       const T* from = w.query_gradients + r * w.head_dim;
       T* const to = query_gradient.at(b.rows.batch, b.rows.head_of(strip + r)) +
@@ -269,45 +329,49 @@ HWY_INLINE void add_to_queries(const Attention<T>& a, const BackwardBlock<T>& b,
   }
 }
 
-template <typename T>
-HWY_INLINE void backward_of_block(const Attention<T>& a, const AttentionBackward<T>& back,
-                                  const BackwardBlock<T>& b, HeadRows<T> query_gradient,
-                                  const BackwardWorkspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void backward_of_block(const Attention<T, Stored>& a,
+                                  const AttentionBackward<T, Stored>& back, const BackwardBlock& b,
+                                  HeadRows<T> query_gradient, const BackwardWorkspace<Kind>& w) {
+  using Product = BlockProduct<T, typename Kind::Number>;
   load_block_queries(a, back.output_gradient, b.rows, w);
   const auto seen = Range{b.seen.begin, b.seen.end};
-  products_with_columns<T>(a, b.rows, b.key, b.count, seen,
-                           {w.queries, w.head_dim, 1, a.head_dim, w.weights, kBlockKeys, false},
-                           w.key_columns);
-  products_with_columns<T>(
-      a, b.rows, b.key, b.count, seen,
-      {w.output_gradients, w.value_dim, 1, a.value_dim, w.score_gradients, kBlockKeys, false},
-      w.value_columns);
-  for (int64_t row = 0; row < b.rows.rows(); ++row) backward_of_row(a, back, b, row, w);
-  add_to_keys(a, b, w.weights, w.output_gradients, w.value_dim, w.value_gradients);
-  add_to_keys(a, b, w.score_gradients, w.queries, w.head_dim, w.key_gradients);
+  const Product scored{w.queries, w.head_depth, 1,     depth_of<Kind>(a.head_dim),
+                       w.weights, kBlockKeys,   false, a.scale};
+  products_with_columns(a, b.rows, b.key, b.count, seen, scored, w.key_columns);
+  const Product weighed{w.output_gradients, w.value_depth, 1,    depth_of<Kind>(a.value_dim),
+                        w.score_gradients,  kBlockKeys,    false};
+  products_with_columns(a, b.rows, b.key, b.count, seen, weighed, w.value_columns);
+  const auto rows = b.rows.rows();
+  for (int64_t row = 0; row < rows; ++row) backward_of_row(a, back, b, row, w);
   add_to_queries(a, b, query_gradient, w);
+  add_to_keys<Kind>(a, b, factors_along_rows<Kind>(w.weights, rows, seen), w.gradient_rows,
+                    w.value_dim, T{1}, w.value_gradients);
+  add_to_keys<Kind>(a, b, factors_along_rows<Kind>(w.score_gradients, rows, seen), w.query_rows,
+                    w.head_dim, a.scale, w.key_gradients);
 }
 
-template <typename T>
-HWY_INLINE void store_rows(const T* from, int64_t stride, int64_t count, int64_t dim, T* to,
+template <typename T, typename Stored>
+HWY_INLINE void store_rows(const T* from, int64_t stride, int64_t count, int64_t dim, Stored* to,
                            int64_t to_stride) {
   for (int64_t row = 0; row < count; ++row) {
-    for (int64_t i = 0; i < dim; ++i) to[row * to_stride + i] = from[row * stride + i];
+    store_row(from + row * stride, dim, T{1}, to + row * to_stride);
   }
 }
 
-template <typename T>
-HWY_INLINE int64_t key_parts(const Attention<T>& a) {
+template <typename T, typename Stored>
+int64_t key_parts(const Attention<T, Stored>& a) {
   const auto tasks = a.batch * a.kv_heads();
   const auto wanted = (kFewestTasks + tasks - 1) / tasks;
   return most(1, least(wanted, a.source / kFewestKeys));
 }
 
 // Part `part` of the keys of a head.
-template <typename T>
-HWY_INLINE void backward_of_keys(const Attention<T>& a, const AttentionBackward<T>& back,
-                                 int64_t batch, int64_t kv_head, int64_t part, int64_t parts,
-                                 const BackwardWorkspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void backward_of_keys(const Attention<T, Stored>& a,
+                                 const AttentionBackward<T, Stored>& back, int64_t batch,
+                                 int64_t kv_head, int64_t part, int64_t parts,
+                                 const BackwardWorkspace<Kind>& w) {
   const auto blocks_of_keys = (a.source + kBlockKeys - 1) / kBlockKeys;
   const auto first_key = blocks_of_keys * part / parts * kBlockKeys,
              last_key = least(a.source, blocks_of_keys * (part + 1) / parts * kBlockKeys);
@@ -323,7 +387,7 @@ HWY_INLINE void backward_of_keys(const Attention<T>& a, const AttentionBackward<
     const auto count = least(kBlockKeys, a.source - key);
     load_block_keys(a, batch, kv_head, key, count, w);
     for (int64_t i = 0; i < blocks.count(); ++i) {
-      BackwardBlock<T> block{blocks.part(all, i), key, count, {}, false};
+      BackwardBlock block{blocks.part(all, i), key, count, {}, false};
       const auto band = band_of(a, block.rows).within(key, key + count);
       if (band.is_empty()) continue;
       const auto mask = visible(a, block.rows, band.begin, band.end);
@@ -340,14 +404,14 @@ HWY_INLINE void backward_of_keys(const Attention<T>& a, const AttentionBackward<
   }
 }
 
-template <typename T>
-HWY_INLINE BackwardTasks tasks_of(const Attention<T>& a, const BiasGradient<T>& bias) {
+template <typename T, typename Stored>
+HWY_INLINE BackwardTasks tasks_of(const Attention<T, Stored>& a, const BiasGradient<T>& bias) {
   return {a, bias, key_parts(a)};
 }
 
-template <typename T>
-HWY_INLINE void backward(const Attention<T>& a, const AttentionBackward<T>& back, int64_t task,
-                         T* workspace) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+void backward(const Attention<T, Stored>& a, const AttentionBackward<T, Stored>& back, int64_t task,
+              T* workspace) {
   const auto tasks = tasks_of(a, back.bias);
   const auto key_part = task % tasks.key_parts, rest = task / tasks.key_parts;
   const auto part = rest % tasks.parts, group = rest / tasks.parts;
@@ -355,7 +419,7 @@ HWY_INLINE void backward(const Attention<T>& a, const AttentionBackward<T>& back
   if (back.bias.data != nullptr) {
     own.bias.data += tasks.bias_part(part, key_part) * back.bias.part_stride;
   }
-  const BackwardWorkspace<T> w(a, workspace);
+  const BackwardWorkspace<Kind> w(a, workspace);
   fill(w.bias_sums, 0, kBlockRows + kBlockKeys, T{0});
   const auto sharers = tasks.sharers_of(part);
   for (auto i = sharers.begin; i < sharers.end; ++i) {
@@ -365,67 +429,69 @@ HWY_INLINE void backward(const Attention<T>& a, const AttentionBackward<T>& back
   }
 }
 
-template <typename T>
-HWY_INLINE void deltas(const Attention<T>& a, HeadRows<const T> output,
-                       HeadRows<const T> output_gradient, T* to, int64_t first, int64_t last) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+int64_t backward_workspace(const Attention<T, Stored>& a) {
+  return BackwardWorkspace<Kind>(a, nullptr).size;
+}
+
+template <typename T, typename Stored>
+void deltas(const Attention<T, Stored>& a, HeadRows<const Stored> output,
+            HeadRows<const Stored> output_gradient, T* to, int64_t first, int64_t last) {
   const Vectors<T> d;
   const auto lanes = lanes_of<T>();
   for (auto head = first; head < last; ++head) {
-    const T* out = output.at(head / a.heads, head % a.heads);
-    const T* gradient = output_gradient.at(head / a.heads, head % a.heads);
+    const Stored* out = output.at(head / a.heads, head % a.heads);
+    const Stored* gradient = output_gradient.at(head / a.heads, head % a.heads);
     for (int64_t t = 0; t < a.target; ++t) {
-      const T* x = out + t * output.row_stride;
-      const T* y = gradient + t * output_gradient.row_stride;
+      const Stored* x = out + t * output.row_stride;
+      const Stored* y = gradient + t * output_gradient.row_stride;
       auto sums = hn::Zero(d);
       int64_t i = 0;
       for (; i + lanes <= a.value_dim; i += lanes) {
-        sums = hn::MulAdd(hn::LoadU(d, x + i), hn::LoadU(d, y + i), sums);
+        sums = hn::MulAdd(load_vector(d, x + i), load_vector(d, y + i), sums);
       }
-      T sum = hn::GetLane(hn::SumOfLanes(d, sums));
-      for (; i < a.value_dim; ++i) sum += x[i] * y[i];
-      to[head * a.target + t] = sum;
+      if (i < a.value_dim) {
+        const auto left = a.value_dim - i;
+        sums = hn::MulAdd(load_first(d, x + i, left), load_first(d, y + i, left), sums);
+      }
+      to[head * a.target + t] = hn::GetLane(hn::SumOfLanes(d, sums));
     }
   }
 }
 
-// Highway's tables hold functions, not templates.
-void backward_float(const Attention<float>& a, const AttentionBackward<float>& back, int64_t task,
-                    float* workspace) {
-  backward(a, back, task, workspace);
-}
-void backward_double(const Attention<double>& a, const AttentionBackward<double>& back,
-                     int64_t task, double* workspace) {
-  backward(a, back, task, workspace);
-}
-void deltas_float(const Attention<float>& a, HeadRows<const float> output,
-                  HeadRows<const float> output_gradient, float* to, int64_t first, int64_t last) {
-  deltas(a, output, output_gradient, to, first, last);
-}
-void deltas_double(const Attention<double>& a, HeadRows<const double> output,
-                   HeadRows<const double> output_gradient, double* to, int64_t first,
-                   int64_t last) {
-  deltas(a, output, output_gradient, to, first, last);
-}
-int64_t backward_workspace_float(const Attention<float>& a) {
-  return BackwardWorkspace<float>(a, nullptr).size;
-}
-int64_t backward_workspace_double(const Attention<double>& a) {
-  return BackwardWorkspace<double>(a, nullptr).size;
-}
-int64_t tasks_float(const Attention<float>& a, const BiasGradient<float>& bias) {
+template <typename T, typename Stored>
+int64_t task_count(const Attention<T, Stored>& a, const BiasGradient<T>& bias) {
   return tasks_of(a, bias).count();
 }
-int64_t tasks_double(const Attention<double>& a, const BiasGradient<double>& bias) {
-  return tasks_of(a, bias).count();
-}
-int64_t bias_parts_float(const Attention<float>& a, const BiasGradient<float>& bias) {
+template <typename T, typename Stored>
+int64_t bias_parts(const Attention<T, Stored>& a, const BiasGradient<T>& bias) {
   return tasks_of(a, bias).bias_parts();
 }
-int64_t bias_parts_double(const Attention<double>& a, const BiasGradient<double>& bias) {
-  return tasks_of(a, bias).bias_parts();
+
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+BackwardFunctions<T, Stored> backward_functions() {
+  return {backward<Kind>,        deltas<T, Stored>,    task_count<T, Stored>,
+          bias_parts<T, Stored>, key_parts<T, Stored>, backward_workspace<Kind>};
 }
-int64_t key_parts_float(const Attention<float>& a) { return key_parts(a); }
-int64_t key_parts_double(const Attention<double>& a) { return key_parts(a); }
+
+#if ATTEND_FUNCTIONS_OF_AVX3
+BackwardFunctions<float> backward_float() { return N_AVX3::backward_float(); }
+BackwardFunctions<double> backward_double() { return N_AVX3::backward_double(); }
+BackwardFunctions<float, BFloat16> backward_bfloat16() { return N_AVX3::backward_bfloat16(); }
+#else
+BackwardFunctions<float> backward_float() { return backward_functions<Singles<float> >(); }
+BackwardFunctions<double> backward_double() { return backward_functions<Singles<double> >(); }
+BackwardFunctions<float, BFloat16> backward_bfloat16() {
+  return backward_functions<Singles<float, BFloat16> >();
+}
+#endif
+BackwardFunctions<float, BFloat16> backward_pairs() {
+#if ATTEND_HAS_PAIRS
+  return backward_functions<Pairs>();
+#else
+  return backward_bfloat16();
+#endif
+}
 
 }  // namespace
 }  // namespace attend::kernels::HWY_NAMESPACE
@@ -437,73 +503,62 @@ namespace {
 
 HWY_EXPORT(backward_float);
 HWY_EXPORT(backward_double);
-HWY_EXPORT(deltas_float);
-HWY_EXPORT(deltas_double);
-HWY_EXPORT(backward_workspace_float);
-HWY_EXPORT(backward_workspace_double);
-HWY_EXPORT(key_parts_float);
-HWY_EXPORT(key_parts_double);
-HWY_EXPORT(tasks_float);
-HWY_EXPORT(tasks_double);
-HWY_EXPORT(bias_parts_float);
-HWY_EXPORT(bias_parts_double);
+HWY_EXPORT(backward_bfloat16);
+HWY_EXPORT(backward_pairs);
+
+BackwardFunctions<float> functions_of(const Attention<float>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(backward_float)();
+}
+BackwardFunctions<double> functions_of(const Attention<double>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(backward_double)();
+}
+BackwardFunctions<float, BFloat16> functions_of(const Attention<float, BFloat16>& a) {
+  return a.multiplies_pairs ? HWY_DYNAMIC_DISPATCH(backward_pairs)()
+                            : HWY_DYNAMIC_DISPATCH(backward_bfloat16)();
+}
 
 }  // namespace
 
-template <>
-void attention_backward(const Attention<float>& a, const AttentionBackward<float>& back,
-                        int64_t task, float* workspace) {
-  HWY_DYNAMIC_DISPATCH(backward_float)(a, back, task, workspace);
+template <typename T, typename Stored>
+void attention_backward(const Attention<T, Stored>& a, const AttentionBackward<T, Stored>& back,
+                        int64_t task, T* workspace) {
+  functions_of(a).run(a, back, task, workspace);
 }
-template <>
-void attention_backward(const Attention<double>& a, const AttentionBackward<double>& back,
-                        int64_t task, double* workspace) {
-  HWY_DYNAMIC_DISPATCH(backward_double)(a, back, task, workspace);
+template <typename T, typename Stored>
+void attention_deltas(const Attention<T, Stored>& a, HeadRows<const Stored> output,
+                      HeadRows<const Stored> output_gradient, T* to, int64_t first, int64_t last) {
+  functions_of(a).deltas(a, output, output_gradient, to, first, last);
 }
-template <>
-void attention_deltas(const Attention<float>& a, HeadRows<const float> output,
-                      HeadRows<const float> output_gradient, float* to, int64_t first,
-                      int64_t last) {
-  HWY_DYNAMIC_DISPATCH(deltas_float)(a, output, output_gradient, to, first, last);
+template <typename T, typename Stored>
+int64_t attention_backward_workspace(const Attention<T, Stored>& a) {
+  return functions_of(a).workspace(a);
 }
-template <>
-void attention_deltas(const Attention<double>& a, HeadRows<const double> output,
-                      HeadRows<const double> output_gradient, double* to, int64_t first,
-                      int64_t last) {
-  HWY_DYNAMIC_DISPATCH(deltas_double)(a, output, output_gradient, to, first, last);
+template <typename T, typename Stored>
+int64_t attention_backward_tasks(const Attention<T, Stored>& a, const BiasGradient<T>& bias) {
+  return functions_of(a).tasks(a, bias);
 }
-template <>
-int64_t attention_backward_workspace(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(backward_workspace_float)(a);
+template <typename T, typename Stored>
+int64_t attention_bias_parts(const Attention<T, Stored>& a, const BiasGradient<T>& bias) {
+  return functions_of(a).bias_parts(a, bias);
 }
-template <>
-int64_t attention_backward_workspace(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(backward_workspace_double)(a);
+template <typename T, typename Stored>
+int64_t attention_key_parts(const Attention<T, Stored>& a) {
+  return functions_of(a).key_parts(a);
 }
-template <>
-int64_t attention_backward_tasks(const Attention<float>& a, const BiasGradient<float>& bias) {
-  return HWY_DYNAMIC_DISPATCH(tasks_float)(a, bias);
-}
-template <>
-int64_t attention_backward_tasks(const Attention<double>& a, const BiasGradient<double>& bias) {
-  return HWY_DYNAMIC_DISPATCH(tasks_double)(a, bias);
-}
-template <>
-int64_t attention_bias_parts(const Attention<float>& a, const BiasGradient<float>& bias) {
-  return HWY_DYNAMIC_DISPATCH(bias_parts_float)(a, bias);
-}
-template <>
-int64_t attention_bias_parts(const Attention<double>& a, const BiasGradient<double>& bias) {
-  return HWY_DYNAMIC_DISPATCH(bias_parts_double)(a, bias);
-}
-template <>
-int64_t attention_key_parts(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(key_parts_float)(a);
-}
-template <>
-int64_t attention_key_parts(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(key_parts_double)(a);
-}
+
+#define ATTEND_INSTANTIATE(T, Stored)                                                             \
+  template void attention_backward(const Attention<T, Stored>&,                                   \
+                                   const AttentionBackward<T, Stored>&, int64_t, T*);             \
+  template void attention_deltas(const Attention<T, Stored>&, HeadRows<const Stored>,             \
+                                 HeadRows<const Stored>, T*, int64_t, int64_t);                   \
+  template int64_t attention_backward_workspace(const Attention<T, Stored>&);                     \
+  template int64_t attention_backward_tasks(const Attention<T, Stored>&, const BiasGradient<T>&); \
+  template int64_t attention_bias_parts(const Attention<T, Stored>&, const BiasGradient<T>&);     \
+  template int64_t attention_key_parts(const Attention<T, Stored>&);
+ATTEND_INSTANTIATE(float, float)
+ATTEND_INSTANTIATE(double, double)
+ATTEND_INSTANTIATE(float, BFloat16)
+#undef ATTEND_INSTANTIATE
 
 }  // namespace attend::kernels
 #endif  // HWY_ONCE

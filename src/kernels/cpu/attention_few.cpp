@@ -1,4 +1,5 @@
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_functions.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_few.cpp"
@@ -19,7 +20,8 @@ struct FewWorkspace {
   int64_t head_dim, value_dim;
   int64_t size;
 
-  FewWorkspace(const Attention<T>& a, T* begin)
+  template <typename Stored>
+  FewWorkspace(const Attention<T, Stored>& a, T* begin)
       : head_dim(rounded_up<T>(a.head_dim)), value_dim(rounded_up<T>(a.value_dim)) {
     const auto rows = a.target * a.group;
     queries = begin;
@@ -31,8 +33,8 @@ struct FewWorkspace {
 
 // sums [rows, Dv] += factors [rows, block keys] values, of so many keys whose values lie `stride`
 // apart. The last vector of a row of values may be partial; that of the sums is not.
-template <int64_t kRows, typename T>
-HWY_INLINE void add_values(const T* factors, int64_t keys, const T* values, int64_t stride,
+template <int64_t kRows, typename T, typename Stored>
+HWY_INLINE void add_values(const T* factors, int64_t keys, const Stored* values, int64_t stride,
                            int64_t dim, T* sums, int64_t sums_stride) {
   const Vectors<T> d;
   const auto lanes = lanes_of<T>();
@@ -49,9 +51,9 @@ HWY_INLINE void add_values(const T* factors, int64_t keys, const T* values, int6
       T* const to = sums + r * sums_stride + column;
       auto sum = hn::Zero(d);
       for (int64_t s = 0; s < keys; ++s) {
-        const T* from = values + s * stride + column;
+        const Stored* from = values + s * stride + column;
         const auto value =
-            column + lanes <= dim ? hn::LoadU(d, from) : load_first(d, from, dim - column);
+            column + lanes <= dim ? load_vector(d, from) : load_first(d, from, dim - column);
         sum = hn::MulAdd(hn::Set(d, factors[r * kBlockKeys + s]), value, sum);
       }
       hn::StoreU(hn::Add(hn::LoadU(d, to), sum), d, to);
@@ -59,16 +61,16 @@ HWY_INLINE void add_values(const T* factors, int64_t keys, const T* values, int6
   }
 }
 
-template <typename T>
-HWY_INLINE int64_t few_parts(const Attention<T>& a) {
+template <typename T, typename Stored>
+int64_t few_parts(const Attention<T, Stored>& a) {
   constexpr int64_t kTasks = 32, kFewestKeys = 4 * kBlockKeys;
   const auto heads = a.batch * a.kv_heads();
   return most(1, least((kTasks + heads - 1) / heads, a.source / kFewestKeys));
 }
 
 // partial [rows, 2 + Dv]: the largest score, the sum, and the output that is not yet divided.
-template <typename T>
-HWY_INLINE void few(const Attention<T>& a, int64_t task, T* partial, T* workspace) {
+template <typename T, typename Stored>
+void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) {
   const auto parts = few_parts(a);
   const auto part = task % parts, group = task / parts;
   const auto batch = group / a.kv_heads(), kv_head = group % a.kv_heads();
@@ -77,7 +79,8 @@ HWY_INLINE void few(const Attention<T>& a, int64_t task, T* partial, T* workspac
   const FewWorkspace<T> w(a, workspace);
   const auto row_size = 2 + a.value_dim;
   for (int64_t r = 0; r < count; ++r) {
-    const T* query = a.query.at(batch, rows.head_of(r)) + rows.query_of(r) * a.query.row_stride;
+    const Stored* query =
+        a.query.at(batch, rows.head_of(r)) + rows.query_of(r) * a.query.row_stride;
     copy_row(query, a.head_dim, w.head_dim, a.scale, w.queries + r * w.head_dim);
     partial[r * row_size] = -kInfinity<T>;
     partial[r * row_size + 1] = T{0};
@@ -86,8 +89,8 @@ HWY_INLINE void few(const Attention<T>& a, int64_t task, T* partial, T* workspac
   const auto blocks = (a.source + kBlockKeys - 1) / kBlockKeys;
   const auto own = band_of(a, rows).within(blocks * part / parts * kBlockKeys,
                                            blocks * (part + 1) / parts * kBlockKeys);
-  const T* keys = a.key.at(batch, kv_head);
-  const T* values = a.value.at(batch, kv_head);
+  const Stored* keys = a.key.at(batch, kv_head);
+  const Stored* values = a.value.at(batch, kv_head);
   for (auto key = own.begin - own.begin % kBlockKeys; key < own.end; key += kBlockKeys) {
     const auto seen = own.within(key, key + kBlockKeys);
     const auto mask = visible(a, rows, seen.begin, seen.end);
@@ -111,7 +114,7 @@ HWY_INLINE void few(const Attention<T>& a, int64_t task, T* partial, T* workspac
       fill(scores, range.is_empty() ? begin : range.end, seen.end - key, T{0});
     }
     const T* factors = w.scores + seen.begin - key;
-    const T* rows_of_values = values + seen.begin * a.value.row_stride;
+    const Stored* rows_of_values = values + seen.begin * a.value.row_stride;
     const auto keys_here = seen.end - seen.begin;
     int64_t r = 0;
     for (; r + 2 <= count; r += 2) {
@@ -130,17 +133,23 @@ HWY_INLINE void few(const Attention<T>& a, int64_t task, T* partial, T* workspac
   }
 }
 
-// The parts of the heads [first, last) of all B * Hkv become one output.
+// By zero: zeros, also of what is not a number.
 template <typename T>
-HWY_INLINE void few_joined(const Attention<T>& a, const T* partials, HeadRows<T> output, T* sums,
-                           int64_t first, int64_t last) {
+HWY_INLINE void scale_values(T* values, int64_t count, T factor) {
+  for (int64_t i = 0; i < count; ++i) values[i] = factor == T{0} ? T{0} : values[i] * factor;
+}
+
+// The parts of the heads [first, last) of all B * Hkv become one output; partials are used up.
+template <typename T, typename Stored>
+void few_joined(const Attention<T, Stored>& a, T* partials, HeadRows<Stored> output, T* sums,
+                int64_t first, int64_t last) {
   const auto parts = few_parts(a), count = a.target * a.group, row_size = 2 + a.value_dim;
   for (auto group = first; group < last; ++group) {
     const QueryRows rows{group / a.kv_heads(), group % a.kv_heads() * a.group, a.group, 0,
                          a.target};
     for (int64_t r = 0; r < count; ++r) {
       const auto head = rows.head_of(r), t = rows.query_of(r);
-      const T* const of_row = partials + (group * parts * count + r) * row_size;
+      T* const of_row = partials + (group * parts * count + r) * row_size;
       const auto part_size = count * row_size;
       // A sink is a key without a value.
       T largest = a.sinks != nullptr ? a.sinks[head] : -kInfinity<T>;
@@ -150,17 +159,19 @@ HWY_INLINE void few_joined(const Attention<T>& a, const T* partials, HeadRows<T>
       }
       const T shift = largest == -kInfinity<T> ? T{0} : largest;
       T sum = a.sinks != nullptr ? std::exp(a.sinks[head] - shift) : T{0};
-      T* const to = output.at(rows.batch, head) + t * output.row_stride;
-      fill(to, 0, a.value_dim, T{0});
+      T* const joined = of_row + 2;  // in place of the first part's
       for (int64_t p = 0; p < parts; ++p) {
         const T* from = of_row + p * part_size;
-        if (from[1] == T{0}) continue;
-        const T factor = std::exp(from[0] - shift);
+        const T factor = from[1] == T{0} ? T{0} : std::exp(from[0] - shift);
         sum += factor * from[1];
-        for (int64_t i = 0; i < a.value_dim; ++i) to[i] += factor * from[2 + i];
+        if (p == 0) {
+          scale_values(joined, a.value_dim, factor);
+        } else if (factor != T{0}) {
+          for (int64_t i = 0; i < a.value_dim; ++i) joined[i] += factor * from[2 + i];
+        }
       }
       const T inverse = sum == T{0} ? T{0} : T{1} / sum;
-      for (int64_t i = 0; i < a.value_dim; ++i) to[i] *= inverse;
+      store_row(joined, a.value_dim, inverse, output.at(rows.batch, head) + t * output.row_stride);
       if (sums != nullptr) {
         store_sums(sums + 2 * ((rows.batch * a.heads + head) * a.target + t), largest, inverse);
       }
@@ -168,29 +179,18 @@ HWY_INLINE void few_joined(const Attention<T>& a, const T* partials, HeadRows<T>
   }
 }
 
-// Highway's tables hold functions, not templates.
-void few_float(const Attention<float>& a, int64_t task, float* partial, float* workspace) {
-  few(a, task, partial, workspace);
+template <typename T, typename Stored>
+int64_t few_workspace(const Attention<T, Stored>& a) {
+  return FewWorkspace<T>(a, nullptr).size;
 }
-void few_double(const Attention<double>& a, int64_t task, double* partial, double* workspace) {
-  few(a, task, partial, workspace);
+
+template <typename T, typename Stored = T>
+FewFunctions<T, Stored> few_functions() {
+  return {few<T, Stored>, few_joined<T, Stored>, few_parts<T, Stored>, few_workspace<T, Stored>};
 }
-void joined_float(const Attention<float>& a, const float* partials, HeadRows<float> output,
-                  float* sums, int64_t first, int64_t last) {
-  few_joined(a, partials, output, sums, first, last);
-}
-void joined_double(const Attention<double>& a, const double* partials, HeadRows<double> output,
-                   double* sums, int64_t first, int64_t last) {
-  few_joined(a, partials, output, sums, first, last);
-}
-int64_t few_parts_float(const Attention<float>& a) { return few_parts(a); }
-int64_t few_parts_double(const Attention<double>& a) { return few_parts(a); }
-int64_t few_workspace_float(const Attention<float>& a) {
-  return FewWorkspace<float>(a, nullptr).size;
-}
-int64_t few_workspace_double(const Attention<double>& a) {
-  return FewWorkspace<double>(a, nullptr).size;
-}
+FewFunctions<float> few_float() { return few_functions<float>(); }
+FewFunctions<double> few_double() { return few_functions<double>(); }
+FewFunctions<float, BFloat16> few_bfloat16() { return few_functions<float, BFloat16>(); }
 
 }  // namespace
 }  // namespace attend::kernels::HWY_NAMESPACE
@@ -202,50 +202,48 @@ namespace {
 
 HWY_EXPORT(few_float);
 HWY_EXPORT(few_double);
-HWY_EXPORT(joined_float);
-HWY_EXPORT(joined_double);
-HWY_EXPORT(few_parts_float);
-HWY_EXPORT(few_parts_double);
-HWY_EXPORT(few_workspace_float);
-HWY_EXPORT(few_workspace_double);
+HWY_EXPORT(few_bfloat16);
+
+FewFunctions<float> functions_of(const Attention<float>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(few_float)();
+}
+FewFunctions<double> functions_of(const Attention<double>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(few_double)();
+}
+FewFunctions<float, BFloat16> functions_of(const Attention<float, BFloat16>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(few_bfloat16)();
+}
 
 }  // namespace
 
-template <>
-void attention_of_few(const Attention<float>& a, int64_t task, float* partial, float* workspace) {
-  HWY_DYNAMIC_DISPATCH(few_float)(a, task, partial, workspace);
+template <typename T, typename Stored>
+void attention_of_few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) {
+  functions_of(a).run(a, task, partial, workspace);
 }
-template <>
-void attention_of_few(const Attention<double>& a, int64_t task, double* partial,
-                      double* workspace) {
-  HWY_DYNAMIC_DISPATCH(few_double)(a, task, partial, workspace);
+template <typename T, typename Stored>
+void attention_of_few_joined(const Attention<T, Stored>& a, T* partials, HeadRows<Stored> output,
+                             T* sums, int64_t first, int64_t last) {
+  functions_of(a).join(a, partials, output, sums, first, last);
 }
-template <>
-void attention_of_few_joined(const Attention<float>& a, const float* partials,
-                             HeadRows<float> output, float* sums, int64_t first, int64_t last) {
-  HWY_DYNAMIC_DISPATCH(joined_float)(a, partials, output, sums, first, last);
+template <typename T, typename Stored>
+int64_t attention_of_few_parts(const Attention<T, Stored>& a) {
+  return functions_of(a).parts(a);
 }
-template <>
-void attention_of_few_joined(const Attention<double>& a, const double* partials,
-                             HeadRows<double> output, double* sums, int64_t first, int64_t last) {
-  HWY_DYNAMIC_DISPATCH(joined_double)(a, partials, output, sums, first, last);
+template <typename T, typename Stored>
+int64_t attention_of_few_workspace(const Attention<T, Stored>& a) {
+  return functions_of(a).workspace(a);
 }
-template <>
-int64_t attention_of_few_parts(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(few_parts_float)(a);
-}
-template <>
-int64_t attention_of_few_parts(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(few_parts_double)(a);
-}
-template <>
-int64_t attention_of_few_workspace(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(few_workspace_float)(a);
-}
-template <>
-int64_t attention_of_few_workspace(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(few_workspace_double)(a);
-}
+
+#define ATTEND_INSTANTIATE(T, Stored)                                                          \
+  template void attention_of_few(const Attention<T, Stored>&, int64_t, T*, T*);                \
+  template void attention_of_few_joined(const Attention<T, Stored>&, T*, HeadRows<Stored>, T*, \
+                                        int64_t, int64_t);                                     \
+  template int64_t attention_of_few_parts(const Attention<T, Stored>&);                        \
+  template int64_t attention_of_few_workspace(const Attention<T, Stored>&);
+ATTEND_INSTANTIATE(float, float)
+ATTEND_INSTANTIATE(double, double)
+ATTEND_INSTANTIATE(float, BFloat16)
+#undef ATTEND_INSTANTIATE
 
 }  // namespace attend::kernels
 #endif  // HWY_ONCE

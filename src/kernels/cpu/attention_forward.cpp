@@ -1,5 +1,7 @@
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_functions.h"
 
+#define HWY_WANT_AVX3_DL  // for the instructions of pairs of bfloat16
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
 #include "kernels/cpu/targets-inl.h"
@@ -13,50 +15,61 @@ namespace {
 // So many numbers of queries and outputs are worked on together, in the second cache.
 constexpr int64_t kChunkNumbers = 65536;
 
-template <typename T>
-HWY_INLINE int64_t chunk_rows(const Attention<T>& a) {
+template <typename T, typename Stored>
+HWY_INLINE int64_t chunk_rows(const Attention<T, Stored>& a) {
   const auto blocks = kChunkNumbers / (kBlockRows * (a.head_dim + a.value_dim));
   return kBlockRows * least(most(blocks, 1), 8);
 }
 
 // Where the numbers of a task lie, one part behind the other.
-template <typename T>
+template <class Kind>
 struct Workspace {
-  T *queries, *outputs;  // [chunk rows, D], [chunk rows, Dv]; scaled, not yet divided
-  T *largest, *sums;     // [chunk rows], of exp(score - largest)
-  T *keys, *values;      // of a block: K^T in panels, [keys, Dv]
-  T* scores;             // [block rows, block keys]
-  int64_t value_dim;     // rounded up to vectors
-  int64_t size;
+  using T = typename Kind::Sum;
+  using Number = typename Kind::Number;
+  using Stored = typename Kind::Stored;
 
-  Workspace(const Attention<T>& a, T* begin) : value_dim(rounded_up<T>(a.value_dim)) {
+  Number* queries;         // [chunk rows, head_depth]
+  T* outputs;              // [chunk rows, Dv], not yet divided
+  T *largest, *sums;       // [chunk rows], of exp(score - largest)
+  Number *keys, *values;   // of a block: K^T in panels, [depth_of(keys), Dv]
+  Number* packed_keys;     // [keys, head_depth], if the kind packs keys
+  T* scores;               // [block rows, block keys]
+  Number* packed_weights;  // [strip, block keys / 2]; pairs alone
+  int64_t head_depth;      // padded_depth(D)
+  int64_t value_dim;       // rounded up to vectors
+  int64_t size;            // in numbers of T
+
+  Workspace(const Attention<T, Stored>& a, T* begin)
+      : head_depth(padded_depth<Kind>(a.head_dim)), value_dim(rounded_up<T>(a.value_dim)) {
     const auto chunk = least(chunk_rows(a), a.target * a.group),
                keys_ = least(kBlockKeys, rounded_up<T>(a.source));
     T* next = begin;
-    const auto take = [&](int64_t count) {
-      T* const part = next;
+    const auto take = [&]<typename Element>(Element*& part, int64_t count) {
+      static_assert(sizeof(Element) == sizeof(T));
+      part = reinterpret_cast<Element*>(next);
       next += (count + 15) / 16 * 16;
-      return part;
     };
-    queries = take(chunk * a.head_dim);
-    outputs = take(chunk * value_dim);
-    largest = take(chunk);
-    sums = take(chunk);
-    keys = take(keys_ * a.head_dim);
-    values = take(keys_ * value_dim);
-    scores = take(least(kBlockRows, chunk) * kBlockKeys);
+    take(queries, chunk * head_depth);
+    take(outputs, chunk * value_dim);
+    take(largest, chunk);
+    take(sums, chunk);
+    take(keys, keys_ * depth_of<Kind>(a.head_dim));
+    take(values, depth_of<Kind>(keys_) * value_dim);
+    take(packed_keys, Kind::kPacksKeys ? keys_ * head_depth : 0);
+    take(scores, least(kBlockRows, chunk) * kBlockKeys);
+    take(packed_weights, Kind::kNumbers > 1 ? kTallTile * depth_of<Kind>(kBlockKeys) : 0);
     size = next - begin;
   }
 };
 
-template <typename T>
-HWY_INLINE void load_queries(const Attention<T>& a, const QueryRows& rows, const Workspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void load_queries(const Attention<T, Stored>& a, const QueryRows& rows,
+                             const Workspace<Kind>& w) {
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const auto head = rows.head_of(row);
-    const T* from = a.query.at(rows.batch, head) + rows.query_of(row) * a.query.row_stride;
-    T* const to = w.queries + row * a.head_dim;
+    const Stored* from = a.query.at(rows.batch, head) + rows.query_of(row) * a.query.row_stride;
     prefetch_row(from + kRowsAhead * a.query.row_stride, a.head_dim);
-    for (int64_t k = 0; k < a.head_dim; ++k) to[k] = from[k] * a.scale;
+    load_factors<Kind>(from, a.head_dim, a.scale, w.queries + row * w.head_depth);
     // A sink is a key without a value that has been seen before all others.
     const bool has_sink = a.sinks != nullptr && a.sinks[head] != -kInfinity<T>;
     w.largest[row] = has_sink ? a.sinks[head] : -kInfinity<T>;
@@ -65,21 +78,16 @@ HWY_INLINE void load_queries(const Attention<T>& a, const QueryRows& rows, const
   fill(w.outputs, 0, rows.rows() * w.value_dim, T{0});
 }
 
-template <typename T>
-HWY_INLINE void load_keys(const Attention<T>& a, int64_t batch, int64_t kv_head, int64_t key,
-                          int64_t count, const Workspace<T>& w) {
-  transpose_rows(a.key.at(batch, kv_head) + key * a.key.row_stride, a.key.row_stride, count,
-                 a.head_dim, w.keys);
-  const T* values = a.value.at(batch, kv_head) + key * a.value.row_stride;
-  for (int64_t s = 0; s < count; ++s) {
-    prefetch_row(values + (s + kRowsAhead) * a.value.row_stride, a.value_dim);
-    copy_row(values + s * a.value.row_stride, a.value_dim, w.value_dim, T{1},
-             w.values + s * w.value_dim);
-  }
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void load_keys(const Attention<T, Stored>& a, int64_t batch, int64_t kv_head,
+                          int64_t key, int64_t count, const Workspace<Kind>& w) {
+  load_columns<Kind>(a.key.at(batch, kv_head) + key * a.key.row_stride, a.key.row_stride, count,
+                     a.head_dim, w.packed_keys, w.keys);
+  load_rows<Kind>(a.value.at(batch, kv_head) + key * a.value.row_stride, a.value.row_stride, count,
+                  a.value_dim, w.values);
 }
 
 // A block: rows of the workspace from `row` on, and the keys [key, key + count), which are loaded.
-template <typename T>
 struct Block {
   QueryRows rows;
   int64_t row;
@@ -87,15 +95,22 @@ struct Block {
   bool is_masked;
 };
 
-template <typename T>
-HWY_INLINE void attend_block(const Attention<T>& a, const Block<T>& b, const Workspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void attend_block(const Attention<T, Stored>& a, const Block& b,
+                             const Workspace<Kind>& w) {
+  using Number = typename Kind::Number;
   const auto count = b.rows.rows();
   const auto band = band_of(a, b.rows);
   const auto seen = Range{band.begin - b.key, band.end - b.key}.within(0, b.count);
-  products_with_columns<T>(
-      a, b.rows, b.key, b.count, seen,
-      {w.queries + b.row * a.head_dim, a.head_dim, 1, a.head_dim, w.scores, kBlockKeys, false},
-      w.keys);
+  const BlockProduct<T, Number> scored{w.queries + b.row * w.head_depth,
+                                       w.head_depth,
+                                       1,
+                                       depth_of<Kind>(a.head_dim),
+                                       w.scores,
+                                       kBlockKeys,
+                                       false,
+                                       a.scale};
+  products_with_columns(a, b.rows, b.key, b.count, seen, scored, w.keys);
   for (int64_t strip = 0; strip < count; strip += kTallTile) {
     const auto rows = least(kTallTile, count - strip);
     Range of_row[kTallTile];
@@ -117,23 +132,28 @@ HWY_INLINE void attend_block(const Attention<T>& a, const Block<T>& b, const Wor
       clear(scores, range.end, all.end);
     }
     all.end = least(all.end, b.count);
-    const BlockProduct<T> p{
-        w.scores + strip * kBlockKeys + all.begin, kBlockKeys,  1,   all.end - all.begin,
-        w.outputs + (b.row + strip) * w.value_dim, w.value_dim, true};
-    product(p, w.values + all.begin * w.value_dim, w.value_dim, rows);
+    const auto factors = factors_along_keys<Kind>(w.scores + strip * kBlockKeys, all.begin, all.end,
+                                                  rows, w.packed_weights);
+    const BlockProduct<T, Number> p{factors.first,
+                                    factors.stride,
+                                    1,
+                                    depth_of<Kind>(all.end - all.begin),
+                                    w.outputs + (b.row + strip) * w.value_dim,
+                                    w.value_dim,
+                                    true};
+    product(p, w.values + all.begin / Kind::kNumbers * w.value_dim, w.value_dim, rows);
   }
 }
 
-template <typename T>
-HWY_INLINE void store_outputs(const Attention<T>& a, const QueryRows& rows, const Workspace<T>& w,
-                              HeadRows<T> output, T* sums) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void store_outputs(const Attention<T, Stored>& a, const QueryRows& rows,
+                              const Workspace<Kind>& w, HeadRows<Stored> output, T* sums) {
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const auto head = rows.head_of(row), t = rows.query_of(row);
     const T sum = w.sums[row];
     const T inverse = sum == T{0} ? T{0} : T{1} / sum;
     const T* from = w.outputs + row * w.value_dim;
-    T* const to = output.at(rows.batch, head) + t * output.row_stride;
-    for (int64_t i = 0; i < a.value_dim; ++i) to[i] = from[i] * inverse;
+    store_row(from, a.value_dim, inverse, output.at(rows.batch, head) + t * output.row_stride);
     if (sums != nullptr) {
       const auto index = (rows.batch * a.heads + head) * a.target + t;
       store_sums(sums + 2 * index, w.largest[row], inverse);
@@ -141,15 +161,15 @@ HWY_INLINE void store_outputs(const Attention<T>& a, const QueryRows& rows, cons
   }
 }
 
-template <typename T>
-HWY_INLINE void forward(const Attention<T>& a, HeadRows<T> output, T* sums, int64_t task,
-                        T* workspace) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+void forward(const Attention<T, Stored>& a, HeadRows<Stored> output, T* sums, int64_t task,
+             T* workspace) {
   const Parts chunks(a.group, a.target, chunk_rows(a));
   const auto group = task / chunks.count();
   const auto batch = group / a.kv_heads(), kv_head = group % a.kv_heads();
   const auto rows =
       chunks.part({batch, kv_head * a.group, a.group, 0, a.target}, task % chunks.count());
-  const Workspace<T> w(a, workspace);
+  const Workspace<Kind> w(a, workspace);
   load_queries(a, rows, w);
   const Parts blocks(rows.members, rows.count, kBlockRows);
   const auto band = band_of(a, rows);
@@ -157,7 +177,7 @@ HWY_INLINE void forward(const Attention<T>& a, HeadRows<T> output, T* sums, int6
     const auto count = least(kBlockKeys, band.end - key);
     bool is_loaded = false;
     for (int64_t i = 0; i < blocks.count(); ++i) {
-      Block<T> block{blocks.part(rows, i), 0, key, count, false};
+      Block block{blocks.part(rows, i), 0, key, count, false};
       // rows lie head by head
       block.row = (block.rows.head - rows.head) * rows.count + block.rows.first - rows.first;
       const auto seen = band_of(a, block.rows).within(key, key + count);
@@ -173,8 +193,13 @@ HWY_INLINE void forward(const Attention<T>& a, HeadRows<T> output, T* sums, int6
   store_outputs(a, rows, w, output, sums);
 }
 
-template <typename T>
-HWY_INLINE int64_t tasks(const Attention<T>& a) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+int64_t workspace_size(const Attention<T, Stored>& a) {
+  return Workspace<Kind>(a, nullptr).size;
+}
+
+template <typename T, typename Stored>
+int64_t tasks(const Attention<T, Stored>& a) {
   return a.batch * a.kv_heads() * Parts(a.group, a.target, chunk_rows(a)).count();
 }
 
@@ -191,14 +216,28 @@ HWY_INLINE void kept_rows(const AttentionDropout& dropout, int64_t source, T* ke
   }
 }
 
-// Highway's tables hold functions, not templates.
-void forward_float(const Attention<float>& a, HeadRows<float> output, float* sums, int64_t task,
-                   float* workspace) {
-  forward(a, output, sums, task, workspace);
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+ForwardFunctions<T, Stored> forward_functions() {
+  return {forward<Kind>, tasks<T, Stored>, workspace_size<Kind>};
 }
-void forward_double(const Attention<double>& a, HeadRows<double> output, double* sums, int64_t task,
-                    double* workspace) {
-  forward(a, output, sums, task, workspace);
+
+#if ATTEND_FUNCTIONS_OF_AVX3
+ForwardFunctions<float> forward_float() { return N_AVX3::forward_float(); }
+ForwardFunctions<double> forward_double() { return N_AVX3::forward_double(); }
+ForwardFunctions<float, BFloat16> forward_bfloat16() { return N_AVX3::forward_bfloat16(); }
+#else
+ForwardFunctions<float> forward_float() { return forward_functions<Singles<float> >(); }
+ForwardFunctions<double> forward_double() { return forward_functions<Singles<double> >(); }
+ForwardFunctions<float, BFloat16> forward_bfloat16() {
+  return forward_functions<Singles<float, BFloat16> >();
+}
+#endif
+ForwardFunctions<float, BFloat16> forward_pairs() {
+#if ATTEND_HAS_PAIRS
+  return forward_functions<Pairs>();
+#else
+  return forward_bfloat16();
+#endif
 }
 void kept_float(const AttentionDropout& dropout, int64_t source, float* kept, int64_t first,
                 int64_t last) {
@@ -208,10 +247,6 @@ void kept_double(const AttentionDropout& dropout, int64_t source, double* kept, 
                  int64_t last) {
   kept_rows(dropout, source, kept, first, last);
 }
-int64_t tasks_float(const Attention<float>& a) { return tasks(a); }
-int64_t tasks_double(const Attention<double>& a) { return tasks(a); }
-int64_t workspace_float(const Attention<float>& a) { return Workspace<float>(a, nullptr).size; }
-int64_t workspace_double(const Attention<double>& a) { return Workspace<double>(a, nullptr).size; }
 
 }  // namespace
 }  // namespace attend::kernels::HWY_NAMESPACE
@@ -223,24 +258,36 @@ namespace {
 
 HWY_EXPORT(forward_float);
 HWY_EXPORT(forward_double);
+HWY_EXPORT(forward_bfloat16);
+HWY_EXPORT(forward_pairs);
 HWY_EXPORT(kept_float);
 HWY_EXPORT(kept_double);
-HWY_EXPORT(tasks_float);
-HWY_EXPORT(tasks_double);
-HWY_EXPORT(workspace_float);
-HWY_EXPORT(workspace_double);
+
+ForwardFunctions<float> functions_of(const Attention<float>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(forward_float)();
+}
+ForwardFunctions<double> functions_of(const Attention<double>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(forward_double)();
+}
+ForwardFunctions<float, BFloat16> functions_of(const Attention<float, BFloat16>& a) {
+  return a.multiplies_pairs ? HWY_DYNAMIC_DISPATCH(forward_pairs)()
+                            : HWY_DYNAMIC_DISPATCH(forward_bfloat16)();
+}
 
 }  // namespace
 
-template <>
-void attention_forward(const Attention<float>& a, HeadRows<float> output, float* sums, int64_t task,
-                       float* workspace) {
-  HWY_DYNAMIC_DISPATCH(forward_float)(a, output, sums, task, workspace);
+template <typename T, typename Stored>
+void attention_forward(const Attention<T, Stored>& a, HeadRows<Stored> output, T* sums,
+                       int64_t task, T* workspace) {
+  functions_of(a).run(a, output, sums, task, workspace);
 }
-template <>
-void attention_forward(const Attention<double>& a, HeadRows<double> output, double* sums,
-                       int64_t task, double* workspace) {
-  HWY_DYNAMIC_DISPATCH(forward_double)(a, output, sums, task, workspace);
+template <typename T, typename Stored>
+int64_t attention_forward_tasks(const Attention<T, Stored>& a) {
+  return functions_of(a).tasks(a);
+}
+template <typename T, typename Stored>
+int64_t attention_forward_workspace(const Attention<T, Stored>& a) {
+  return functions_of(a).workspace(a);
 }
 template <>
 void attention_kept(const AttentionDropout& dropout, int64_t source, float* kept, int64_t first,
@@ -252,22 +299,15 @@ void attention_kept(const AttentionDropout& dropout, int64_t source, double* kep
                     int64_t last) {
   HWY_DYNAMIC_DISPATCH(kept_double)(dropout, source, kept, first, last);
 }
-template <>
-int64_t attention_forward_tasks(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(tasks_float)(a);
-}
-template <>
-int64_t attention_forward_tasks(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(tasks_double)(a);
-}
-template <>
-int64_t attention_forward_workspace(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(workspace_float)(a);
-}
-template <>
-int64_t attention_forward_workspace(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(workspace_double)(a);
-}
+
+#define ATTEND_INSTANTIATE(T, Stored)                                                              \
+  template void attention_forward(const Attention<T, Stored>&, HeadRows<Stored>, T*, int64_t, T*); \
+  template int64_t attention_forward_tasks(const Attention<T, Stored>&);                           \
+  template int64_t attention_forward_workspace(const Attention<T, Stored>&);
+ATTEND_INSTANTIATE(float, float)
+ATTEND_INSTANTIATE(double, double)
+ATTEND_INSTANTIATE(float, BFloat16)
+#undef ATTEND_INSTANTIATE
 
 }  // namespace attend::kernels
 #endif  // HWY_ONCE

@@ -1,4 +1,5 @@
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_functions.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_weights.cpp"
@@ -16,20 +17,31 @@ constexpr int64_t kWeightsChunk = 4 * kBlockRows;
 constexpr int64_t kWeightsTasks = 16;
 
 // Where the numbers of a task lie, one part behind the other.
-template <typename T>
+template <class Kind>
 struct WeightsWorkspace {
-  T* queries;  // of a block: [rows, D], scaled
-  T* keys;     // K^T in panels
-  T* scores;   // [rows, block keys]
-  int64_t head_dim;
+  using T = typename Kind::Sum;
+
+  T* queries;        // of a block: [rows, D], scaled
+  T* keys;           // K^T in panels
+  T* packed_keys;    // [keys, D], if the kind packs keys
+  T* scores;         // [rows, block keys]
+  int64_t head_dim;  // rounded up to vectors
   int64_t size;
 
-  WeightsWorkspace(const Attention<T>& a, T* begin) : head_dim(rounded_up<T>(a.head_dim)) {
-    const auto rows = least(kBlockRows, a.target), keys_ = least(kBlockKeys, a.source);
-    queries = begin;
-    keys = queries + (rows * head_dim + 15) / 16 * 16;
-    scores = keys + (rounded_up<T>(keys_) * a.head_dim + 15) / 16 * 16;
-    size = scores + rows * kBlockKeys - begin;
+  WeightsWorkspace(const Attention<T, typename Kind::Stored>& a, T* begin)
+      : head_dim(rounded_up<T>(a.head_dim)) {
+    const auto rows = least(kBlockRows, a.target),
+               keys_ = least(kBlockKeys, rounded_up<T>(a.source));
+    T* next = begin;
+    const auto take = [&](T*& part, int64_t count) {
+      part = next;
+      next += (count + 15) / 16 * 16;
+    };
+    take(queries, rows * head_dim);
+    take(keys, keys_ * a.head_dim);
+    take(packed_keys, Kind::kPacksKeys ? keys_ * head_dim : 0);
+    take(scores, rows * kBlockKeys);
+    size = next - begin;
   }
 };
 
@@ -53,23 +65,23 @@ struct WeightsBlock {
   QueryRows rows;
   int64_t key, count;
 
-  template <typename T>
-  int64_t index(const Attention<T>& a, int64_t row) const {  // of all B * H * T
+  template <typename T, typename Stored>
+  int64_t index(const Attention<T, Stored>& a, int64_t row) const {  // of all B * H * T
     return (rows.batch * a.heads + rows.head) * a.target + rows.first + row;
   }
 };
 
 // Scores of the keys `seen`, counted from the block's first. is_loaded: whether the keys are there.
-template <typename T>
-HWY_INLINE void scores_of_block(const Attention<T>& a, const WeightsBlock& b, Range seen,
-                                bool& is_loaded, const WeightsWorkspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_INLINE void scores_of_block(const Attention<T, Stored>& a, const WeightsBlock& b, Range seen,
+                                bool& is_loaded, const WeightsWorkspace<Kind>& w) {
   const auto count = b.rows.rows();
   const auto kv_head = b.rows.head / a.group;
-  const T* const keys = a.key.at(b.rows.batch, kv_head) + b.key * a.key.row_stride;
+  const Stored* const keys = a.key.at(b.rows.batch, kv_head) + b.key * a.key.row_stride;
   for (int64_t r = 0; r < count; ++r) {
-    const T* query =
+    const Stored* query =
         a.query.at(b.rows.batch, b.rows.head) + (b.rows.first + r) * a.query.row_stride;
-    copy_row(query, a.head_dim, w.head_dim, a.scale, w.queries + r * w.head_dim);
+    load_factors<Kind>(query, a.head_dim, a.scale, w.queries + r * w.head_dim);
   }
   if (has_few_queries(a)) {
     for (auto s = seen.begin; s < seen.end; ++s) {
@@ -81,17 +93,19 @@ HWY_INLINE void scores_of_block(const Attention<T>& a, const WeightsBlock& b, Ra
     }
     return;
   }
-  if (!is_loaded) transpose_rows(keys, a.key.row_stride, b.count, a.head_dim, w.keys);
+  if (!is_loaded) {
+    load_columns<Kind>(keys, a.key.row_stride, b.count, a.head_dim, w.packed_keys, w.keys);
+  }
   is_loaded = true;
-  products_with_columns<T>(a, b.rows, b.key, b.count, seen,
-                           {w.queries, w.head_dim, 1, a.head_dim, w.scores, kBlockKeys, false},
-                           w.keys);
+  const BlockProduct<T> scored{w.queries, w.head_dim, 1, a.head_dim, w.scores, kBlockKeys, false};
+  products_with_columns(a, b.rows, b.key, b.count, seen, scored, w.keys);
 }
 
 // The weights of a block, in w.scores, with zeros where a key is hidden.
-template <typename T>
-HWY_INLINE void weights_of_block(const Attention<T>& a, const T* sums, const WeightsBlock& b,
-                                 bool& is_loaded, const WeightsWorkspace<T>& w) {
+template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
+HWY_NOINLINE void weights_of_block(const Attention<T, Stored>& a, const T* sums,
+                                   const WeightsBlock& b, bool& is_loaded,
+                                   const WeightsWorkspace<Kind>& w) {
   const Vectors<T> d;
   const auto band = band_of(a, b.rows).within(b.key, b.key + b.count);
   const auto mask = band.is_empty() ? Visible::kNone : visible(a, b.rows, band.begin, band.end);
@@ -126,11 +140,12 @@ HWY_INLINE void weights_of_block(const Attention<T>& a, const T* sums, const Wei
 }
 
 // Calls use(block, weights [rows, block keys]) for all blocks of a task.
-template <typename T, typename Element, class Use>
-HWY_INLINE void for_each_block(const Attention<T>& a, const WeightsView<Element>& view,
+template <class Kind, typename Element, class Use, typename T = typename Kind::Sum,
+          typename Stored = typename Kind::Stored>
+HWY_INLINE void for_each_block(const Attention<T, Stored>& a, const WeightsView<Element>& view,
                                const T* sums, const WeightsTask& task, T* workspace,
                                const Use& use) {
-  const WeightsWorkspace<T> w(a, workspace);
+  const WeightsWorkspace<Kind> w(a, workspace);
   for (auto key = task.keys.begin; key < task.keys.end; key += kBlockKeys) {
     const auto count = least(kBlockKeys, task.keys.end - key);
     bool is_loaded = false;
@@ -159,7 +174,8 @@ struct StoreWeights {
     }
     return true;
   }
-  HWY_INLINE void operator()(const Attention<T>& /*a*/, const WeightsBlock& b,
+  template <typename Stored>
+  HWY_INLINE void operator()(const Attention<T, Stored>& /*a*/, const WeightsBlock& b,
                              const T* weights) const {
     const auto head = b.rows.head;
     const T share = to.share(head);
@@ -181,7 +197,9 @@ struct AddToDeltas {
   WeightsView<const T> gradient;
   T* deltas;
 
-  HWY_INLINE void operator()(const Attention<T>& a, const WeightsBlock& b, const T* weights) const {
+  template <typename Stored>
+  HWY_INLINE void operator()(const Attention<T, Stored>& a, const WeightsBlock& b,
+                             const T* weights) const {
     const auto head = b.rows.head;
     for (int64_t r = 0; r < b.rows.rows(); ++r) {
       const T* row = gradient.row(b.rows.batch, head, b.rows.first + r) + b.key;
@@ -194,20 +212,20 @@ HWY_INLINE int64_t chunks_of(int64_t target) {
   return (target + kWeightsChunk - 1) / kWeightsChunk;
 }
 
-template <typename T>
-HWY_INLINE int64_t weights_key_parts(const Attention<T>& a, int64_t tasks) {
+template <typename T, typename Stored>
+HWY_INLINE int64_t weights_key_parts(const Attention<T, Stored>& a, int64_t tasks) {
   const auto blocks = (a.source + kBlockKeys - 1) / kBlockKeys;
   return most(1, least((kWeightsTasks + tasks - 1) / tasks, blocks));
 }
 
 // B * (H, or 1 of a mean) * chunks of queries, before keys are divided.
-template <typename T>
-HWY_INLINE int64_t tasks_of_all_keys(const Attention<T>& a, bool is_mean) {
+template <typename T, typename Stored>
+HWY_INLINE int64_t tasks_of_all_keys(const Attention<T, Stored>& a, bool is_mean) {
   return a.batch * (is_mean ? 1 : a.heads) * chunks_of(a.target);
 }
 
-template <typename T>
-HWY_INLINE WeightsTask weights_task(const Attention<T>& a, bool is_mean, int64_t part,
+template <typename T, typename Stored>
+HWY_INLINE WeightsTask weights_task(const Attention<T, Stored>& a, bool is_mean, int64_t part,
                                     int64_t parts, int64_t task) {
   const auto chunk = task % chunks_of(a.target), row = task / chunks_of(a.target);
   const auto blocks = (a.source + kBlockKeys - 1) / kBlockKeys;
@@ -219,65 +237,47 @@ HWY_INLINE WeightsTask weights_task(const Attention<T>& a, bool is_mean, int64_t
           0, a.source)};
 }
 
-template <typename T>
-HWY_INLINE int64_t weights_tasks(const Attention<T>& a, const WeightsView<T>& weights) {
+template <typename T, typename Stored>
+int64_t weights_tasks(const Attention<T, Stored>& a, const WeightsView<T>& weights) {
   const auto tasks = tasks_of_all_keys(a, weights.shares != nullptr);
   return tasks * weights_key_parts(a, tasks);
 }
 
-template <typename T>
-HWY_INLINE void weights(const Attention<T>& a, const T* sums, const WeightsView<T>& to,
-                        int64_t task, T* workspace) {
+template <typename T, typename Stored>
+void weights(const Attention<T, Stored>& a, const T* sums, const WeightsView<T>& to, int64_t task,
+             T* workspace) {
   const bool is_mean = to.shares != nullptr;
   const auto parts = weights_key_parts(a, tasks_of_all_keys(a, is_mean));
-  for_each_block(a, to, sums, weights_task(a, is_mean, task % parts, parts, task / parts),
-                 workspace, StoreWeights<T>{to});
+  const auto own = weights_task(a, is_mean, task % parts, parts, task / parts);
+  for_each_block<Singles<T, Stored>>(a, to, sums, own, workspace, StoreWeights<T>{to});
 }
 
-template <typename T>
-HWY_INLINE void weight_deltas(const Attention<T>& a, const T* sums,
-                              const WeightsView<const T>& gradient, T* deltas, int64_t task,
-                              T* workspace) {
-  for_each_block(a, gradient, sums, weights_task(a, /*is_mean=*/false, 0, 1, task), workspace,
-                 AddToDeltas<T>{gradient, deltas});
+template <typename T, typename Stored>
+void weight_deltas(const Attention<T, Stored>& a, const T* sums,
+                   const WeightsView<const T>& gradient, T* deltas, int64_t task, T* workspace) {
+  const auto own = weights_task(a, /*is_mean=*/false, 0, 1, task);
+  for_each_block<Singles<T, Stored>>(a, gradient, sums, own, workspace,
+                                     AddToDeltas<T>{gradient, deltas});
 }
 
-// Highway's tables hold functions, not templates.
-void weights_float(const Attention<float>& a, const float* sums, const WeightsView<float>& to,
-                   int64_t task, float* workspace) {
-  weights(a, sums, to, task, workspace);
-}
-void weights_double(const Attention<double>& a, const double* sums, const WeightsView<double>& to,
-                    int64_t task, double* workspace) {
-  weights(a, sums, to, task, workspace);
-}
-void weight_deltas_float(const Attention<float>& a, const float* sums,
-                         const WeightsView<const float>& gradient, float* deltas, int64_t task,
-                         float* workspace) {
-  weight_deltas(a, sums, gradient, deltas, task, workspace);
-}
-void weight_deltas_double(const Attention<double>& a, const double* sums,
-                          const WeightsView<const double>& gradient, double* deltas, int64_t task,
-                          double* workspace) {
-  weight_deltas(a, sums, gradient, deltas, task, workspace);
-}
-int64_t weights_workspace_float(const Attention<float>& a) {
-  return WeightsWorkspace<float>(a, nullptr).size;
-}
-int64_t weights_workspace_double(const Attention<double>& a) {
-  return WeightsWorkspace<double>(a, nullptr).size;
-}
-int64_t weights_tasks_float(const Attention<float>& a, const WeightsView<float>& weights) {
-  return weights_tasks(a, weights);
-}
-int64_t weights_tasks_double(const Attention<double>& a, const WeightsView<double>& weights) {
-  return weights_tasks(a, weights);
-}
-int64_t weight_deltas_tasks_float(const Attention<float>& a) {
+template <typename T, typename Stored>
+int64_t weight_delta_tasks(const Attention<T, Stored>& a) {
   return tasks_of_all_keys(a, /*is_mean=*/false);
 }
-int64_t weight_deltas_tasks_double(const Attention<double>& a) {
-  return tasks_of_all_keys(a, /*is_mean=*/false);
+template <typename T, typename Stored>
+int64_t weights_workspace(const Attention<T, Stored>& a) {
+  return WeightsWorkspace<Singles<T, Stored>>(a, nullptr).size;
+}
+
+template <typename T, typename Stored = T>
+WeightsFunctions<T, Stored> weights_functions() {
+  return {weights<T, Stored>, weights_tasks<T, Stored>, weight_deltas<T, Stored>,
+          weight_delta_tasks<T, Stored>, weights_workspace<T, Stored>};
+}
+WeightsFunctions<float> weights_float() { return weights_functions<float>(); }
+WeightsFunctions<double> weights_double() { return weights_functions<double>(); }
+WeightsFunctions<float, BFloat16> weights_bfloat16() {
+  return weights_functions<float, BFloat16>();
 }
 
 }  // namespace
@@ -290,63 +290,56 @@ namespace {
 
 HWY_EXPORT(weights_float);
 HWY_EXPORT(weights_double);
-HWY_EXPORT(weight_deltas_float);
-HWY_EXPORT(weight_deltas_double);
-HWY_EXPORT(weights_workspace_float);
-HWY_EXPORT(weights_workspace_double);
-HWY_EXPORT(weights_tasks_float);
-HWY_EXPORT(weights_tasks_double);
-HWY_EXPORT(weight_deltas_tasks_float);
-HWY_EXPORT(weight_deltas_tasks_double);
+HWY_EXPORT(weights_bfloat16);
+
+WeightsFunctions<float> functions_of(const Attention<float>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(weights_float)();
+}
+WeightsFunctions<double> functions_of(const Attention<double>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(weights_double)();
+}
+WeightsFunctions<float, BFloat16> functions_of(const Attention<float, BFloat16>& /*a*/) {
+  return HWY_DYNAMIC_DISPATCH(weights_bfloat16)();
+}
 
 }  // namespace
 
-template <>
-void attention_weights(const Attention<float>& a, const float* sums,
-                       const WeightsView<float>& weights, int64_t task, float* workspace) {
-  HWY_DYNAMIC_DISPATCH(weights_float)(a, sums, weights, task, workspace);
+template <typename T, typename Stored>
+void attention_weights(const Attention<T, Stored>& a, const T* sums, const WeightsView<T>& weights,
+                       int64_t task, T* workspace) {
+  functions_of(a).run(a, sums, weights, task, workspace);
 }
-template <>
-void attention_weights(const Attention<double>& a, const double* sums,
-                       const WeightsView<double>& weights, int64_t task, double* workspace) {
-  HWY_DYNAMIC_DISPATCH(weights_double)(a, sums, weights, task, workspace);
+template <typename T, typename Stored>
+int64_t attention_weights_tasks(const Attention<T, Stored>& a, const WeightsView<T>& weights) {
+  return functions_of(a).tasks(a, weights);
 }
-template <>
-int64_t attention_weights_tasks(const Attention<float>& a, const WeightsView<float>& weights) {
-  return HWY_DYNAMIC_DISPATCH(weights_tasks_float)(a, weights);
+template <typename T, typename Stored>
+int64_t attention_weights_workspace(const Attention<T, Stored>& a) {
+  return functions_of(a).workspace(a);
 }
-template <>
-int64_t attention_weights_tasks(const Attention<double>& a, const WeightsView<double>& weights) {
-  return HWY_DYNAMIC_DISPATCH(weights_tasks_double)(a, weights);
+template <typename T, typename Stored>
+void attention_weight_deltas(const Attention<T, Stored>& a, const T* sums,
+                             const WeightsView<const T>& gradient, T* deltas, int64_t task,
+                             T* workspace) {
+  functions_of(a).deltas(a, sums, gradient, deltas, task, workspace);
 }
-template <>
-int64_t attention_weights_workspace(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(weights_workspace_float)(a);
+template <typename T, typename Stored>
+int64_t attention_weight_deltas_tasks(const Attention<T, Stored>& a) {
+  return functions_of(a).delta_tasks(a);
 }
-template <>
-int64_t attention_weights_workspace(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(weights_workspace_double)(a);
-}
-template <>
-void attention_weight_deltas(const Attention<float>& a, const float* sums,
-                             const WeightsView<const float>& gradient, float* deltas, int64_t task,
-                             float* workspace) {
-  HWY_DYNAMIC_DISPATCH(weight_deltas_float)(a, sums, gradient, deltas, task, workspace);
-}
-template <>
-void attention_weight_deltas(const Attention<double>& a, const double* sums,
-                             const WeightsView<const double>& gradient, double* deltas,
-                             int64_t task, double* workspace) {
-  HWY_DYNAMIC_DISPATCH(weight_deltas_double)(a, sums, gradient, deltas, task, workspace);
-}
-template <>
-int64_t attention_weight_deltas_tasks(const Attention<float>& a) {
-  return HWY_DYNAMIC_DISPATCH(weight_deltas_tasks_float)(a);
-}
-template <>
-int64_t attention_weight_deltas_tasks(const Attention<double>& a) {
-  return HWY_DYNAMIC_DISPATCH(weight_deltas_tasks_double)(a);
-}
+
+#define ATTEND_INSTANTIATE(T, Stored)                                                           \
+  template void attention_weights(const Attention<T, Stored>&, const T*, const WeightsView<T>&, \
+                                  int64_t, T*);                                                 \
+  template int64_t attention_weights_tasks(const Attention<T, Stored>&, const WeightsView<T>&); \
+  template int64_t attention_weights_workspace(const Attention<T, Stored>&);                    \
+  template void attention_weight_deltas(const Attention<T, Stored>&, const T*,                  \
+                                        const WeightsView<const T>&, T*, int64_t, T*);          \
+  template int64_t attention_weight_deltas_tasks(const Attention<T, Stored>&);
+ATTEND_INSTANTIATE(float, float)
+ATTEND_INSTANTIATE(double, double)
+ATTEND_INSTANTIATE(float, BFloat16)
+#undef ATTEND_INSTANTIATE
 
 }  // namespace attend::kernels
 #endif  // HWY_ONCE

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/bfloat16-inl.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,6 +28,12 @@ inline constexpr int64_t kWideTile = 8, kTallTile = 12;
 inline constexpr int64_t kWideTile = 4, kTallTile = 6;
 #endif
 inline constexpr int64_t kWideVectors = 3, kTallVectors = 2;
+
+// sum + a b
+template <typename V>
+HWY_INLINE V add_product(V a, V b, V sum) {
+  return hn::MulAdd(a, b, sum);
+}
 
 // Sums of kRows by kVectors vectors. Where a loop over rows is not unrolled they lie in memory, hence
 // the pragmas.
@@ -62,6 +69,13 @@ struct Tile {
       }
     }
   }
+  HWY_INLINE void scale(T factor) {
+    const auto by = hn::Set(Vectors<T>(), factor);
+    HWY_UNROLL(16)
+    for (auto& row : sums) {
+      for (auto& sum : row) sum = hn::Mul(sum, by);
+    }
+  }
   // After the products: added first, each of them would be rounded to the sum so far.
   HWY_INLINE void add(const T* HWY_RESTRICT from, int64_t stride) {
     const Vectors<T> d;
@@ -83,19 +97,21 @@ struct Tile {
   }
   // Adds the product of factors[r * row_stride + k * depth_stride] and panel
   // [depth, kVectors vectors], whose rows lie together or panel_stride apart.
-  HWY_INLINE void multiply(const T* HWY_RESTRICT factors, int64_t row_stride, int64_t depth_stride,
-                           const T* HWY_RESTRICT panel, int64_t depth,
+  // Number: T, or pairs; Stored: what has a load_vector of it.
+  template <typename Number, typename Stored>
+  HWY_INLINE void multiply(const Number* HWY_RESTRICT factors, int64_t row_stride,
+                           int64_t depth_stride, const Stored* HWY_RESTRICT panel, int64_t depth,
                            int64_t panel_stride = kVectors * lanes_of<T>()) {
-    const Vectors<T> d;
+    const hn::Rebind<Number, Vectors<T>> d;
     const auto lanes = lanes_of<T>();
     for (int64_t k = 0; k < depth; ++k) {
-      hn::Vec<Vectors<T>> values[kVectors];
-      for (int64_t v = 0; v < kVectors; ++v) values[v] = hn::LoadU(d, panel + v * lanes);
+      hn::Vec<decltype(d)> values[kVectors];
+      for (int64_t v = 0; v < kVectors; ++v) values[v] = load_vector(d, panel + v * lanes);
       HWY_UNROLL(16)
       for (int64_t r = 0; r < kRows; ++r) {
         const auto factor = hn::Set(d, factors[r * row_stride]);
         for (int64_t v = 0; v < kVectors; ++v) {
-          sums[r][v] = hn::MulAdd(factor, values[v], sums[r][v]);
+          sums[r][v] = add_product(factor, values[v], sums[r][v]);
         }
       }
       panel += panel_stride;
