@@ -1,5 +1,5 @@
 // Updates of a translator as the trainer makes them, on random sentences of 32 + 32 tokens: prints
-// source + target tokens/s. benchmarks/training_speed.py runs it beside Python's.
+// source + target tokens/s, and to stderr the last loss. benchmarks/training_speed.py runs it beside Python's.
 //
 //   training_speed [tiny|base|recurrent] [updates] [fp32|bf16] [cpu|cuda] [shares]
 //
@@ -77,16 +77,19 @@ int main(int argc, char** argv) {
   };
   const auto update = [&] {
     adam.zero_grad();
-    threads.backward(loss_of);
+    const auto loss = threads.backward(loss_of);
     adam.clip_gradients(1.0);
     adam.step(1e-4);
+    return loss;
   };
   for (int i = 0; i < kWarmUp; ++i) update();
   finish();
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < updates; ++i) update();
+  torch::Tensor loss;
+  for (int i = 0; i < updates; ++i) loss = update();
   finish();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  fmt::print(stderr, "loss of the last update {:.4f}\n", loss.item<double>());
   fmt::print("{:.0f}\n", static_cast<double>(2 * kBatch * kLength * updates) / seconds);
 }
