@@ -380,39 +380,47 @@ void with_threads(const F& f) {
 }
 
 TEST(PreparedModel, TheBestTokensAreThoseOfItsLogits) {
+  struct Case {
+    int64_t rows, count;
+    Normaliser normaliser;
+  };
   const auto excluded = torch::tensor({0L, 255L, 256L, 699L});
   for (const auto& [name, model] : large_models()) {
-    for (const int64_t rows : {1, 3, 300}) {
+    for (const auto& [rows, count, normaliser] :
+         {Case{1, 1, Normaliser::kAll}, Case{3, 10, Normaliser::kAllowed},
+          Case{2, kLargeVocab + 1, Normaliser::kNone}, Case{300, 5, Normaliser::kAll}}) {
       SCOPED_TRACE(name + ", " + std::to_string(rows));
       const auto source = torch::full({rows, 1}, 5L);
       const auto tokens = torch::arange(rows) % 20;
-      const auto all = model->start(source);
-      const auto logits = model->step(tokens, *all).logits.to(torch::kDouble);
-      const auto allowed = logits.index_fill(1, excluded, -std::numeric_limits<double>::infinity());
-      for (const auto normaliser : {Normaliser::kAll, Normaliser::kAllowed, Normaliser::kNone}) {
-        auto expected = allowed;
-        if (normaliser == Normaliser::kAll) expected = allowed - logits.logsumexp(1, true);
-        if (normaliser == Normaliser::kAllowed) expected = torch::log_softmax(allowed, 1);
-        for (const int64_t count : {1, 10, kLargeVocab + 1}) {
-          std::vector<float> first;
-          with_threads([&] {
-            const auto best =
-                *model->step_best(tokens, *model->start(source), {count, excluded, normaliser})
-                     .best;
-            ASSERT_EQ(best.count, std::min<int64_t>(count, kLargeVocab));
-            const auto values =
-                torch::tensor(best.log_probabilities, torch::kDouble).view({rows, -1});
-            const auto places = torch::tensor(best.tokens).view({rows, -1});
-            EXPECT_TRUE(
-                torch::allclose(values, std::get<0>(expected.topk(best.count, 1)), 1e-5, 1e-5));
-            EXPECT_TRUE(torch::allclose(values, expected.gather(1, places), 1e-5, 1e-5));
-            if (first.empty()) first = best.log_probabilities;
-            EXPECT_EQ(best.log_probabilities, first);
-          });
-        }
-      }
+      const auto logits = model->step(tokens, *model->start(source)).logits.to(torch::kDouble);
+      auto expected = logits.index_fill(1, excluded, -std::numeric_limits<double>::infinity());
+      if (normaliser == Normaliser::kAll) expected = expected - logits.logsumexp(1, true);
+      if (normaliser == Normaliser::kAllowed) expected = torch::log_softmax(expected, 1);
+      const auto request = BestTokensRequest{count, excluded, normaliser};
+      const auto found = *model->step_best(tokens, *model->start(source), request).best;
+      ASSERT_EQ(found.count, std::min<int64_t>(count, kLargeVocab));
+      const auto values = torch::tensor(found.log_probabilities, torch::kDouble).view({rows, -1});
+      const auto places = torch::tensor(found.tokens).view({rows, -1});
+      EXPECT_TRUE(torch::allclose(values, std::get<0>(expected.topk(found.count, 1)), 1e-5, 1e-5));
+      EXPECT_TRUE(torch::allclose(values, expected.gather(1, places), 1e-5, 1e-5));
+      with_threads([&] {
+        const auto other = *model->step_best(tokens, *model->start(source), request).best;
+        EXPECT_EQ(other.log_probabilities, found.log_probabilities);
+        EXPECT_EQ(other.tokens, found.tokens);
+      });
     }
   }
+}
+
+TEST(PreparedModel, SearchIsToldOfNaN) {
+  Seq2Seq model(translator());
+  {
+    const torch::NoGradGuard no_grad;
+    model->final_logits_bias[0][5].fill_(std::numeric_limits<double>::quiet_NaN());
+  }
+  const auto prepared = prepare_for_inference(*model);
+  EXPECT_THROW_MESSAGE(beam_search(*prepared, sources(kVocab - 1)), c10::Error,
+                       "beam_search: expected logits without NaN, got NaN in step 0 of sentence 0");
 }
 
 TEST(PreparedModel, SearchFindsTheSameInItsLogits) {
