@@ -143,20 +143,20 @@ std::vector<SampledSequence> sample(IncrementalModel& model, const torch::Tensor
     }
     std::vector<bool> forced(live.size());
     if (step == 0 && !fed.empty()) forced = force_first(drawn, rules, fed, logits.size(1));
-    const detail::StepTokens chosen(log_probabilities, drawn);
+    const auto chosen = detail::copied_tokens(log_probabilities, drawn);
     std::vector<int64_t> rows;
     std::vector<size_t> still_live;
     for (size_t row = 0; row < live.size(); ++row) {
       const auto at = static_cast<int64_t>(row);
       auto& result = results[live[row]];
       const auto id = chosen.token(at, 0);
-      TORCH_CHECK(!std::isnan(chosen.number(at, 0)),
+      TORCH_CHECK(!std::isnan(chosen.log_probability(at, 0)),
                   "sample: expected logits without NaN, got NaN in step ", step, " of prompt ",
                   live[row]);
-      TORCH_CHECK(forced[row] || chosen.number(at, 0) > kMinusInfinity,
+      TORCH_CHECK(forced[row] || chosen.log_probability(at, 0) > kMinusInfinity,
                   "sample: expected a token that may be chosen, got probability 0 for all in step ",
                   step, " of prompt ", live[row]);
-      if (!forced[row]) result.log_probability += chosen.number(at, 0);
+      if (!forced[row]) result.log_probability += chosen.log_probability(at, 0);
       if (id == special.eos_id) {
         result.ended = true;
         continue;

@@ -43,7 +43,8 @@ Search::Search(IncrementalModel& model, BeamSearchOptions options)
       options_(std::move(options)),
       special_(model.special_tokens()),
       beam_(static_cast<size_t>(options_.beam_size)),
-      rules_(options_.rules, special_) {
+      rules_(options_.rules, special_),
+      vocab_(model.vocabulary_sizes().target) {
   TORCH_CHECK_VALUE(!options_.forced_eos || !has(options_.rules.suppress_tokens, special_.eos_id),
                     kBeamSearch, ": expected suppress_tokens without the forced end token, got it");
 }
@@ -139,11 +140,8 @@ std::vector<RowTokens> Search::tokens_of_rows() const {
   return rows;
 }
 
-// The best 2K continuations of every row. The best 2K of each sentence are among them.
-StepTokens Search::best_tokens(const StepOutput& output) const {
-  const auto count = options_.beam_size < vocab_ / 2 ? 2 * options_.beam_size : vocab_;
-  auto normaliser = options_.renormalize_logits ? Normaliser::kAllowed : Normaliser::kAll;
-  if (!rules_.looks_at_tokens()) return most_probable(output, forbidden_, normaliser, count);
+// The best continuations of every row, where rules change some.
+BestTokens Search::best_by_rules(const StepOutput& output) const {
   // Even if nothing changes, so that a row's bits do not depend on what changes in others.
   const auto changes = rules_.changes(tokens_of_rows(), vocab_);
   // As in `generate`, penalties are of logits in greedy search and of log-probabilities with a beam.
@@ -152,26 +150,37 @@ StepTokens Search::best_tokens(const StepOutput& output) const {
   rules_.penalise(scores, changes);
   if (beam_ == 1) scores = torch::log_softmax(scores, 1);
   ban(scores, changes);
-  if (normaliser == Normaliser::kAll) normaliser = Normaliser::kNone;
-  return most_probable({scores, {}, {}}, forbidden_, normaliser, count);
+  auto request = request_;
+  if (request.normaliser == Normaliser::kAll) request.normaliser = Normaliser::kNone;
+  return best_tokens({scores, {}}, request);
+}
+
+// The best 2K continuations of every row, among which are the best 2K of each sentence.
+void Search::set_request(torch::Device device) {
+  if (request_.excluded.defined()) return;
+  request_.count = options_.beam_size < vocab_ / 2 ? 2 * options_.beam_size : vocab_;
+  request_.excluded = never_chosen(special_, options_.rules, vocab_, device);
+  if (options_.renormalize_logits) request_.normaliser = Normaliser::kAllowed;
 }
 
 // Runs one model step.
-StepTokens Search::advance(const torch::Tensor& tokens) {
+BestTokens Search::advance(const torch::Tensor& tokens) {
   const bool attention =
       std::ranges::any_of(live_, [](const auto& one) { return one.request.attention; });
-  auto output = model_.step(tokens, *state_, attention);
+  if (vocab_ > 0) set_request(tokens.device());
+  auto output = vocab_ == 0 || rules_.looks_at_tokens()
+                    ? model_.step(tokens, *state_, attention)
+                    : model_.step_best(tokens, *state_, request_, attention);
   if (attention) {
     const auto weights = output.alignment.to(torch::kFloat).contiguous();
     for (auto& sentence : live_) {
       if (sentence.request.attention) sentence.attention.push_back(weights);
     }
   }
-  vocab_ = output.tokens.empty() ? output.logits.size(1) : model_.vocabulary_sizes().target;
-  if (!forbidden_.defined()) {
-    forbidden_ = never_chosen(special_, options_.rules, vocab_, tokens.device());
-  }
-  return best_tokens(output);
+  if (output.best) return *std::move(output.best);
+  if (vocab_ == 0) vocab_ = output.logits.size(1);
+  set_request(tokens.device());
+  return rules_.looks_at_tokens() ? best_by_rules(output) : best_tokens(output, request_);
 }
 
 // The token that all hypotheses of a sentence must go on with, if any.
@@ -193,7 +202,7 @@ std::optional<int64_t> Search::forced_token(const SentenceSearch& sentence) cons
 }
 
 std::vector<Search::Candidate> Search::candidates(const SentenceSearch& sentence, int64_t first_row,
-                                                  const StepTokens& step) const {
+                                                  const BestTokens& step) const {
   const auto forced = forced_token(sentence);
   std::vector<Candidate> all;
   for (size_t k = 0; k < sentence.beam.size(); ++k) {
@@ -201,15 +210,15 @@ std::vector<Search::Candidate> Search::candidates(const SentenceSearch& sentence
     const double so_far = sentence.beam[k].log_probability;
     if (so_far == kImpossible) continue;
     // topk orders NaN above all numbers, so checking the first column is enough.
-    TORCH_CHECK(!std::isnan(step.number(row, 0)), kBeamSearch,
+    TORCH_CHECK(!std::isnan(step.log_probability(row, 0)), kBeamSearch,
                 ": expected logits without NaN, got NaN in step ", sentence.step, " of sentence ",
                 sentence.request.id);
     if (forced) {
       all.push_back({k, *forced, so_far});
       continue;
     }
-    for (int64_t c = 0; c < step.columns(); ++c) {
-      const auto log_probability = so_far + step.number(row, c);
+    for (int64_t c = 0; c < step.count; ++c) {
+      const auto log_probability = so_far + step.log_probability(row, c);
       if (log_probability == kImpossible) break;  // sorted, so the rest is impossible too
       all.push_back({k, step.token(row, c), log_probability});
     }
@@ -240,7 +249,7 @@ bool Search::finish(SentenceSearch& sentence, const Candidate& candidate, int64_
 }
 
 // Extends the hypotheses of a sentence by one token.
-void Search::grow(SentenceSearch& sentence, int64_t first_row, const StepTokens& step) const {
+void Search::grow(SentenceSearch& sentence, int64_t first_row, const BestTokens& step) const {
   const bool at_limit = sentence.step + 1 == sentence.limit;
   std::vector<SentenceSearch::Live> grown;
   size_t rank = 0;
@@ -307,7 +316,7 @@ torch::Tensor Search::go_on() {
   auto packed = std::move(tokens);
   packed.insert(packed.end(), rows.begin(), rows.end());
   packed.insert(packed.end(), kept.begin(), kept.end());
-  const auto ids = torch::tensor(packed, torch::kLong).to(forbidden_.device());
+  const auto ids = torch::tensor(packed, torch::kLong).to(request_.excluded.device());
   const bool all_remain = kept.size() == places_;
   bool in_place = all_remain;
   for (int64_t i = 0; i < count && in_place; ++i) in_place = rows[static_cast<size_t>(i)] == i;
@@ -346,7 +355,7 @@ std::vector<SentenceSearch> Search::take_all(const std::exception_ptr& error) {
   return std::exchange(live_, {});
 }
 
-std::vector<SentenceSearch> Search::grow_all(const StepTokens& step) {
+std::vector<SentenceSearch> Search::grow_all(const BestTokens& step) {
   std::vector<SentenceSearch> left, live;
   int64_t first_row = 0;
   places_ = 0;
@@ -370,9 +379,9 @@ std::vector<SentenceSearch> Search::grow_all(const StepTokens& step) {
 
 std::vector<SentenceSearch> Search::step() {
   if (live_.empty()) return {};
-  std::optional<StepTokens> chosen;
+  std::optional<BestTokens> chosen;
   try {
-    chosen.emplace(advance(regroup()));
+    chosen = advance(regroup());
   } catch (...) {
     return take_all(std::current_exception());
   }

@@ -95,12 +95,13 @@ class Search {
   int64_t limit(int64_t room, double source_length) const;
   torch::Tensor regroup();
   torch::Tensor go_on();
-  StepTokens advance(const torch::Tensor& tokens);
-  StepTokens best_tokens(const StepOutput& output) const;
+  void set_request(torch::Device device);
+  BestTokens advance(const torch::Tensor& tokens);
+  BestTokens best_by_rules(const StepOutput& output) const;
   std::vector<RowTokens> tokens_of_rows() const;
   std::optional<int64_t> forced_token(const SentenceSearch& sentence) const;
   std::vector<SentenceSearch> take_all(const std::exception_ptr& error);
-  std::vector<SentenceSearch> grow_all(const StepTokens& step);
+  std::vector<SentenceSearch> grow_all(const BestTokens& step);
 
   struct Candidate {
     size_t parent;  // index in the beam
@@ -108,8 +109,8 @@ class Search {
     double log_probability;
   };
   std::vector<Candidate> candidates(const SentenceSearch& sentence, int64_t first_row,
-                                    const StepTokens& step) const;
-  void grow(SentenceSearch& sentence, int64_t first_row, const StepTokens& step) const;
+                                    const BestTokens& step) const;
+  void grow(SentenceSearch& sentence, int64_t first_row, const BestTokens& step) const;
   bool finish(SentenceSearch& sentence, const Candidate& candidate, int64_t row) const;
   bool is_done(const SentenceSearch& grown) const;
   double score(const SentenceSearch& sentence, double log_probability, int64_t length) const;
@@ -125,8 +126,8 @@ class Search {
   const SpecialTokenIds special_;
   const size_t beam_;
   const RuleBook rules_;
-  torch::Tensor forbidden_;  // ids, on the device
-  int64_t vocab_ = 0;        // V of the logits, once there are any
+  BestTokensRequest request_;  // of every step; without `excluded` until vocab_ is known
+  int64_t vocab_;              // V of the logits; 0: unknown
   std::unique_ptr<DecoderState> state_;
   std::vector<Started> started_;
   std::vector<SentenceSearch> live_;  // those of started_ last

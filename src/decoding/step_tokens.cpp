@@ -5,8 +5,8 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
-#include <utility>
 
+#include "detail/ids.h"
 #include "detail/parallel.h"
 #include "kernels/cpu/top_tokens.h"
 
@@ -50,108 +50,89 @@ namespace {
 // Rows of so many logits are worth another thread.
 constexpr int64_t kLogitsForAThread = 50'000;
 
-// log(e^a + e^b); NaN where either is.
-float log_sum(float a, float b) {
-  const auto [less, more] = a < b ? std::pair(a, b) : std::pair(b, a);
-  return std::isinf(more) && more < 0 ? more : more + std::log1p(std::exp(less - more));
+BestTokens best_on_device(torch::Tensor logits, const BestTokensRequest& request) {
+  logits = logits.to(torch::kFloat);
+  const auto log_sums = [&] { return logits.logsumexp(1, /*keepdim=*/true); };
+  torch::Tensor sums;
+  if (request.normaliser == Normaliser::kAll) sums = log_sums();
+  if (request.excluded.defined()) forbid(logits, request.excluded);
+  if (request.normaliser == Normaliser::kAllowed) sums = log_sums();
+  const auto [best, tokens] = logits.topk(std::min(request.count, logits.size(1)), 1);
+  return copied_tokens(sums.defined() ? best - sums : best, tokens);
 }
 
-// Sets the logits [N, W] of the rows' own ids to -infinity where they are forbidden. Returns what they
-// were, [N, forbidden].
-torch::Tensor forbid_in_rows(torch::Tensor& logits,
-                             const std::vector<std::shared_ptr<const std::vector<int64_t>>>& ids,
-                             const torch::Tensor& forbidden) {
-  constexpr auto kImpossibleLogit = -std::numeric_limits<float>::infinity();
-  const auto none = forbidden.to(torch::kCPU);
-  auto taken = torch::full({logits.size(0), none.numel()}, kImpossibleLogit, logits.options());
-  auto* to = taken.mutable_data_ptr<float>();
-  for (int64_t row = 0; row < logits.size(0); ++row) {
-    const auto& own = *ids[static_cast<size_t>(row)];
-    float* const values = logits.mutable_data_ptr<float>() + row * logits.size(1);
-    for (int64_t i = 0; i < none.numel(); ++i, ++to) {
-      const auto id = none.const_data_ptr<int64_t>()[i];
-      const auto place = std::ranges::lower_bound(own, id);
-      if (place == own.end() || *place != id) continue;
-      *to = std::exchange(values[place - own.begin()], kImpossibleLogit);
-    }
+// The places of ids among a row's own, both ascending.
+std::vector<int64_t> places_of(const std::vector<int64_t>& ids, const std::vector<int64_t>& own) {
+  std::vector<int64_t> places;
+  for (const auto id : ids) {
+    const auto place = std::ranges::lower_bound(own, id);
+    if (place != own.end() && *place == id) places.push_back(place - own.begin());
   }
-  return taken;
+  return places;
 }
 
 }  // namespace
 
-StepTokens most_probable(const StepOutput& output, const torch::Tensor& forbidden,
-                         Normaliser normaliser, int64_t count) {
-  const auto& ids = output.tokens;
+BestTokens best_tokens(const StepOutput& output, const BestTokensRequest& request) {
+  const bool of_all = output.tokens.empty();
+  if (of_all && !output.logits.is_cpu()) return best_on_device(output.logits, request);
   // Numbers of a few tokens come from the CPU.
-  auto logits = ids.empty() ? output.logits : output.logits.to(torch::kCPU).to(torch::kFloat);
-  // Of the forbidden alone, if the others do not get their share.
-  torch::Tensor apart;
-  const bool counts_apart = normaliser == Normaliser::kAll && forbidden.numel() > 0;
-  if (!ids.empty()) {
-    logits = logits.contiguous();
-    apart = forbid_in_rows(logits, ids, forbidden);
-  } else {
-    if (counts_apart) apart = logits.index_select(1, forbidden).to(torch::kFloat);
-    forbid(logits, forbidden);
-  }
-  apart = counts_apart ? apart.logsumexp(1, /*keepdim=*/true) : torch::Tensor();
-  if (!logits.device().is_cpu() || logits.scalar_type() != torch::kFloat) {
-    const auto numbers = logits.to(torch::kFloat);
-    const auto [best, tokens] = numbers.topk(count, 1);
-    if (normaliser == Normaliser::kNone) return {best, tokens};
-    auto sum = numbers.logsumexp(1, /*keepdim=*/true);  // [N, 1]
-    if (apart.defined()) sum = torch::logaddexp(sum, apart);
-    return {best - sum, tokens};
-  }
-  const auto dense = logits.contiguous();
-  const auto rows = dense.size(0), vocab = dense.size(1);
-  count = std::min(count, vocab);
-  const auto numbers = torch::empty({rows, count}, dense.options());
-  const auto tokens = torch::empty({rows, count}, dense.options().dtype(torch::kInt));
-  std::vector<float> sums(static_cast<size_t>(rows));
-  const kernels::TopTokens top{.size = vocab,
-                               .count = count,
-                               .logits = dense.const_data_ptr<float>(),
-                               .log_sums = sums.data(),
-                               .values = numbers.mutable_data_ptr<float>(),
-                               .tokens = tokens.mutable_data_ptr<int32_t>()};
-  parallel_for(
-      rows, std::max<int64_t>(kLogitsForAThread / std::max<int64_t>(vocab, 1), 1),
-      [&](int64_t first, int64_t last) {
-        std::vector<float> workspace(static_cast<size_t>(kernels::top_tokens_workspace(vocab)));
-        kernels::top_tokens(top, first, last, workspace.data());
-      });
-  if (normaliser == Normaliser::kNone) return {numbers, tokens};
-  const auto* others = apart.defined() ? apart.const_data_ptr<float>() : nullptr;
-  for (int64_t row = 0; row < rows; ++row) {
-    auto sum = sums[static_cast<size_t>(row)];
-    if (others != nullptr) sum = log_sum(sum, others[row]);
-    float* const of_row = numbers.mutable_data_ptr<float>() + row * count;
-    for (int64_t c = 0; c < count; ++c) of_row[c] -= sum;
-    if (ids.empty()) continue;
-    const auto& own = *ids[static_cast<size_t>(row)];
-    auto* const places = tokens.mutable_data_ptr<int32_t>() + row * count;
-    for (int64_t c = 0; c < count; ++c) {
-      const auto place = std::min(static_cast<size_t>(places[c]), own.size() - 1);
-      places[c] = static_cast<int32_t>(own[place]);
+  const auto logits = output.logits.to(torch::kCPU).to(torch::kFloat).contiguous();
+  const auto excluded = values_of(request.excluded);
+  const auto rows = logits.size(0), width = logits.size(1), parts = kernels::top_parts(width);
+  const bool has_sums = request.normaliser != Normaliser::kNone;
+  BestTokens best{.count = std::min(request.count, width)};
+  best.log_probabilities.resize(static_cast<size_t>(rows * best.count));
+  best.tokens.resize(best.log_probabilities.size());
+  const auto find = [&](int64_t row, float* sums) {
+    float* const values = best.log_probabilities.data() + row * best.count;
+    int64_t* const tokens = best.tokens.data() + row * best.count;
+    const auto* own = of_all ? nullptr : output.tokens[static_cast<size_t>(row)].get();
+    const auto none = of_all ? excluded : places_of(excluded, *own);
+    const kernels::TopTokens top{.size = width,
+                                 .count = best.count,
+                                 .excluded = none.data(),
+                                 .excluded_count = static_cast<int64_t>(none.size()),
+                                 .sums_excluded = request.normaliser == Normaliser::kAll,
+                                 .largest = sums,
+                                 .sums = has_sums ? sums + parts : nullptr,
+                                 .values = values,
+                                 .tokens = tokens};
+    kernels::clear_top_tokens(top, 1);
+    for (int64_t part = 0; part < parts; ++part) {
+      kernels::add_top_part(
+          top, 1, part, logits.mutable_data_ptr<float>() + row * width + part * kernels::kTopPart,
+          width);
     }
+    const float sum = has_sums ? kernels::top_log_sum(top, 0) : 0.0F;
+    for (int64_t c = 0; c < best.count; ++c) {
+      values[c] -= sum;
+      if (!of_all) tokens[c] = (*own)[static_cast<size_t>(tokens[c])];
+    }
+  };
+  parallel_for(rows, std::max<int64_t>(kLogitsForAThread / std::max<int64_t>(width, 1), 1),
+               [&](int64_t first, int64_t last) {
+                 std::vector<float> sums(static_cast<size_t>(2 * parts));
+                 for (auto row = first; row < last; ++row) find(row, sums.data());
+               });
+  return best;
+}
+
+BestTokens copied_tokens(const torch::Tensor& log_probabilities, const torch::Tensor& tokens) {
+  // Of 32 bits both: the bits of the numbers, then the tokens.
+  const auto packed =
+      torch::cat({log_probabilities.contiguous().view(torch::kInt), tokens.to(torch::kInt)}, 1)
+          .to(torch::kCPU);  // [N, 2 C]
+  const auto rows = packed.size(0);
+  BestTokens copied{.count = log_probabilities.size(1)};
+  const auto* from = packed.const_data_ptr<int32_t>();
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t c = 0; c < copied.count; ++c) {
+      copied.log_probabilities.push_back(std::bit_cast<float>(*from++));
+    }
+    for (int64_t c = 0; c < copied.count; ++c) copied.tokens.push_back(*from++);
   }
-  return {numbers, tokens};
-}
-
-StepTokens::StepTokens(const torch::Tensor& numbers, const torch::Tensor& tokens)
-    : columns_(numbers.size(1)),
-      packed_(torch::cat({numbers.contiguous().view(torch::kInt), tokens.to(torch::kInt)}, 1)
-                  .to(torch::kCPU)),
-      data_(packed_.const_data_ptr<int32_t>()) {}
-
-double StepTokens::number(int64_t row, int64_t column) const {
-  return std::bit_cast<float>(data_[row * 2 * columns_ + column]);
-}
-
-int64_t StepTokens::token(int64_t row, int64_t column) const {
-  return data_[row * 2 * columns_ + columns_ + column];
+  return copied;
 }
 
 }  // namespace attend::detail

@@ -21,34 +21,12 @@ torch::Tensor logits_of_all(const StepOutput& output, int64_t vocab);
 /// Sets the logits [N, V] of `ids` to -infinity.
 void forbid(torch::Tensor& logits, const torch::Tensor& ids);
 
-/// The C chosen tokens of each of N rows, with one number per token. Copied from the device at
-/// once.
-class StepTokens {
- public:
-  /// numbers: [N, C] float32; tokens: [N, C] ids below 2^31.
-  StepTokens(const torch::Tensor& numbers, const torch::Tensor& tokens);
+/// A step's tokens as BestTokens, copied from the device at once. log_probabilities: [N, C] float32;
+/// tokens: [N, C] ids below 2^31.
+BestTokens copied_tokens(const torch::Tensor& log_probabilities, const torch::Tensor& tokens);
 
-  int64_t columns() const { return columns_; }
-  double number(int64_t row, int64_t column) const;
-  int64_t token(int64_t row, int64_t column) const;
-
- private:
-  int64_t columns_;
-  torch::Tensor packed_;  // [N, 2 C] int32 on the CPU: the bits of the numbers, then the tokens
-  const int32_t* data_;   // the data of packed_
-};
-
-/// What the logarithms of probabilities are relative to.
-enum class Normaliser {
-  kAll,      // all tokens' probability
-  kAllowed,  // that of the tokens that may be chosen
-  kNone,     // they are given: logits are logarithms of probabilities already
-};
-
-/// The `count` most probable tokens of each row, with the logarithms of their probabilities, in
-/// descending order. output: its logits, of which those of `forbidden` ids become -infinity. A row with
-/// NaN begins with NaN. Where rows have fewer tokens than `count`, probability 0 follows, with any id.
-StepTokens most_probable(const StepOutput& output, const torch::Tensor& forbidden,
-                         Normaliser normaliser, int64_t count);
+/// What is requested of a step's logits. Those of excluded ids become -infinity. excluded: below V, on
+/// the logits' device.
+BestTokens best_tokens(const StepOutput& output, const BestTokensRequest& request);
 
 }  // namespace attend::detail

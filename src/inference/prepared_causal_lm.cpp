@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "detail/check.h"
+#include "detail/ids.h"
 #include "inference/prepared_layer.h"
 #include "inference/prepared_models.h"
 #include "inference/prepared_rows.h"
@@ -43,10 +44,18 @@ class PreparedCausalLM final : public PreparedModel {
   int64_t max_target_length() const override { return max_length_; }
   std::unique_ptr<DecoderState> start(const torch::Tensor& prompt,
                                       const AttentionMask& mask) override;
-  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override;
+  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override {
+    return advance(tokens, state, nullptr, want_alignment);
+  }
+  StepOutput step_best(const torch::Tensor& tokens, DecoderState& state,
+                       const BestTokensRequest& request, bool want_alignment) override {
+    return advance(tokens, state, &request, want_alignment);
+  }
   size_t weight_bytes() const override;
 
  private:
+  StepOutput advance(const torch::Tensor& tokens, DecoderState& state,
+                     const BestTokensRequest* request, bool want_alignment) const;
   struct Prompts;
   void read_prompts(const Prompts& prompts, PreparedCausalLMState& state) const;
 
@@ -144,8 +153,8 @@ std::unique_ptr<DecoderState> PreparedCausalLM::start(const torch::Tensor& promp
   return state;
 }
 
-StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& state,
-                                  bool want_alignment) {
+StepOutput PreparedCausalLM::advance(const torch::Tensor& tokens, DecoderState& state,
+                                     const BestTokensRequest* request, bool want_alignment) const {
   auto& own = state_for_step<PreparedCausalLMState>(*this, state, tokens);
   check_vocabulary(kPreparedModel, "tokens", tokens, sizes_.target);
   const torch::InferenceMode inference;
@@ -173,13 +182,19 @@ StepOutput PreparedCausalLM::step(const torch::Tensor& tokens, DecoderState& sta
                           width, own.scratch);
   }
   if (norm_) norm_->run(x, count, x);
-  output_.run(x, count, own.logits_of(count, sizes_.target), own.scratch);
   for (int64_t r = 0; want_alignment && r < count; ++r) {  // behind the row's padding
     float* const weights = alignment.mutable_data_ptr<float>() + r * width;
     const auto before = own.padding[static_cast<size_t>(r)];
     std::rotate(weights, weights + own.slots.count(r), weights + own.slots.count(r) + before);
   }
-  return {own.logits, alignment};
+  StepOutput output{.logits = {}, .alignment = alignment};
+  if (request != nullptr) {
+    output.best = output_.best(x, count, *request, own.scratch);
+  } else {
+    output_.run(x, count, own.logits_of(count, sizes_.target), own.scratch);
+    output.logits = own.logits;
+  }
+  return output;
 }
 
 }  // namespace

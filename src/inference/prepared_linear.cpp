@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "detail/ids.h"
 #include "detail/parallel.h"
+#include "kernels/cpu/top_tokens.h"
 
 namespace attend::detail {
 namespace {
@@ -11,6 +13,10 @@ namespace {
 constexpr int64_t kWorthAThread = 500'000;
 // Rows of a part, where there are fewer panels than threads: a panel is read once for each.
 constexpr int64_t kRowsOfPart = 24;
+// Rows whose outputs are looked at together: of so many, kTopPart of each fit into a second cache.
+constexpr int64_t kRowsOfBlock = 256;
+// Rows whose best outputs are worth another thread when those of all parts are brought together.
+constexpr int64_t kRowsToMerge = 64;
 
 kernels::WeightStorage storage_of(WeightPrecision precision) {
   switch (precision) {
@@ -38,6 +44,31 @@ kernels::PackedProduct rows_of(const kernels::PackedProduct& whole, int64_t firs
   if (whole.ending.addend != nullptr) part.ending.addend += offset;
   part.output += offset;
   return part;
+}
+
+// The panels [first, first + panels) of a product without an ending. No output.
+kernels::PackedProduct panels_of(const kernels::PackedProduct& whole, int64_t first,
+                                 int64_t panels) {
+  auto part = whole;
+  auto& weights = part.weights;
+  const auto column = first * kernels::kPackedColumns;
+  weights.columns = std::min(panels * kernels::kPackedColumns, weights.columns - column);
+  weights.data += kernels::packed_bytes(weights.storage, column, weights.depth);
+  if (weights.bias != nullptr) weights.bias += column;
+  if (weights.scales != nullptr) weights.scales += column;
+  if (weights.sums != nullptr) weights.sums += column;
+  return part;
+}
+
+// The rows from `first` on.
+kernels::TopTokens rows_of(const kernels::TopTokens& whole, int64_t first) {
+  auto some = whole;
+  const auto part = first * kernels::top_parts(whole.size), place = first * whole.count;
+  some.largest += part;
+  if (whole.sums != nullptr) some.sums += part;
+  some.values += place;
+  some.tokens += place;
+  return some;
 }
 
 }  // namespace
@@ -131,42 +162,119 @@ kernels::PackedWeights PreparedLinear::view() const {
           .sums = sums_.defined() ? sums_.const_data_ptr<int32_t>() : nullptr};
 }
 
-void PreparedLinear::run(const float* input, int64_t rows, float* output, Scratch& scratch,
-                         const kernels::Ending& ending) const {
+// The product with weights and input, to which an output and an ending are added.
+kernels::PackedProduct PreparedLinear::product(const float* input, int64_t rows,
+                                               Scratch& scratch) const {
   kernels::PackedProduct product{.rows = rows,
                                  .input = input,
                                  .input_stride = depth_,
                                  .integers = nullptr,
                                  .input_scales = nullptr,
                                  .weights = view(),
-                                 .ending = ending,
-                                 .output = output};
-  if (storage_ == kernels::WeightStorage::kInt8) {
-    const auto size = kernels::packed_depth(storage_, depth_);
-    auto* integers = scratch.integers.of(rows * size);
-    auto* scales = scratch.scales.of(rows);
-    parallel_for(rows, std::max<int64_t>(kWorthAThread / std::max<int64_t>(depth_, 1), 1),
-                 [&](int64_t first, int64_t last) {
-                   kernels::quantize_rows(input + first * depth_, depth_, last - first, depth_,
-                                          integers + first * size, scales + first);
-                 });
-    product.input = nullptr;
-    product.integers = integers;
-    product.input_scales = scales;
-  }
+                                 .ending = {},
+                                 .output = nullptr};
+  if (storage_ != kernels::WeightStorage::kInt8) return product;
+  const auto size = kernels::packed_depth(storage_, depth_);
+  auto* integers = scratch.integers.of(rows * size);
+  auto* scales = scratch.scales.of(rows);
+  parallel_for(rows, std::max<int64_t>(kWorthAThread / std::max<int64_t>(depth_, 1), 1),
+               [&](int64_t first, int64_t last) {
+                 kernels::quantize_rows(input + first * depth_, depth_, last - first, depth_,
+                                        integers + first * size, scales + first);
+               });
+  product.input = nullptr;
+  product.integers = integers;
+  product.input_scales = scales;
+  return product;
+}
+
+void PreparedLinear::run(const float* input, int64_t rows, float* output, Scratch& scratch,
+                         const kernels::Ending& ending) const {
+  auto whole = product(input, rows, scratch);
+  whole.ending = ending;
+  whole.output = output;
   const auto panels = kernels::packed_panels(columns_);
   const auto parts =
       panels < torch::get_num_threads() ? std::max<int64_t>(rows / kRowsOfPart, 1) : 1;
   const auto work = std::max<int64_t>(rows * kernels::kPackedColumns * depth_ / parts, 1);
   parallel_for(panels * parts, std::max<int64_t>(kWorthAThread / work, 1),
                [&](int64_t first, int64_t last) {
-                 if (parts == 1) return kernels::packed_product(product, first, last);
+                 if (parts == 1) return kernels::packed_product(whole, first, last);
                  for (auto task = first; task < last; ++task) {
                    const auto part = task / panels, panel = task % panels;
                    const auto row = rows * part / parts, end = rows * (part + 1) / parts;
-                   kernels::packed_product(rows_of(product, row, end - row), panel, panel + 1);
+                   kernels::packed_product(rows_of(whole, row, end - row), panel, panel + 1);
                  }
                });
+}
+
+BestTokens PreparedLinear::best(const float* input, int64_t rows, const BestTokensRequest& request,
+                                Scratch& scratch) const {
+  constexpr auto kPanels = kernels::kTopPart / kernels::kPackedColumns;
+  const auto parts = kernels::top_parts(columns_);
+  const auto work = std::max<int64_t>(rows * kernels::kTopPart * depth_, 1);
+  const auto shares = std::clamp<int64_t>(parts * work / kWorthAThread, 1,
+                                          std::min<int64_t>(torch::get_num_threads(), parts));
+  const auto blocks = std::max<int64_t>((rows + kRowsOfBlock - 1) / kRowsOfBlock, 1);
+  const auto block = (rows + blocks - 1) / blocks;
+
+  BestTokens best{.count = std::min(request.count, columns_)};
+  const auto places = rows * best.count;
+  best.log_probabilities.resize(static_cast<size_t>(places));
+  best.tokens.resize(static_cast<size_t>(places));
+  const auto excluded = values_of(request.excluded);
+  float* const sums = scratch.sums.of(2 * rows * parts);
+  const bool has_sums = request.normaliser != Normaliser::kNone;
+  const kernels::TopTokens top{.size = columns_,
+                               .count = best.count,
+                               .excluded = excluded.data(),
+                               .excluded_count = static_cast<int64_t>(excluded.size()),
+                               .sums_excluded = request.normaliser == Normaliser::kAll,
+                               .largest = sums,
+                               .sums = has_sums ? sums + rows * parts : nullptr,
+                               .values = best.log_probabilities.data(),
+                               .tokens = best.tokens.data()};
+  // Each share of the parts has a list of its own; the first one's is the result.
+  float* const values = scratch.best.of((shares - 1) * places);
+  int64_t* const tokens = scratch.best_tokens.of((shares - 1) * places);
+  const auto of_share = [&](int64_t share) {
+    auto own = top;
+    if (share == 0) return own;
+    own.values = values + (share - 1) * places;
+    own.tokens = tokens + (share - 1) * places;
+    return own;
+  };
+
+  const auto whole = product(input, rows, scratch);
+  float* const logits = scratch.logits.of(shares * block * kernels::kTopPart);
+  parallel_for(shares, 1, [&](int64_t first, int64_t last) {
+    for (auto share = first; share < last; ++share) {
+      const auto own = of_share(share);
+      kernels::clear_top_tokens(own, rows);
+      for (auto part = parts * share / shares; part < parts * (share + 1) / shares; ++part) {
+        auto columns = panels_of(whole, part * kPanels, kPanels);
+        columns.output = logits + share * block * kernels::kTopPart;
+        const auto panels = kernels::packed_panels(columns.weights.columns);
+        for (int64_t row = 0; row < rows; row += block) {
+          const auto here = std::min(block, rows - row);
+          auto some = rows_of(columns, row, here);
+          some.output = columns.output;
+          kernels::packed_product(some, 0, panels);
+          kernels::add_top_part(rows_of(own, row), here, part, some.output, some.weights.columns);
+        }
+      }
+    }
+  });
+  parallel_for(rows, kRowsToMerge, [&](int64_t first, int64_t last) {
+    for (int64_t share = 1; share < shares; ++share) {
+      kernels::add_top_tokens(rows_of(top, first), last - first, rows_of(of_share(share), first));
+    }
+    for (auto row = first; row < last && has_sums; ++row) {
+      const float sum = kernels::top_log_sum(top, row);
+      for (int64_t c = 0; c < best.count; ++c) top.values[row * best.count + c] -= sum;
+    }
+  });
+  return best;
 }
 
 }  // namespace attend::detail

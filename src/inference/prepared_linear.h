@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "attend/models/incremental_model.h"
 #include "inference/scratch.h"
 #include "inference/weight_memory.h"
 #include "kernels/cpu/packed_product.h"
@@ -35,11 +36,16 @@ class PreparedLinear {
   void run(const float* input, int64_t rows, float* output, Scratch& scratch,
            const kernels::Ending& ending = {}) const;
 
+  /// What is requested of the outputs of each row of the input, without all outputs in memory.
+  BestTokens best(const float* input, int64_t rows, const BestTokensRequest& request,
+                  Scratch& scratch) const;
+
   int64_t outputs() const { return columns_; }
   size_t bytes() const { return static_cast<size_t>(packed_.defined() ? packed_.numel() : 0); }
 
  private:
   kernels::PackedWeights view() const;
+  kernels::PackedProduct product(const float* input, int64_t rows, Scratch& scratch) const;
 
   kernels::WeightStorage storage_ = kernels::WeightStorage::kFloat32;
   int64_t columns_ = 0, depth_ = 0;

@@ -92,10 +92,4 @@ void SlotTable::reorder(const std::vector<int64_t>& rows) {
   rows_ = static_cast<int64_t>(rows.size());
 }
 
-std::vector<int64_t> values_of(const torch::Tensor& ids) {
-  const auto values = ids.to(torch::kCPU, torch::kLong).contiguous();
-  const auto* data = values.const_data_ptr<int64_t>();
-  return {data, data + values.numel()};
-}
-
 }  // namespace attend::detail

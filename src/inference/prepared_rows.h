@@ -66,7 +66,4 @@ std::vector<T> selected(const std::vector<T>& values, const std::vector<int64_t>
   return result;
 }
 
-/// The values of an id tensor on any device.
-std::vector<int64_t> values_of(const torch::Tensor& ids);
-
 }  // namespace attend::detail

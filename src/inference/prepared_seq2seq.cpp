@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "detail/check.h"
+#include "detail/ids.h"
 #include "inference/prepared_layer.h"
 #include "inference/prepared_models.h"
 #include "inference/prepared_rows.h"
@@ -152,13 +153,21 @@ class PreparedSeq2Seq final : public PreparedModel {
   int64_t max_target_length() const override { return max_length_; }
   std::unique_ptr<DecoderState> start(const torch::Tensor& source,
                                       const AttentionMask& source_mask) override;
-  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override;
+  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override {
+    return advance(tokens, state, nullptr, want_alignment);
+  }
+  StepOutput step_best(const torch::Tensor& tokens, DecoderState& state,
+                       const BestTokensRequest& request, bool want_alignment) override {
+    return advance(tokens, state, &request, want_alignment);
+  }
   size_t weight_bytes() const override;
 
  private:
   std::vector<int64_t> shortlist_of(std::span<const int64_t> source) const;
-  void decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
-              float* alignment) const;
+  StepOutput advance(const torch::Tensor& tokens, DecoderState& state,
+                     const BestTokensRequest* request, bool want_alignment) const;
+  const float* decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
+                      float* alignment) const;
   void predict(const float* x, PreparedSeq2SeqState& state) const;
 
   Seq2SeqOptions options_;
@@ -270,8 +279,9 @@ std::unique_ptr<DecoderState> PreparedSeq2Seq::start(const torch::Tensor& source
   return state;
 }
 
-void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2SeqState& state,
-                             float* alignment) const {
+// Returns the decoder's output [N, E].
+const float* PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens,
+                                     PreparedSeq2SeqState& state, float* alignment) const {
   const auto count = static_cast<int64_t>(tokens.size()), dim = target_.embed_dim();
   const std::vector<int32_t> positions(state.slots.counts(), state.slots.counts() + count);
   const StepRows rows{.count = count, .positions = positions.data()};
@@ -298,7 +308,7 @@ void PreparedSeq2Seq::decode(const std::vector<int64_t>& tokens, PreparedSeq2Seq
                             state.scratch);
   }
   if (decoder_norm_) decoder_norm_->run(x, count, x);
-  predict(x, state);
+  return x;
 }
 
 // The logits of the next tokens, from the decoder's output.
@@ -324,21 +334,27 @@ void spread(torch::Tensor& alignment, const PreparedSeq2SeqState& state) {
   }
 }
 
-StepOutput PreparedSeq2Seq::step(const torch::Tensor& tokens, DecoderState& state,
-                                 bool want_alignment) {
+StepOutput PreparedSeq2Seq::advance(const torch::Tensor& tokens, DecoderState& state,
+                                    const BestTokensRequest* request, bool want_alignment) const {
   auto& own = state_for_step<PreparedSeq2SeqState>(*this, state, tokens);
   // The start token may be one that is never predicted.
   check_target_ids(kPreparedModel, options_, tokens);
   check_vocabulary(kPreparedModel, "tokens", tokens, target_.size());
   const torch::InferenceMode inference;
   const auto rows = tokens.size(0);
-  torch::Tensor alignment;
+  StepOutput output;
+  auto& alignment = output.alignment;
   if (want_alignment && !decoder_.empty())
     alignment = torch::zeros({rows, own.source_length}, on_cpu(torch::kFloat));
-  decode(values_of(tokens), own,
-         alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
+  const auto* x = decode(values_of(tokens), own,
+                         alignment.defined() ? alignment.mutable_data_ptr<float>() : nullptr);
   if (alignment.defined()) spread(alignment, own);
-  StepOutput output{own.logits, alignment, {}};
+  if (request != nullptr && own.shortlists.empty()) {
+    output.best = output_.best(x, rows, *request, own.scratch);
+    return output;
+  }
+  predict(x, own);
+  output.logits = own.logits;
   for (const auto& shortlist : own.shortlists) {
     output.tokens.emplace_back(shortlist, &shortlist->outputs);
   }

@@ -36,6 +36,10 @@ struct Scratch {
   Buffer<float> gate;       // [N, F]
   Buffer<int8_t> integers;  // a product's input in 8 bits
   Buffer<float> scales;     // [N], theirs
+  Buffer<float> logits;     // a part of the rows' logits for each thread
+  Buffer<float> sums;       // of each row and part
+  Buffer<float> best;       // of each thread and row
+  Buffer<int64_t> best_tokens;
 };
 
 }  // namespace attend::detail

@@ -8,4 +8,9 @@ void DecoderState::admit(std::unique_ptr<DecoderState> /*other*/) {
               "prepared model's, got another");
 }
 
+StepOutput IncrementalModel::step_best(const torch::Tensor& tokens, DecoderState& state,
+                                       const BestTokensRequest& /*request*/, bool want_alignment) {
+  return step(tokens, state, want_alignment);
+}
+
 }  // namespace attend

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "attend/data/batches.h"
+#include "attend/inference/prepared_model.h"
 #include "attend/text/words.h"
 #include "attend/translation/bleu.h"
 #include "attend/translation/chrf.h"
@@ -82,7 +83,12 @@ double Scorer::loss() {
 }
 
 std::vector<std::string> Scorer::translations() {
-  const Translator translator(model_, tokenizer_, {.beam_size = options_.valid_beam_size}, device_);
+  TranslatorOptions options{.beam_size = options_.valid_beam_size};
+  // As Translator::load does: faster, and what is scored is what `translate` will give.
+  if (device_.is_cpu() && inference_obstacle(*model_).empty()) {
+    options.precision = WeightPrecision::kFloat32;
+  }
+  const Translator translator(model_, tokenizer_, options, device_);
   std::vector<std::string> texts;
   for (auto& best : translator.translate(text_.source)) {
     texts.push_back(std::move(best.front().text));

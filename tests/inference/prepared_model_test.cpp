@@ -317,6 +317,136 @@ TEST(PreparedModel, SearchFindsTheModulesHypotheses) {
   EXPECT_GT(compared, 60);
 }
 
+constexpr auto kPrecisions = {WeightPrecision::kFloat32, WeightPrecision::kBFloat16,
+                              WeightPrecision::kInt8};
+
+void expect_equal_hypotheses(const std::vector<Hypothesis>& found,
+                             const std::vector<Hypothesis>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t n = 0; n < found.size(); ++n) {
+    EXPECT_EQ(found[n].tokens, expected[n].tokens) << n;
+    EXPECT_EQ(found[n].score, expected[n].score) << n;
+    EXPECT_EQ(found[n].ended, expected[n].ended) << n;
+  }
+}
+
+// A model's logits, of which others have to find the best.
+class OnlyLogits : public IncrementalModel {
+ public:
+  explicit OnlyLogits(IncrementalModel& model) : model_(model) {}
+  SpecialTokenIds special_tokens() const override { return model_.special_tokens(); }
+  int64_t max_target_length() const override { return model_.max_target_length(); }
+  std::unique_ptr<DecoderState> start(const torch::Tensor& source,
+                                      const AttentionMask& mask) override {
+    return model_.start(source, mask);
+  }
+  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override {
+    return model_.step(tokens, state, want_alignment);
+  }
+
+ private:
+  IncrementalModel& model_;
+};
+
+// More tokens than are looked at together, and not a multiple of them.
+constexpr int kLargeVocab = 700;
+
+std::vector<std::pair<std::string, std::unique_ptr<PreparedModel>>> large_models() {
+  torch::manual_seed(16);
+  Seq2Seq translator(Seq2SeqOptions(kLargeVocab, kLargeVocab, kDim, 3, 1).max_length(40));
+  CausalLM causal(CausalLMOptions(kLargeVocab, kDim, 4, 1).max_length(40));
+  draw_weights(translator);
+  draw_weights(causal);
+  std::vector<std::pair<std::string, std::unique_ptr<PreparedModel>>> models;
+  for (const auto precision : kPrecisions) {
+    const auto name = std::to_string(static_cast<int>(precision));
+    models.emplace_back("Seq2Seq " + name,
+                        prepare_for_inference(*translator, {.precision = precision}));
+    models.emplace_back("CausalLM " + name,
+                        prepare_for_inference(*causal, {.precision = precision}));
+  }
+  return models;
+}
+
+// Runs f with each of some numbers of threads.
+template <typename F>
+void with_threads(const F& f) {
+  const auto before = torch::get_num_threads();
+  for (const int threads : {1, 2, 3}) {
+    torch::set_num_threads(threads);
+    f();
+  }
+  torch::set_num_threads(before);
+}
+
+TEST(PreparedModel, TheBestTokensAreThoseOfItsLogits) {
+  struct Case {
+    int64_t rows, count;
+    Normaliser normaliser;
+  };
+  const auto excluded = torch::tensor({0L, 255L, 256L, 699L});
+  for (const auto& [name, model] : large_models()) {
+    for (const auto& [rows, count, normaliser] :
+         {Case{1, 1, Normaliser::kAll}, Case{3, 10, Normaliser::kAllowed},
+          Case{2, kLargeVocab + 1, Normaliser::kNone}, Case{300, 5, Normaliser::kAll}}) {
+      SCOPED_TRACE(name + ", " + std::to_string(rows));
+      const auto source = torch::full({rows, 1}, 5L);
+      const auto tokens = torch::arange(rows) % 20;
+      const auto logits = model->step(tokens, *model->start(source)).logits.to(torch::kDouble);
+      auto expected = logits.index_fill(1, excluded, -std::numeric_limits<double>::infinity());
+      if (normaliser == Normaliser::kAll) expected = expected - logits.logsumexp(1, true);
+      if (normaliser == Normaliser::kAllowed) expected = torch::log_softmax(expected, 1);
+      const auto request = BestTokensRequest{count, excluded, normaliser};
+      const auto found = *model->step_best(tokens, *model->start(source), request).best;
+      ASSERT_EQ(found.count, std::min<int64_t>(count, kLargeVocab));
+      const auto values = torch::tensor(found.log_probabilities, torch::kDouble).view({rows, -1});
+      const auto places = torch::tensor(found.tokens).view({rows, -1});
+      EXPECT_TRUE(torch::allclose(values, std::get<0>(expected.topk(found.count, 1)), 1e-5, 1e-5));
+      EXPECT_TRUE(torch::allclose(values, expected.gather(1, places), 1e-5, 1e-5));
+      with_threads([&] {
+        const auto other = *model->step_best(tokens, *model->start(source), request).best;
+        EXPECT_EQ(other.log_probabilities, found.log_probabilities);
+        EXPECT_EQ(other.tokens, found.tokens);
+      });
+    }
+  }
+}
+
+TEST(PreparedModel, SearchIsToldOfNaN) {
+  Seq2Seq model(translator());
+  {
+    const torch::NoGradGuard no_grad;
+    model->final_logits_bias[0][5].fill_(std::numeric_limits<double>::quiet_NaN());
+  }
+  const auto prepared = prepare_for_inference(*model);
+  EXPECT_THROW_MESSAGE(beam_search(*prepared, sources(kVocab - 1)), c10::Error,
+                       "beam_search: expected logits without NaN, got NaN in step 0 of sentence 0");
+}
+
+TEST(PreparedModel, SearchFindsTheSameInItsLogits) {
+  const auto source = torch::tensor({{2L, 3L, 4L, 5L}, {6L, 7L, 1L, 600L}, {8L, 9L, 3L, 3L}});
+  for (const auto& [name, model] : large_models()) {
+    SCOPED_TRACE(name);
+    OnlyLogits logits(*model);
+    for (const int64_t beam : {1, 5}) {
+      for (const bool shared : {false, true}) {
+        const BeamSearchOptions search{.beam_size = beam,
+                                       .n_best = beam,
+                                       .max_new_tokens = 6,
+                                       .rules = {.bad_words_ids = {{7}, {20}, {600}}},
+                                       .renormalize_logits = shared};
+        const auto expected = beam_search(logits, source, search);
+        with_threads([&] {
+          const auto found = beam_search(*model, source, search);
+          for (size_t b = 0; b < 3; ++b) expect_equal_hypotheses(found[b], expected[b]);
+          const auto alone = beam_search(*model, source.narrow(0, 1, 1), search);
+          expect_equal_hypotheses(alone[0], expected[1]);
+        });
+      }
+    }
+  }
+}
+
 TEST(PreparedModel, KeepsTheWeightsItWasMadeOf) {
   torch::manual_seed(9);
   Seq2Seq model(translator().tie_output(false));
@@ -386,19 +516,6 @@ std::set<int64_t> chosen_for(std::vector<int64_t> source, int64_t eos) {
   std::set<int64_t> chosen(ids.begin(), ids.end());
   chosen.insert(eos);
   return chosen;
-}
-
-constexpr auto kPrecisions = {WeightPrecision::kFloat32, WeightPrecision::kBFloat16,
-                              WeightPrecision::kInt8};
-
-void expect_equal_hypotheses(const std::vector<Hypothesis>& found,
-                             const std::vector<Hypothesis>& expected) {
-  ASSERT_EQ(found.size(), expected.size());
-  for (size_t n = 0; n < found.size(); ++n) {
-    EXPECT_EQ(found[n].tokens, expected[n].tokens) << n;
-    EXPECT_EQ(found[n].score, expected[n].score) << n;
-    EXPECT_EQ(found[n].ended, expected[n].ended) << n;
-  }
 }
 
 TEST(PreparedModel, AShortlistOfAllTokensChangesNothing) {

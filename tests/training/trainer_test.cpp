@@ -17,6 +17,7 @@
 #include "attend/checkpoint/safetensors.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
+#include "attend/translation/chrf.h"
 #include "attend/translation/translator.h"
 #include "support/default_device.h"
 #include "support/temporary_folder.h"
@@ -668,6 +669,40 @@ TEST_F(TrainerTest, TheModelAtTheEndIsTheMeanOfTheLastCheckpoints) {
   const auto key = std::string("model.shared.weight");
   EXPECT_TENSOR_NEAR(weights.at(key), (saved[0].at(key) + saved[1].at(key) + saved[2].at(key)) / 3,
                      1e-6);
+}
+
+// A model that counts the steps of its own that are taken.
+class CountedModel : public Seq2SeqImpl {
+ public:
+  using Seq2SeqImpl::Seq2SeqImpl;
+  StepOutput step(const torch::Tensor& tokens, DecoderState& state, bool want_alignment) override {
+    ++steps;
+    return Seq2SeqImpl::step(tokens, state, want_alignment);
+  }
+  int64_t steps = 0;
+};
+
+TEST_F(TrainerTest, ValidationTranslatesAsTheModelDoes) {
+  const TemporaryFolder folder;
+  auto o = options(40);
+  o.exponential_smoothing = 0;
+  o.valid_metrics = {"chrf"};
+  o.valid_beam_size = 2;
+  torch::manual_seed(7);
+  const auto model = std::make_shared<CountedModel>(model_options(tokenizer_));
+  Trainer trainer(model, tokenizer_, train_, valid_, folder.path(), o, test_device());
+  const auto result = trainer.run();
+  // On the CPU it is a prepared model that does.
+  EXPECT_EQ(model->steps == 0, test_device().is_cpu());
+  const Translator translator(model, tokenizer_, {.beam_size = 2}, test_device());
+  std::vector<std::string> hypotheses;
+  for (const auto& found : translator.translate(valid_.source)) {
+    hypotheses.push_back(found.front().text);
+  }
+  EXPECT_GT(model->steps, 0);
+  ASSERT_TRUE(result.last.has_value());
+  EXPECT_EQ(result.last->scores.front().second,
+            corpus_chrf(hypotheses, valid_.target, {.word_order = 0}).score);
 }
 
 TEST_F(TrainerTest, EveryMetricIsScored) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "attend/export.h"
@@ -59,15 +60,48 @@ class ATTEND_API DecoderState {
   virtual void admit(std::unique_ptr<DecoderState> other);
 };
 
+/// What the logarithms of probabilities are relative to.
+enum class Normaliser {
+  kAll,      // all tokens' probability
+  kAllowed,  // that of the tokens that are not excluded
+  kNone,     // nothing: they are the logits
+};
+
+/// Which of the next tokens are wanted.
+struct BestTokensRequest {
+  int64_t count = 1;            // C >= 1 of each row, or all if there are fewer
+  torch::Tensor excluded = {};  // [X] ids that are not among them, ascending; undefined: none
+  Normaliser normaliser = Normaliser::kAll;
+};
+
+/// The C most probable next tokens of each of N rows, in descending order, of equal ones the first one
+/// first. A row that has NaN begins with NaN. Where it has fewer tokens than C, probability 0 follows,
+/// with any id.
+struct BestTokens {
+  int64_t count = 0;                          // C
+  std::vector<float> log_probabilities = {};  // [N, C]
+  std::vector<int64_t> tokens = {};           // [N, C]
+
+  double log_probability(int64_t row, int64_t column) const {
+    return log_probabilities[static_cast<size_t>(row * count + column)];
+  }
+  int64_t token(int64_t row, int64_t column) const {
+    return tokens[static_cast<size_t>(row * count + column)];
+  }
+};
+
 /// The result of one step.
 struct StepOutput {
-  torch::Tensor logits;     // [N, V] of the next token; [N, W] of those in `tokens`, if there are
+  torch::Tensor logits;     // [N, V] of the next token; [N, W] of those in `tokens`, if there are;
+                            // undefined where there is `best`
   torch::Tensor alignment;  // [N, S] attention to the source, if requested; rows sum to 1. S is
                             // the longest of the state's sources; shorter ones have zeros behind
 
   // [N], from a model that chooses among a few tokens in each row: the ids of the row's logits, in
   // ascending order, 1 to W; the logits after these are -infinity. Empty: every id has its logit.
   std::vector<std::shared_ptr<const std::vector<int64_t>>> tokens = {};
+
+  std::optional<BestTokens> best = {};  // of `step_best` alone
 };
 
 /// A model that predicts one token at a time; the interface that all decoding methods use.
@@ -95,6 +129,11 @@ class ATTEND_API IncrementalModel {
   /// Feeds one token to every row and advances `state`. tokens: [N] ids.
   virtual StepOutput step(const torch::Tensor& tokens, DecoderState& state,
                           bool want_alignment = false) = 0;
+
+  /// `step` for those who want the best tokens alone: a model may give `best` in place of logits, which
+  /// it then need not keep. This one gives logits.
+  virtual StepOutput step_best(const torch::Tensor& tokens, DecoderState& state,
+                               const BestTokensRequest& request, bool want_alignment = false);
 };
 
 /// A translation model, trained with teacher forcing and decoded step by step.

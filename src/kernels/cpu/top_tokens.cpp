@@ -1,6 +1,5 @@
 #include "kernels/cpu/top_tokens.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -28,92 +27,103 @@ HWY_INLINE float largest_of(const float* HWY_RESTRICT x, int64_t size) {
   return result;
 }
 
-// log sum exp(x - largest); NaN where an x is NaN. The same bits as with any number of x = -infinity
-// after the last one.
-HWY_INLINE float log_sum(const float* HWY_RESTRICT x, int64_t size, float largest) {
+// Where nothing is possible differences from the largest would be NaN.
+HWY_INLINE float shift_of(float largest) { return largest == kLowest ? 0.0F : largest; }
+
+// sum exp(x - shift); NaN where an x is NaN. The same bits as with any number of x = -infinity after the
+// last one.
+HWY_INLINE float sum_of(const float* HWY_RESTRICT x, int64_t size, float shift) {
   const Vectors<float> d;
   const auto lanes = lanes_of<float>();
-  const auto shift = hn::Set(d, largest);
+  const auto shifts = hn::Set(d, shift);
   auto sums = hn::Zero(d), others = hn::Zero(d);
   int64_t i = 0;
   for (; i + 2 * lanes <= size; i += 2 * lanes) {
-    sums = hn::Add(sums, exponential(d, hn::Sub(hn::LoadU(d, x + i), shift)));
-    others = hn::Add(others, exponential(d, hn::Sub(hn::LoadU(d, x + i + lanes), shift)));
+    sums = hn::Add(sums, exponential(d, hn::Sub(hn::LoadU(d, x + i), shifts)));
+    others = hn::Add(others, exponential(d, hn::Sub(hn::LoadU(d, x + i + lanes), shifts)));
   }
   const auto of_first = [&](int64_t first, int64_t count) HWY_ATTR {
-    const auto values = exponential(d, hn::Sub(load_first(d, x + first, count), shift));
+    const auto values = exponential(d, hn::Sub(load_first(d, x + first, count), shifts));
     return hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(count)), values);
   };
   if (i < size) sums = hn::Add(sums, of_first(i, least(lanes, size - i)));
   if (i + lanes < size) others = hn::Add(others, of_first(i + lanes, size - i - lanes));
-  return largest + std::log(hn::GetLane(hn::SumOfLanes(d, hn::Add(sums, others))));
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sums, others)));
 }
 
-// The largest numbers so far, in descending order.
-struct Best {
-  float* values;
-  int32_t* tokens;
-  int64_t count, held;
-
-  // What a number has to exceed to be among them.
-  float bound() const { return held < count ? kLowest : values[count - 1]; }
-
-  void add(float value, int64_t token) {
-    if (held == count && !(value > values[count - 1])) return;
-    auto place = held < count ? held++ : count - 1;
-    for (; place > 0 && value > values[place - 1]; --place) {
-      values[place] = values[place - 1];
-      tokens[place] = tokens[place - 1];
-    }
-    values[place] = value;
-    tokens[place] = static_cast<int32_t>(token);
+// Puts a number where it belongs among numbers in descending order, if it does.
+HWY_INLINE void put(float value, int64_t token, int64_t count, float* HWY_RESTRICT values,
+                    int64_t* HWY_RESTRICT tokens) {
+  if (!(value > values[count - 1])) return;
+  auto place = count - 1;
+  for (; place > 0 && value > values[place - 1]; --place) {
+    values[place] = values[place - 1];
+    tokens[place] = tokens[place - 1];
   }
-};
+  values[place] = value;
+  tokens[place] = token;
+}
 
-void one_row(const TopTokens& top, int64_t row, float* HWY_RESTRICT largest,
-             float* HWY_RESTRICT ordered) {
+void put_all(const float* HWY_RESTRICT x, int64_t size, int64_t first_token, int64_t count,
+             float* HWY_RESTRICT values, int64_t* HWY_RESTRICT tokens) {
   const Vectors<float> d;
   const auto lanes = lanes_of<float>();
-  const float* HWY_RESTRICT logits = top.logits + row * top.size;
-  const auto blocks = (top.size + kTopBlock - 1) / kTopBlock;
-  float greatest = kLowest;
-  for (int64_t b = 0; b < blocks; ++b) {
-    largest[b] = largest_of(logits + b * kTopBlock, least(kTopBlock, top.size - b * kTopBlock));
-    greatest = largest[b] > greatest ? largest[b] : greatest;
-  }
-  top.log_sums[row] = log_sum(logits, top.size, greatest);
-  // At least `count` logits are no smaller than the count-th largest block.
-  float enough = kLowest;
-  if (blocks >= top.count) {
-    for (int64_t b = 0; b < blocks; ++b) ordered[b] = largest[b];
-    std::nth_element(ordered, ordered + top.count - 1, ordered + blocks,
-                     [](float x, float y) { return x > y; });
-    enough = ordered[top.count - 1];
-  }
-  Best best{top.values + row * top.count, top.tokens + row * top.count, top.count, 0};
-  for (int64_t b = 0; b < blocks; ++b) {
-    if (largest[b] < enough || (best.held == top.count && !(largest[b] > best.bound()))) continue;
-    const auto first = b * kTopBlock, last = least(first + kTopBlock, top.size);
-    for (auto i = first; i < last; i += lanes) {
-      const auto values =
-          i + lanes <= last ? hn::LoadU(d, logits + i) : load_first(d, logits + i, last - i);
-      if (hn::AllTrue(d, hn::Lt(values, hn::Set(d, enough)))) continue;
-      for (auto j = i; j < least(i + lanes, last); ++j) {
-        if (logits[j] >= enough) best.add(logits[j], j);
-      }
-    }
-  }
-  // Only where there is NaN: what is missing.
-  while (best.held < top.count) {
-    best.values[best.held] = std::numeric_limits<float>::quiet_NaN();
-    best.tokens[best.held++] = 0;
+  for (int64_t i = 0; i < size; i += lanes) {
+    const auto here = least(lanes, size - i);
+    const auto numbers = here == lanes ? hn::LoadU(d, x + i) : load_first(d, x + i, here);
+    const auto bound = hn::Set(d, values[count - 1]);
+    if (here == lanes && hn::AllFalse(d, hn::Gt(numbers, bound))) continue;
+    for (auto j = i; j < i + here; ++j) put(x[j], first_token + j, count, values, tokens);
   }
 }
 
-void all_rows(const TopTokens& top, int64_t first, int64_t last, float* workspace) {
-  for (auto row = first; row < last; ++row) {
-    one_row(top, row, workspace, workspace + top.size / kTopBlock + 1);
+void add_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, int64_t stride) {
+  const auto first_token = part * kTopPart, size = least(kTopPart, top.size - first_token);
+  const auto parts = top_parts(top.size);
+  const auto* excluded = top.excluded;
+  auto excluded_count = top.excluded_count;
+  for (; excluded_count > 0 && *excluded < first_token; ++excluded) --excluded_count;
+  while (excluded_count > 0 && excluded[excluded_count - 1] >= first_token + size) --excluded_count;
+  for (int64_t row = 0; row < rows; ++row) {
+    float* const x = logits + row * stride;
+    const auto exclude = [&] {
+      for (int64_t i = 0; i < excluded_count; ++i) x[excluded[i] - first_token] = kLowest;
+    };
+    if (!top.sums_excluded) exclude();
+    const auto largest = largest_of(x, size);
+    if (top.sums != nullptr) {
+      top.largest[row * parts + part] = largest;
+      top.sums[row * parts + part] = sum_of(x, size, shift_of(largest));
+    }
+    if (top.sums_excluded) exclude();
+    float* const values = top.values + row * top.count;
+    if (!(largest > values[top.count - 1])) continue;
+    put_all(x, size, first_token, top.count, values, top.tokens + row * top.count);
   }
+}
+
+void add_following(const TopTokens& top, int64_t rows, const TopTokens& following) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto at = row * top.count;
+    for (auto i = at; i < at + top.count; ++i) {
+      put(following.values[i], following.tokens[i], top.count, top.values + at, top.tokens + at);
+    }
+  }
+}
+
+float log_sum(const float* HWY_RESTRICT largest, const float* HWY_RESTRICT sums, int64_t parts) {
+  const Vectors<float> d;
+  const auto lanes = lanes_of<float>();
+  const float shift = shift_of(largest_of(largest, parts));
+  auto total = hn::Zero(d);
+  for (int64_t i = 0; i < parts; i += lanes) {
+    const auto here = least(lanes, parts - i);
+    const auto factors =
+        exponential(d, hn::Sub(load_first(d, largest + i, here), hn::Set(d, shift)));
+    total = hn::Add(total, hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(here)),
+                                              hn::Mul(factors, load_first(d, sums + i, here))));
+  }
+  return shift + std::log(hn::GetLane(hn::SumOfLanes(d, total)));
 }
 
 }  // namespace
@@ -124,12 +134,30 @@ HWY_AFTER_NAMESPACE();
 namespace attend::kernels {
 namespace {
 
-HWY_EXPORT(all_rows);
+HWY_EXPORT(add_part);
+HWY_EXPORT(add_following);
+HWY_EXPORT(log_sum);
 
 }  // namespace
 
-void top_tokens(const TopTokens& top, int64_t first, int64_t last, float* workspace) {
-  HWY_DYNAMIC_DISPATCH(all_rows)(top, first, last, workspace);
+void clear_top_tokens(const TopTokens& top, int64_t rows) {
+  for (int64_t i = 0; i < rows * top.count; ++i) {
+    top.values[i] = -std::numeric_limits<float>::infinity();
+    top.tokens[i] = 0;
+  }
+}
+
+void add_top_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, int64_t stride) {
+  HWY_DYNAMIC_DISPATCH(add_part)(top, rows, part, logits, stride);
+}
+
+void add_top_tokens(const TopTokens& top, int64_t rows, const TopTokens& following) {
+  HWY_DYNAMIC_DISPATCH(add_following)(top, rows, following);
+}
+
+float top_log_sum(const TopTokens& top, int64_t row) {
+  const auto parts = top_parts(top.size);
+  return HWY_DYNAMIC_DISPATCH(log_sum)(top.largest + row * parts, top.sums + row * parts, parts);
 }
 
 }  // namespace attend::kernels

@@ -4,22 +4,35 @@
 
 namespace attend::kernels {
 
-/// The `count` largest of a row of logits [size], in descending order, of equal ones the first one
-/// first; and log sum exp(logit), whose bits do not depend on how many logits of -infinity come last. A
-/// row with NaN has NaN for its sum.
+/// Logits of a row that are read together, a part of it. The last part may have fewer.
+constexpr int64_t kTopPart = 256;
+constexpr int64_t top_parts(int64_t size) { return (size + kTopPart - 1) / kTopPart; }
+
+/// The `count` largest of rows of logits [size], in descending order, of equal ones the first one first;
+/// and log sum exp(logit). Rows are read part by part, so that they need not be in memory.
 struct TopTokens {
-  int64_t size, count;  // V, C <= V
-  const float* logits;  // row r: r * size
-  float* log_sums;      // [rows]
-  float* values;        // [rows, C]
-  int32_t* tokens;      // [rows, C]
+  int64_t size, count;      // V, C
+  const int64_t* excluded;  // [excluded_count] ids that are not among the largest, ascending
+  int64_t excluded_count;
+  bool sums_excluded;  // whether the sums are over them too
+  float* largest;      // [rows, top_parts(size)] of each part, or null: no sums are wanted
+  float* sums;         // the same shape: of exp(logit - largest)
+  float* values;       // [rows, C], of the parts so far
+  int64_t* tokens;     // [rows, C]; where the value is -infinity any id
 };
 
-/// Computes the rows [first, last). `workspace`: top_tokens_workspace(size) numbers.
-void top_tokens(const TopTokens& top, int64_t first, int64_t last, float* workspace);
+/// Makes rows begin without parts.
+void clear_top_tokens(const TopTokens& top, int64_t rows);
 
-/// Logits that are compared together.
-constexpr int64_t kTopBlock = 128;
-constexpr int64_t top_tokens_workspace(int64_t size) { return 2 * (size / kTopBlock + 1); }
+/// Adds a part of each row, those in ascending order. logits: the part's of row r begin at r * stride.
+/// Those of excluded ids become -infinity.
+void add_top_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, int64_t stride);
+
+/// Adds to rows the largest of other parts of them, which follow. Sums need nothing: they lie by part.
+void add_top_tokens(const TopTokens& top, int64_t rows, const TopTokens& following);
+
+/// log sum exp(logit) of a row whose parts have been added. The bits depend neither on the order in which
+/// they were added nor on how many logits of -infinity come last. NaN where a logit is.
+float top_log_sum(const TopTokens& top, int64_t row);
 
 }  // namespace attend::kernels
