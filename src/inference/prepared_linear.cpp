@@ -4,6 +4,7 @@
 
 #include "detail/ids.h"
 #include "detail/parallel.h"
+#include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/top_tokens.h"
 
 namespace attend::detail {
@@ -36,8 +37,10 @@ kernels::PackedProduct rows_of(const kernels::PackedProduct& whole, int64_t firs
   const auto offset = first * whole.weights.columns;
   part.rows = rows;
   if (whole.input != nullptr) part.input += first * whole.input_stride;
+  const auto packed = first * kernels::packed_depth(whole.weights.storage, whole.weights.depth);
+  if (whole.halves != nullptr) part.halves += packed;
   if (whole.integers != nullptr) {
-    part.integers += first * kernels::packed_depth(whole.weights.storage, whole.weights.depth);
+    part.integers += packed;
     part.input_scales += first;
   }
   if (whole.ending.factor != nullptr) part.ending.factor += offset;
@@ -168,20 +171,31 @@ kernels::PackedProduct PreparedLinear::product(const float* input, int64_t rows,
   kernels::PackedProduct product{.rows = rows,
                                  .input = input,
                                  .input_stride = depth_,
+                                 .halves = nullptr,
                                  .integers = nullptr,
                                  .input_scales = nullptr,
                                  .weights = view(),
                                  .ending = {},
                                  .output = nullptr};
-  if (storage_ != kernels::WeightStorage::kInt8) return product;
   const auto size = kernels::packed_depth(storage_, depth_);
+  const auto for_rows = [&](const auto& convert) {
+    parallel_for(rows, std::max<int64_t>(kWorthAThread / std::max<int64_t>(depth_, 1), 1),
+                 [&](int64_t first, int64_t last) { convert(first, last - first); });
+  };
+  if (storage_ == kernels::WeightStorage::kBFloat16 && kernels::has_bfloat16_products()) {
+    auto* halves = scratch.halves.of(rows * size);
+    for_rows([&](int64_t first, int64_t count) {
+      kernels::round_rows(input + first * depth_, depth_, count, depth_, halves + first * size);
+    });
+    product.halves = halves;
+  }
+  if (storage_ != kernels::WeightStorage::kInt8) return product;
   auto* integers = scratch.integers.of(rows * size);
   auto* scales = scratch.scales.of(rows);
-  parallel_for(rows, std::max<int64_t>(kWorthAThread / std::max<int64_t>(depth_, 1), 1),
-               [&](int64_t first, int64_t last) {
-                 kernels::quantize_rows(input + first * depth_, depth_, last - first, depth_,
-                                        integers + first * size, scales + first);
-               });
+  for_rows([&](int64_t first, int64_t count) {
+    kernels::quantize_rows(input + first * depth_, depth_, count, depth_, integers + first * size,
+                           scales + first);
+  });
   product.input = nullptr;
   product.integers = integers;
   product.input_scales = scales;

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/bfloat16.h"
+
 namespace attend::detail {
 
 /// Where all of a prepared model's tensors are, whatever the default device is.
@@ -28,17 +30,18 @@ class Buffer {
 
 /// The intermediate results of a step, of one thread at a time.
 struct Scratch {
-  Buffer<float> x;          // [N, E], what layers add to
-  Buffer<float> normal;     // [N, E], its norm
-  Buffer<float> projected;  // [N, (H + 2 Hkv) D] queries, keys and values
-  Buffer<float> attended;   // [N, H D]
-  Buffer<float> hidden;     // [N, F]
-  Buffer<float> gate;       // [N, F]
-  Buffer<int8_t> integers;  // a product's input in 8 bits
-  Buffer<float> scales;     // [N], theirs
-  Buffer<float> logits;     // a part of the rows' logits for each thread
-  Buffer<float> sums;       // of each row and part
-  Buffer<float> best;       // of each thread and row
+  Buffer<float> x;                   // [N, E], what layers add to
+  Buffer<float> normal;              // [N, E], its norm
+  Buffer<float> projected;           // [N, (H + 2 Hkv) D] queries, keys and values
+  Buffer<float> attended;            // [N, H D]
+  Buffer<float> hidden;              // [N, F]
+  Buffer<float> gate;                // [N, F]
+  Buffer<kernels::BFloat16> halves;  // a product's input in bfloat16
+  Buffer<int8_t> integers;           // a product's input in 8 bits
+  Buffer<float> scales;              // [N], theirs
+  Buffer<float> logits;              // a part of the rows' logits for each thread
+  Buffer<float> sums;                // of each row and part
+  Buffer<float> best;                // of each thread and row
   Buffer<int64_t> best_tokens;
 };
 

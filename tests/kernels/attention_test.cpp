@@ -8,7 +8,6 @@
 #include <type_traits>
 #include <vector>
 
-#include "kernels/cpu/instruction_set.h"
 #include "kernels/numbers.h"
 #include "support/instruction_sets.h"
 
@@ -475,11 +474,7 @@ class KernelAttentionOfBFloat16 : public testing::TestWithParam<bool> {
  protected:
   using Numbers16 = Problem<float, kernels::BFloat16>;
 
-  // Processors with the set AVX3_DL may lack the instructions.
-  static bool can_run() {
-    return !GetParam() || kernels::has_bfloat16_products() ||
-           std::string(kernels::instruction_set()) != "AVX3_DL";
-  }
+  static bool can_run() { return !GetParam() || testing_support::can_multiply_pairs(); }
 };
 INSTANTIATE_TEST_SUITE_P(Products, KernelAttentionOfBFloat16, testing::Bool(),
                          [](const auto& x) { return x.param ? "Pairs" : "Singles"; });

@@ -62,17 +62,19 @@ struct PackedCase {
   int64_t rows, columns, depth;
   Ending::Activation activation = Ending::Activation::kNone;
   bool with_bias = true, with_factor = false, with_addend = false;
+  bool by_pairs = false;  // of kBFloat16: inputs are rounded too
 };
 
 void check_packed_product(const PackedCase& z) {
   SCOPED_TRACE(testing::Message() << "storage " << static_cast<int>(z.storage) << ", " << z.rows
                                   << " x " << z.columns << " x " << z.depth << ", activation "
-                                  << static_cast<int>(z.activation));
+                                  << static_cast<int>(z.activation)
+                                  << (z.by_pairs ? ", by pairs" : ""));
   auto input = normal<float>(z.rows * z.depth, 1), weights = normal<float>(z.columns * z.depth, 2),
        bias = normal<float>(kernels::packed_panels(z.columns) * kernels::kPackedColumns, 3),
        factor = normal<float>(z.rows * z.columns, 4), addend = normal<float>(z.rows * z.columns, 5);
   for (int64_t k = 0; k < z.depth; ++k) input[(z.rows - 1) * z.depth + k] = 0;  // a row of zeros
-  const auto a = rounded_rows(z.storage, input, z.rows, z.depth, true);
+  const auto a = rounded_rows(z.storage, input, z.rows, z.depth, /*is_input=*/!z.by_pairs);
   const auto w = rounded_rows(z.storage, weights, z.columns, z.depth, false);
   std::vector<double> expected;
   for (int64_t i = 0; i < z.rows; ++i) {
@@ -91,6 +93,9 @@ void check_packed_product(const PackedCase& z) {
       static_cast<int64_t>(kernels::packed_bytes(z.storage, z.columns, z.depth)));
   Numbers<float> scales(padded), input_scales(z.rows), output(z.rows * z.columns, -1e9F);
   Numbers<int32_t> sums(padded);
+  const auto of_pairs = kernels::packed_depth(WeightStorage::kBFloat16, z.depth);
+  Numbers<kernels::BFloat16> halves(z.rows * of_pairs);
+  kernels::round_rows(input.data(), z.depth, z.rows, z.depth, halves.data());
   Numbers<int8_t> integers(z.rows * kernels::packed_depth(WeightStorage::kInt8, z.depth));
   kernels::pack_weights(z.storage, weights.data(), z.columns, z.depth, packed.data(), scales.data(),
                         sums.data());
@@ -101,6 +106,7 @@ void check_packed_product(const PackedCase& z) {
       .rows = z.rows,
       .input = input.data(),
       .input_stride = z.depth,
+      .halves = z.by_pairs ? halves.data() : nullptr,
       .integers = integers.data(),
       .input_scales = input_scales.data(),
       .weights = {.storage = z.storage,
@@ -125,6 +131,7 @@ void check_packed_product(const PackedCase& z) {
     auto row = product;
     row.rows = 1;
     row.input += i * z.depth;
+    if (z.by_pairs) row.halves += i * of_pairs;
     row.integers += i * kernels::packed_depth(WeightStorage::kInt8, z.depth);
     row.input_scales += i;
     row.output = alone.data() + i * z.columns;
@@ -146,6 +153,26 @@ TEST(PackedProduct, IsTheProductOfRoundedNumbers) {
           {.storage = storage, .rows = 8, .columns = 130, .depth = 96, .with_bias = false});
       check_packed_product({.storage = storage, .rows = 6, .columns = 31, .depth = 130});
     }
+  });
+}
+
+TEST(PackedProduct, OfPairsIsTheProductOfRoundedNumbers) {
+  testing_support::for_each_instruction_set([] {
+    if (!testing_support::can_multiply_pairs()) return;
+    const auto check = [](int64_t rows, int64_t columns, int64_t depth) {
+      check_packed_product({.storage = WeightStorage::kBFloat16,
+                            .rows = rows,
+                            .columns = columns,
+                            .depth = depth,
+                            .activation = Ending::Activation::kRelu,
+                            .with_bias = rows % 2 == 0,
+                            .by_pairs = true});
+    };
+    check(1, 1, 1);
+    check(5, 64, 7);
+    check(13, 67, 33);
+    check(8, 130, 96);
+    check(6, 31, 130);
   });
 }
 

@@ -4,6 +4,9 @@
 #include <hwy/targets.h>
 
 #include <cstdint>
+#include <string>
+
+#include "kernels/cpu/instruction_set.h"
 
 namespace attend::testing_support {
 
@@ -22,6 +25,12 @@ void for_each_instruction_set(const F& f) {
     f();
   }
   use(0);  // all again
+}
+
+/// Whether kernels can multiply pairs of bfloat16 with the set in use: processors with AVX3_DL may lack
+/// the instructions, with other sets they are computed by others.
+inline bool can_multiply_pairs() {
+  return kernels::has_bfloat16_products() || std::string(kernels::instruction_set()) != "AVX3_DL";
 }
 
 }  // namespace attend::testing_support

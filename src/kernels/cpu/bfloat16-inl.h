@@ -77,6 +77,13 @@ HWY_INLINE hn::Vec<Vectors<float>> load_first(Vectors<float> d, const BFloat16* 
   return hn::BitCast(d, hn::ShiftLeft<16>(load_halves(from, count)));
 }
 
+HWY_INLINE hn::Vec<Vectors<float>> first_of(hn::Vec<PairVectors> pairs) {
+  return hn::BitCast(Vectors<float>(), hn::ShiftLeft<16>(pairs));
+}
+HWY_INLINE hn::Vec<Vectors<float>> second_of(hn::Vec<PairVectors> pairs) {
+  return hn::BitCast(Vectors<float>(), hn::And(pairs, hn::Set(PairVectors(), 0xFFFF0000U)));
+}
+
 // Rounded to the nearest bfloat16, which is in the lower half; NaN stays NaN.
 HWY_INLINE hn::Vec<PairVectors> rounded_to_bfloat16(hn::Vec<Vectors<float>> x) {
   const PairVectors d;
@@ -109,12 +116,7 @@ HWY_INLINE hn::Vec<Vectors<float>> add_product(hn::Vec<PairVectors> a, hn::Vec<P
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
   return sum;
 #else
-  const auto first = [](auto x)
-                         HWY_ATTR { return hn::BitCast(Vectors<float>(), hn::ShiftLeft<16>(x)); };
-  const auto second = [](auto x) HWY_ATTR {
-    return hn::BitCast(Vectors<float>(), hn::And(x, hn::Set(PairVectors(), 0xFFFF0000U)));
-  };
-  return hn::MulAdd(first(a), first(b), hn::MulAdd(second(a), second(b), sum));
+  return hn::MulAdd(first_of(a), first_of(b), hn::MulAdd(second_of(a), second_of(b), sum));
 #endif
 }
 

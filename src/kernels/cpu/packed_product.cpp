@@ -6,11 +6,12 @@
 #include <cmath>
 #include <utility>
 
-#define HWY_WANT_AVX3_DL  // for VNNI's dot products of int8
+#define HWY_WANT_AVX3_DL  // for VNNI's dot products of int8, and those of bfloat16
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/packed_product.cpp"
 #include "kernels/cpu/targets-inl.h"
 // After it, since they are compiled once for each set too.
+#include "kernels/cpu/bfloat16-inl.h"
 #include "kernels/cpu/partial-inl.h"
 #include "kernels/cpu/score_functions-inl.h"
 #include "kernels/cpu/tile-inl.h"
@@ -37,44 +38,78 @@ using Sums = Tile<kRows, kTileOfVectors, float>;
 
 HWY_INLINE int64_t tile_columns() { return kTileOfVectors * lanes_of<float>(); }
 
-HWY_INLINE hn::Vec<Vectors<float>> weights_at(const float* HWY_RESTRICT from) {
-  return hn::LoadU(Vectors<float>(), from);
-}
-// bfloat16 is the upper half of float32.
-HWY_INLINE hn::Vec<Vectors<float>> weights_at(const uint16_t* HWY_RESTRICT from) {
-  const hn::Rebind<uint32_t, Vectors<float>> wide;
-  const hn::Rebind<uint16_t, Vectors<float>> narrow;
-  return hn::BitCast(Vectors<float>(),
-                     hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(narrow, from))));
-}
-
-// The sums of kRows rows of the input and a tile's columns of a panel.
-template <int64_t kRows, typename Weight>
-HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const Weight* HWY_RESTRICT panel,
-                         int64_t column, Sums<kRows>& sums) {
-  const Vectors<float> d;
-  const auto lanes = lanes_of<float>();
+// The sums that a tile begins with.
+template <int64_t kRows>
+HWY_INLINE void begin(const PackedProduct& p, int64_t column, Sums<kRows>& sums) {
   if (p.weights.bias != nullptr) {
     sums.fill(p.weights.bias + column);
   } else {
     sums.zero();
   }
+}
+
+// Of kRows rows of the input, one value each, and the weights of a tile's columns for it.
+template <int64_t kRows>
+HWY_INLINE void add_products(const float* HWY_RESTRICT input, int64_t stride,
+                             const hn::Vec<Vectors<float>> (&weights)[kTileOfVectors],
+                             Sums<kRows>& sums) {
+  HWY_UNROLL(16)
+  for (int64_t r = 0; r < kRows; ++r) {
+    const auto factor = hn::Set(Vectors<float>(), input[r * stride]);
+    for (int64_t v = 0; v < kTileOfVectors; ++v) {
+      sums.sums[r][v] = hn::MulAdd(factor, weights[v], sums.sums[r][v]);
+    }
+  }
+}
+
+// The sums of kRows rows of the input and a tile's columns of a panel.
+template <int64_t kRows>
+HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const float* HWY_RESTRICT panel,
+                         int64_t column, Sums<kRows>& sums) {
+  begin(p, column, sums);
   const float* HWY_RESTRICT input = p.input + row * p.input_stride;
   for (int64_t k = 0; k < p.weights.depth; ++k) {
-    hn::Vec<Vectors<float>> values[kTileOfVectors];
-    for (int64_t v = 0; v < kTileOfVectors; ++v) values[v] = weights_at(panel + v * lanes);
-    HWY_UNROLL(16)
-    for (int64_t r = 0; r < kRows; ++r) {
-      const auto factor = hn::Set(d, input[r * p.input_stride + k]);
-      for (int64_t v = 0; v < kTileOfVectors; ++v) {
-        sums.sums[r][v] = hn::MulAdd(factor, values[v], sums.sums[r][v]);
-      }
+    hn::Vec<Vectors<float>> weights[kTileOfVectors];
+    for (int64_t v = 0; v < kTileOfVectors; ++v) {
+      weights[v] = hn::LoadU(Vectors<float>(), panel + v * lanes_of<float>());
     }
+    add_products<kRows>(input + k, p.input_stride, weights, sums);
+    panel += kPackedColumns;
+  }
+}
+
+// Of weights in pairs.
+template <int64_t kRows>
+HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const Pair* HWY_RESTRICT panel,
+                         int64_t column, Sums<kRows>& sums) {
+  begin(p, column, sums);
+  const PairVectors d;
+  const auto lanes = lanes_of<float>(), depth = p.weights.depth;
+  if (p.halves != nullptr) {
+    const auto pairs = packed_depth(WeightStorage::kBFloat16, depth) / 2;
+    const auto* HWY_RESTRICT input = reinterpret_cast<const Pair*>(p.halves) + row * pairs;
+    sums.multiply(input, pairs, 1, panel, pairs, kPackedColumns);
+    return;
+  }
+  const float* HWY_RESTRICT input = p.input + row * p.input_stride;
+  hn::Vec<Vectors<float>> weights[kTileOfVectors];
+  for (int64_t k = 0; k < depth; k += 2) {
+    for (int64_t v = 0; v < kTileOfVectors; ++v) {
+      weights[v] = first_of(hn::LoadU(d, panel + v * lanes));
+    }
+    add_products<kRows>(input + k, p.input_stride, weights, sums);
+    if (k + 1 == depth) break;
+    for (int64_t v = 0; v < kTileOfVectors; ++v) {
+      weights[v] = second_of(hn::LoadU(d, panel + v * lanes));
+    }
+    add_products<kRows>(input + k + 1, p.input_stride, weights, sums);
     panel += kPackedColumns;
   }
 }
 
 using Integers = hn::RebindToSigned<Vectors<float>>;
+
+constexpr auto kPackedGroup = packed_group(WeightStorage::kInt8);
 
 // The groups of int8 of consecutive columns, one in each lane of 32 bits.
 HWY_INLINE hn::Vec<Integers> groups_at(const int8_t* HWY_RESTRICT from) {
@@ -246,14 +281,17 @@ template <typename Weight>
 void panels(const PackedProduct& p, int64_t first, int64_t last) {
   static constexpr auto kTiles = tiles_of<Weight>(std::make_index_sequence<kTileOfRows>());
   const auto* data = reinterpret_cast<const Weight*>(p.weights.data);
-  const auto size = packed_depth(p.weights.storage, p.weights.depth) * kPackedColumns;
+  // In Weights: pairs are one.
+  const auto size =
+      packed_bytes(p.weights.storage, kPackedColumns, p.weights.depth) / sizeof(Weight);
   // Even tiles: of 8 rows two of 4 rather than 6 and 2.
   const auto tiles = (p.rows + kTileOfRows - 1) / kTileOfRows;
   const auto height = tiles == 0 ? 1 : (p.rows + tiles - 1) / tiles;
   for (auto panel = first; panel < last; ++panel) {
     for (int64_t row = 0; row < p.rows; row += height) {
       const auto rows = least(height, p.rows - row);
-      kTiles[static_cast<size_t>(rows - 1)](p, row, data + panel * size, panel * kPackedColumns);
+      kTiles[static_cast<size_t>(rows - 1)](p, row, data + panel * static_cast<int64_t>(size),
+                                            panel * kPackedColumns);
     }
   }
 }
@@ -263,9 +301,26 @@ void panels_of(const PackedProduct& p, int64_t first, int64_t last) {
     case WeightStorage::kFloat32:
       return panels<float>(p, first, last);
     case WeightStorage::kBFloat16:
-      return panels<uint16_t>(p, first, last);
+      return panels<Pair>(p, first, last);
     case WeightStorage::kInt8:
       return panels<int8_t>(p, first, last);
+  }
+}
+
+void round_to_halves(const float* input, int64_t input_stride, int64_t rows, int64_t depth,
+                     BFloat16* halves) {
+  const Vectors<float> d;
+  const auto lanes = lanes_of<float>();
+  const auto whole = rounded_down<float>(depth),
+             size = packed_depth(WeightStorage::kBFloat16, depth);
+  HWY_ALIGN BFloat16 last[64 / sizeof(float)] = {};
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* from = input + r * input_stride;
+    BFloat16* to = halves + r * size;
+    for (int64_t k = 0; k < whole; k += lanes) store_rounded(hn::LoadU(d, from + k), to + k);
+    if (whole < depth) store_rounded(load_first(d, from + whole, depth - whole), last);
+    for (auto k = whole; k < depth; ++k) to[k] = last[k - whole];
+    for (auto k = depth; k < size; ++k) to[k] = BFloat16{0};
   }
 }
 
@@ -310,6 +365,7 @@ namespace attend::kernels {
 namespace {
 
 HWY_EXPORT(panels_of);
+HWY_EXPORT(round_to_halves);
 HWY_EXPORT(quantize);
 
 // To the nearest, ties to even; NaN stays NaN.
@@ -356,22 +412,21 @@ void copy_packed_column(WeightStorage storage, int64_t depth, const std::byte* s
     case WeightStorage::kFloat32:
       return copy_column<float>(depth, source, from, target, to);
     case WeightStorage::kBFloat16:
-      return copy_column<uint16_t>(depth, source, from, target, to);
-    case WeightStorage::kInt8:  // by groups
-      static_assert(kPackedGroup == sizeof(uint32_t));
-      return copy_column<uint32_t>(packed_depth(storage, depth) / kPackedGroup, source, from,
-                                   target, to);
+    case WeightStorage::kInt8:  // by groups, of 4 bytes both
+      return copy_column<uint32_t>(packed_depth(storage, depth) / packed_group(storage), source,
+                                   from, target, to);
   }
 }
 
 void pack_weights(WeightStorage storage, const float* weights, int64_t columns, int64_t depth,
                   std::byte* data, float* scales, int32_t* sums) {
   if (storage == WeightStorage::kFloat32) {
-    pack_as<float>(weights, columns, depth, 1, data, [](float w, int64_t) { return w; });
+    pack_as<float>(weights, columns, depth, packed_group(storage), data,
+                   [](float w, int64_t) { return w; });
     return;
   }
   if (storage == WeightStorage::kBFloat16) {
-    pack_as<uint16_t>(weights, columns, depth, 1, data,
+    pack_as<uint16_t>(weights, columns, depth, packed_group(storage), data,
                       [](float w, int64_t) { return bfloat16_of(w); });
     return;
   }
@@ -384,16 +439,23 @@ void pack_weights(WeightStorage storage, const float* weights, int64_t columns, 
     }
     scales[c] /= 127.0F;
   }
-  pack_as<int8_t>(weights, columns, depth, kPackedGroup, data, [&](float w, int64_t column) {
-    const auto integer =
-        scales[column] > 0.0F ? static_cast<int8_t>(std::nearbyint(w / scales[column])) : int8_t{0};
-    sums[column] += integer;
-    return integer;
-  });
+  pack_as<int8_t>(
+      weights, columns, depth, packed_group(storage), data, [&](float w, int64_t column) {
+        const auto integer = scales[column] > 0.0F
+                                 ? static_cast<int8_t>(std::nearbyint(w / scales[column]))
+                                 : int8_t{0};
+        sums[column] += integer;
+        return integer;
+      });
 }
 
 void packed_product(const PackedProduct& product, int64_t first, int64_t last) {
   HWY_DYNAMIC_DISPATCH(panels_of)(product, first, last);
+}
+
+void round_rows(const float* input, int64_t input_stride, int64_t rows, int64_t depth,
+                BFloat16* halves) {
+  HWY_DYNAMIC_DISPATCH(round_to_halves)(input, input_stride, rows, depth, halves);
 }
 
 void quantize_rows(const float* input, int64_t input_stride, int64_t rows, int64_t depth,

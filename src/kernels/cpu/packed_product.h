@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/bfloat16.h"
+
 namespace attend::kernels {
 
 /// How packed weights are stored. Sums are float32, or exact integers for kInt8.
@@ -11,15 +13,17 @@ enum class WeightStorage { kFloat32, kBFloat16, kInt8 };
 /// Columns of a panel of packed weights, the same for every instruction set.
 constexpr int64_t kPackedColumns = 64;
 
-/// Input values that int8 weights lie together by.
-constexpr int64_t kPackedGroup = 4;
+/// Input values that weights lie together by, so that their products are one instruction.
+constexpr int64_t packed_group(WeightStorage storage) {
+  return storage == WeightStorage::kInt8 ? 4 : storage == WeightStorage::kBFloat16 ? 2 : 1;
+}
 
 constexpr int64_t packed_panels(int64_t columns) {
   return (columns + kPackedColumns - 1) / kPackedColumns;
 }
 constexpr int64_t packed_depth(WeightStorage storage, int64_t depth) {
-  return storage == WeightStorage::kInt8 ? (depth + kPackedGroup - 1) / kPackedGroup * kPackedGroup
-                                         : depth;
+  const auto group = packed_group(storage);
+  return (depth + group - 1) / group * group;
 }
 
 /// The bytes that weights [columns, depth] take.
@@ -32,7 +36,7 @@ constexpr size_t packed_bytes(WeightStorage storage, int64_t columns, int64_t de
 }
 
 /// A linear layer's weights, packed: by panels of kPackedColumns columns, in each its columns' weights
-/// of one input value, or of kPackedGroup, next to each other. Columns beyond the last are zeros.
+/// of one input value, or of packed_group, next to each other. Columns beyond the last are zeros.
 struct PackedWeights {
   WeightStorage storage;
   int64_t columns, depth;  // N, K
@@ -63,8 +67,11 @@ struct Ending {
 /// whatever M is, so a row's bits do not depend on the rows beside it.
 struct PackedProduct {
   int64_t rows;        // M
-  const float* input;  // [M, K]; not read for kInt8
+  const float* input;  // [M, K]; not read for kInt8, nor where there are halves
   int64_t input_stride;
+  // kBFloat16: [M, packed_depth] from round_rows, to multiply pairs by instructions of processors that
+  // has_bfloat16_products() (instruction_set.h), or null.
+  const BFloat16* halves;
   const int8_t* integers;     // kInt8: [M, packed_depth] from quantize_rows
   const float* input_scales;  // kInt8: [M]
   PackedWeights weights;
@@ -74,6 +81,10 @@ struct PackedProduct {
 
 /// Computes the panels [first, last) of the output.
 void packed_product(const PackedProduct& product, int64_t first, int64_t last);
+
+/// Rounds rows to bfloat16. Zeros fill packed_depth. input: [rows, depth], rows input_stride apart.
+void round_rows(const float* input, int64_t input_stride, int64_t rows, int64_t depth,
+                BFloat16* halves);
 
 /// Rounds each row to integers of [-127, 127] times a scale: row = scale * integers, in the form that
 /// packed_product reads on this processor. Zeros fill packed_depth. input: [rows, depth], rows input_stride apart.
