@@ -242,6 +242,11 @@ TEST_P(GraphedDecoderOn, TensorsStayWhereTheyAreAndStepsAreUsedAgain) {
     graphed.step(there(torch::full({5}, 1)), *a);
     graphed.step(there(torch::full({5}, 1)), *b);
     EXPECT_EQ(graphed.steps_made(), 3) << name;  // both live
+    // The alignment is the caller's.
+    const auto held = graphed.step(there(torch::full({5}, 1)), *a, true).alignment;
+    const auto before = held.clone();
+    graphed.step(there(torch::full({5}, 2)), *a, true);
+    EXPECT_TENSOR_EQUAL(held, before) << name;
   }
 }
 
