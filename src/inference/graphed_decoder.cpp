@@ -268,7 +268,7 @@ std::unique_ptr<DecoderState> GraphedDecoder::start(const torch::Tensor& source,
   TORCH_CHECK_VALUE(fixable != nullptr, kGraphedDecoder,
                     ": expected a Seq2Seq or CausalLM, got another model");
   TORCH_CHECK_VALUE(source.size(0) > 0, kGraphedDecoder, ": expected sentences, got none");
-  started.release();
+  static_cast<void>(started.release());  // to an owner of its own type
   return std::make_unique<GraphedState>(steps_, std::unique_ptr<detail::FixableState>(fixable),
                                         source);
 }
