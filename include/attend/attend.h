@@ -23,6 +23,7 @@
 #include "attend/functional/position.h"
 #include "attend/functional/rotary.h"
 #include "attend/functional/weights_request.h"
+#include "attend/inference/graphed_decoder.h"
 #include "attend/inference/prepared_model.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/incremental_model.h"

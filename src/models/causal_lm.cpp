@@ -7,6 +7,7 @@
 #include "detail/check.h"
 #include "detail/print.h"
 #include "functional/named_linear.h"
+#include "models/fixed_state.h"
 #include "models/prompt_padding.h"
 #include "models/vocabulary_ids.h"
 #include "modules/enum_names.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr auto kCausalLM = "CausalLM";
 constexpr double kEmbeddingDeviation = 0.02;  // GPT-2's
 
-class CausalLMState : public DecoderState {
+class CausalLMState final : public detail::FixableState {
  public:
   CausalLMState(size_t layers, torch::Tensor first) : caches_(layers), first_(std::move(first)) {}
 
@@ -30,10 +31,36 @@ class CausalLMState : public DecoderState {
     if (padding_.defined()) padding_ = padding_.index_select(0, rows);
   }
 
+  int64_t source_length() const override { return 0; }
+
+  std::unique_ptr<FixableState> make_fixed(const detail::FixedSizes& sizes) const override {
+    auto made = std::make_unique<CausalLMState>(caches_.size(), torch::Tensor());
+    for (auto& cache : made->caches_) cache = KeyValueCache::fixed(sizes.positions);
+    return made;
+  }
+
+  void assign(const FixableState& other, const torch::Tensor& rows,
+              const torch::Tensor& /*sentences*/) override {
+    const auto& from = dynamic_cast<const CausalLMState&>(other);
+    for (size_t i = 0; i < caches_.size(); ++i) caches_[i].assign(from.caches_[i], rows);
+    if (!padding_.defined()) padding_ = torch::zeros_like(rows);
+    if (from.padding_.defined()) {
+      padding_.copy_(from.padding_.index_select(0, rows));
+    } else {
+      padding_.zero_();
+    }
+    position_ = from.position_;
+  }
+
+  bool is_fixed() const { return caches_.front().capacity() > 0; }
+
+  // The keys that the next step attends to.
+  int64_t keys() const { return is_fixed() ? caches_.front().capacity() : position_ + 1; }
+
   std::vector<KeyValueCache> caches_;  // one per layer
   torch::Tensor first_;                // [N]
   torch::Tensor padding_;              // [N], padding tokens before each prompt, or undefined
-  int64_t position_ = 0;
+  int64_t position_ = 0;               // not that of a fixed state, whose steps a graph replays
 };
 
 // The mask of the keys [0, length) that are not padding. padding: [N] -> [N, 1, 1, length].
@@ -143,10 +170,11 @@ void CausalLMImpl::pretty_print(std::ostream& stream) const {
 }
 
 torch::Tensor CausalLMImpl::embed(const torch::Tensor& ids, int64_t offset,
-                                  const torch::Tensor& padding) {
+                                  const torch::Tensor& padding, const torch::Tensor& at) {
   auto x = embed_tokens(ids);  // [B, T, E]
   if (padding.defined()) {
-    const auto columns = torch::arange(offset, offset + ids.size(1), padding.options());
+    const auto columns =
+        at.defined() ? at : torch::arange(offset, offset + ids.size(1), padding.options());
     // Padding tokens get position 0; no query attends to them.
     x = embed_positions->at_positions(x, (columns - padding.unsqueeze(1)).clamp_min(0));
   } else {
@@ -228,16 +256,19 @@ StepOutput CausalLMImpl::step(const torch::Tensor& tokens, DecoderState& state,
                     "CausalLM::step: expected a position within max_length ", options.max_length(),
                     ", got ", own->position_, " + 1");
   auto request = WeightsRequest(want_alignment ? WeightsRequest::kMean : WeightsRequest::kNone);
-  const auto embedded = detail::look_up_ids(
-      "CausalLM::step", "tokens", tokens, options.vocab_size(),
-      [&] { return embed(tokens.unsqueeze(1), own->position_, own->padding_); });
-  auto decoded =
-      decoder->step(embedded, own->caches_, behind_padding(own->padding_, own->position_ + 1),
-                    request.layers({-1}));
+  const auto embedded =
+      detail::look_up_ids("CausalLM::step", "tokens", tokens, options.vocab_size(), [&] {
+        return embed(tokens.unsqueeze(1), own->position_, own->padding_,
+                     own->is_fixed() ? own->caches_.front().next_positions(1, tokens.device())
+                                     : torch::Tensor());
+      });
+  const auto keys = own->keys();
+  auto decoded = decoder->step(embedded, own->caches_, behind_padding(own->padding_, keys),
+                               request.layers({-1}));
   ++own->position_;
   StepOutput result{project(decoded.output.squeeze(1)), {}};
   if (want_alignment) {  // [N, S], without bias_kv and zero_attn
-    result.alignment = decoded.weights.back().squeeze(1).narrow(1, 0, own->position_);
+    result.alignment = decoded.weights.back().squeeze(1).narrow(1, 0, keys);
   }
   return result;
 }

@@ -10,6 +10,7 @@
 #include "detail/check.h"
 #include "detail/print.h"
 #include "functional/named_linear.h"
+#include "models/fixed_state.h"
 #include "models/padded_embedding.h"
 #include "models/shared_vocabulary.h"
 #include "models/source_mask.h"
@@ -61,13 +62,59 @@ torch::nn::Embedding make_embedding(const Seq2SeqOptions& options, int64_t vocab
                                   1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
 }
 
-class Seq2SeqState final : public DecoderState {
+// Becomes a tensor [B, H, length, D] at the first call, and is written to at all others. from:
+// [B', H, S, D].
+void assign_memory(torch::Tensor& held, const torch::Tensor& from, const torch::Tensor& sentences,
+                   int64_t length) {
+  if (!held.defined()) {
+    held = torch::empty({sentences.size(0), from.size(1), length, from.size(3)}, from.options());
+  }
+  const auto count = from.size(2);
+  held.narrow(2, 0, count).copy_(from.index_select(0, sentences));
+  held.narrow(2, count, length - count).zero_();
+}
+
+class Seq2SeqState final : public detail::FixableState {
  public:
   Seq2SeqState(DecoderCache cache, torch::Tensor source_mask)
       : cache_(std::move(cache)), source_mask_(std::move(source_mask)) {}
 
   int64_t position() const override { return position_; }
-  int64_t source_length() const { return cache_.back().memory.key.size(2); }
+  int64_t source_length() const override {
+    if (is_fixed()) return fixed_source_;
+    TORCH_CHECK_VALUE(!cache_.empty(), kSeq2Seq,
+                      ": expected a decoder layer or more for a step of fixed sizes, got none");
+    return cache_.back().memory.key.size(2);
+  }
+
+  std::unique_ptr<FixableState> make_fixed(const detail::FixedSizes& sizes) const override {
+    DecoderCache cache(cache_.size());
+    for (auto& layer : cache) layer.self = KeyValueCache::fixed(sizes.positions);
+    auto made = std::make_unique<Seq2SeqState>(std::move(cache), torch::Tensor());
+    made->fixed_source_ = sizes.source;
+    return made;
+  }
+
+  void assign(const FixableState& other, const torch::Tensor& rows,
+              const torch::Tensor& sentences) override {
+    const auto& from = dynamic_cast<const Seq2SeqState&>(other);
+    for (size_t i = 0; i < cache_.size(); ++i) {
+      const auto& [self, memory] = from.cache_[i];
+      cache_[i].self.assign(self, rows);
+      if (!sentences.defined()) continue;
+      assign_memory(cache_[i].memory.key, memory.key, sentences, fixed_source_);
+      assign_memory(cache_[i].memory.value, memory.value, sentences, fixed_source_);
+    }
+    if (sentences.defined()) assign_mask(from, sentences);
+    position_ = from.position_;
+  }
+
+  bool is_fixed() const { return fixed_source_ > 0; }
+
+  // The position of each row's next token, of a fixed state: [N, 1].
+  torch::Tensor next_positions(const torch::Tensor& tokens) const {
+    return cache_.front().self.next_positions(1, tokens.device()).expand({tokens.size(0), 1});
+  }
 
   void reorder(const torch::Tensor& rows, const torch::Tensor& sentences) override {
     for (auto& layer : cache_) {
@@ -84,7 +131,28 @@ class Seq2SeqState final : public DecoderState {
 
   DecoderCache cache_;         // one per decoder layer
   torch::Tensor source_mask_;  // [B, 1, 1, S], or undefined where there is no padding
-  int64_t position_ = 0;
+  int64_t position_ = 0;       // not that of a fixed state, whose steps a graph replays
+
+ private:
+  void assign_mask(const Seq2SeqState& from, const torch::Tensor& sentences) {
+    const auto& mask = from.source_mask_;
+    TORCH_CHECK(!mask.defined() || mask.scalar_type() == torch::kBool, kSeq2Seq,
+                ": expected a source mask of padding for a step of fixed sizes, got a bias");
+    if (!source_mask_.defined()) {
+      source_mask_ = torch::empty({sentences.size(0), 1, 1, fixed_source_},
+                                  sentences.options().dtype(torch::kBool));
+    }
+    const auto length = from.source_length();
+    const auto real = source_mask_.narrow(3, 0, length);
+    if (mask.defined()) {
+      real.copy_(mask.index_select(0, sentences));
+    } else {
+      real.fill_(true);
+    }
+    source_mask_.narrow(3, length, fixed_source_ - length).fill_(false);
+  }
+
+  int64_t fixed_source_ = 0;  // S of a fixed state
 };
 
 }  // namespace
@@ -245,10 +313,11 @@ const torch::Tensor& Seq2SeqImpl::target_table() const {
 }
 
 torch::Tensor Seq2SeqImpl::embed(const torch::Tensor& ids, const torch::Tensor& table,
-                                 PositionalEncoding& positions, int64_t offset) const {
+                                 PositionalEncoding& positions, int64_t offset,
+                                 const torch::Tensor& at) const {
   auto x = torch::embedding(table, ids);  // [B, T, E]
   if (options.scale_embedding()) x = x * std::sqrt(static_cast<double>(options.embed_dim()));
-  return positions->forward(x, offset);
+  return at.defined() ? positions->at_positions(x, at) : positions->forward(x, offset);
 }
 
 torch::Tensor Seq2SeqImpl::embed_source(const torch::Tensor& source) {
@@ -257,8 +326,9 @@ torch::Tensor Seq2SeqImpl::embed_source(const torch::Tensor& source) {
   });
 }
 
-torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t offset) {
-  return embed(target, target_table(), model->decoder->embed_positions, offset);
+torch::Tensor Seq2SeqImpl::embed_target(const torch::Tensor& target, int64_t offset,
+                                        const torch::Tensor& at) {
+  return embed(target, target_table(), model->decoder->embed_positions, offset, at);
 }
 
 torch::Tensor Seq2SeqImpl::output_table() const {
@@ -338,7 +408,8 @@ StepOutput Seq2SeqImpl::step(const torch::Tensor& tokens, DecoderState& state,
   const auto embedded =
       detail::look_up_ids("Seq2Seq::step", "tokens", tokens, options.tgt_vocab(), [&] {
         detail::check_target_ids("Seq2Seq::step", options, tokens);
-        return embed_target(tokens.unsqueeze(1), own->position_);
+        return embed_target(tokens.unsqueeze(1), own->position_,
+                            own->is_fixed() ? own->next_positions(tokens) : torch::Tensor());
       });
   auto decoded = model->decoder->stack->step(
       embedded, own->cache_, AttentionMask(own->source_mask_), request.layers({-1}));

@@ -101,6 +101,18 @@ void KeyValueCache::check_next(const KeyValue& next) const {
   detail::check_same_kind(kAppend, "value", next.value, "the cached values", value_);
 }
 
+void KeyValueCache::allocate(const KeyValue& like, int64_t rows) {
+  // Zeros, since empty slots get weight 0 and 0 times uninitialised memory may be NaN.
+  const auto empty = [&](const torch::Tensor& x) {
+    return torch::zeros({rows, x.size(1), capacity_, x.size(3)}, x.options());
+  };
+  key_ = empty(like.key);
+  value_ = empty(like.value);
+  slots_ = torch::full({capacity_}, -1, like.key.options().dtype(torch::kLong));
+  next_ = torch::zeros({1}, slots_.options());
+  owns_buffers_ = true;
+}
+
 KeyValue KeyValueCache::append_to_slots(const KeyValue& next) {
   TORCH_CHECK(
       !torch::GradMode::is_enabled() || (!next.key.requires_grad() && !next.value.requires_grad()),
@@ -110,17 +122,7 @@ KeyValue KeyValueCache::append_to_slots(const KeyValue& next) {
   TORCH_CHECK_VALUE(is_ring_ || length_ + added <= capacity_, kAppend,
                     ": expected at most the capacity of ", capacity_, " positions, got ", length_,
                     " held and ", added, " new ones");
-  if (!slots_.defined()) {
-    // Zeros, since empty slots get weight 0 and 0 times uninitialised memory may be NaN.
-    const auto empty = [&](const torch::Tensor& like) {
-      return torch::zeros({like.size(0), like.size(1), capacity_, like.size(3)}, like.options());
-    };
-    key_ = empty(next.key);
-    value_ = empty(next.value);
-    slots_ = torch::full({capacity_}, -1, next.key.options().dtype(torch::kLong));
-    next_ = torch::zeros({1}, slots_.options());
-    owns_buffers_ = true;
-  }
+  if (!slots_.defined()) allocate(next, next.key.size(0));
   const auto positions = next_positions(added, key_.device());
   // The last of several new positions overwrites keys that the first one still attends to, so all
   // are concatenated.
@@ -180,6 +182,48 @@ void KeyValueCache::truncate(int64_t length) {
   if (!slots_.defined()) return;
   slots_.masked_fill_(slots_.ge(length), -1);
   next_.fill_(length);
+}
+
+void KeyValueCache::assign(const KeyValueCache& other, const torch::Tensor& rows) {
+  constexpr auto kName = "KeyValueCache::assign";
+  TORCH_CHECK(capacity_ > 0 && !is_ring_ && !other.is_ring_, kName,
+              ": expected a fixed cache, and another that is no ring");
+  detail::check_rank(kName, "rows", rows, 1, 1);
+  detail::check_ids(kName, "rows", rows);
+  TORCH_CHECK_VALUE(other.length_ <= capacity_, kName, ": expected at most the capacity of ",
+                    capacity_, " positions, got ", other.length_);
+  if (!slots_.defined()) {
+    if (!other.key_.defined()) return;
+    allocate({other.key_, other.value_}, rows.size(0));
+  }
+  detail::check_shape(kName, "rows", rows, {key_.size(0)});
+  const bool is_fixed = other.slots_.defined();
+  // Of a fixed cache whose steps a graph replays, only the device knows the length.
+  const auto count = is_fixed ? std::min(capacity_, other.capacity_) : other.length_;
+  if (count > 0) {
+    const auto copy = [&](const torch::Tensor& held, const torch::Tensor& from) {
+      detail::check_shape(kName, "the other's keys and values", from,
+                          {-1, held.size(1), -1, held.size(3)});
+      held.narrow(2, 0, count).copy_(from.narrow(2, 0, count).index_select(0, rows));
+    };
+    copy(key_, other.key_);
+    copy(value_, other.value_);
+  }
+  if (is_fixed) {
+    slots_.narrow(0, 0, count).copy_(other.slots_.narrow(0, 0, count));
+    next_.copy_(other.next_);
+  } else {
+    slots_.narrow(0, 0, count).copy_(torch::arange(count, slots_.options()));
+    next_.fill_(count);
+  }
+  // Zeros, as in a new cache: what was there may not be finite.
+  const auto rest = capacity_ - count;
+  slots_.narrow(0, count, rest).fill_(-1);
+  if (&other != this) {
+    key_.narrow(2, count, rest).zero_();
+    value_.narrow(2, count, rest).zero_();
+  }
+  length_ = other.length_;
 }
 
 void KeyValueCache::reorder(const torch::Tensor& rows) {

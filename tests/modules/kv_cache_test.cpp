@@ -208,6 +208,46 @@ TEST(FixedCache, CopiesAreIndependentAndReorderingKeepsTheBuffers) {
                       first.key.index_select(0, torch::tensor({0, 0, 1})));
 }
 
+TEST(FixedCache, TakesWhatAnotherHoldsWithoutMoving) {
+  auto cache = KeyValueCache::fixed(6);
+  KeyValueCache growing;
+  const auto first = positions(3), second = positions(2), third = positions(1);
+  growing.append(first);
+  cache.assign(growing, torch::tensor({1, 0}));
+  EXPECT_EQ(cache.length(), 3);
+  auto held = cache.append(second);
+  const auto* key = held.key.const_data_ptr();
+  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, 3, 4, -1}));
+  EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 5), joined({first.key.flip({0}), second.key}));
+  EXPECT_TENSOR_EQUAL(held.value.narrow(2, 0, 5), joined({first.value.flip({0}), second.value}));
+  // Itself, a smaller one, and one that is empty.
+  cache.assign(cache, torch::tensor({0, 0}));
+  auto smaller = KeyValueCache::fixed(4);
+  smaller.append(third);
+  auto larger = KeyValueCache::fixed(8);
+  larger.assign(cache, torch::tensor({0, 1}));
+  EXPECT_TENSOR_EQUAL(larger.append(third).positions, torch::tensor({0, 1, 2, 3, 4, 5, -1, -1}));
+  cache.assign(smaller, torch::tensor({0, 1}));
+  held = cache.append(second);
+  EXPECT_EQ(held.key.const_data_ptr(), key);
+  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, -1, -1, -1}));
+  EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 3), joined({third.key, second.key}));
+  cache.assign(KeyValueCache(), torch::tensor({0, 1}));
+  held = cache.append(third);
+  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, -1, -1, -1, -1, -1}));
+  EXPECT_EQ(held.key.narrow(2, 1, 5).abs().sum().item<double>(), 0.0);
+  EXPECT_EQ(held.key.const_data_ptr(), key);
+  EXPECT_THROW_MESSAGE(
+      growing.assign(cache, torch::tensor({0, 1})), c10::Error,
+      "KeyValueCache::assign: expected a fixed cache, and another that is no ring");
+  EXPECT_THROW_MESSAGE(cache.assign(growing, torch::tensor({0})), c10::Error,
+                       "KeyValueCache::assign: expected rows of shape [2], got [1]");
+  growing.append(positions(4));
+  EXPECT_THROW_MESSAGE(
+      cache.assign(growing, torch::tensor({0, 1})), c10::ValueError,
+      "KeyValueCache::assign: expected at most the capacity of 6 positions, got 7");
+}
+
 TEST(RingCache, KeepsTheLastPositions) {
   auto ring = KeyValueCache::ring(3);
   EXPECT_TRUE(ring.is_ring());

@@ -116,8 +116,10 @@ class ATTEND_API CausalLMImpl : public torch::nn::Cloneable<CausalLMImpl>, publi
   torch::nn::Linear lm_head{nullptr};  // only without tie_output; no bias
 
  private:
-  // padding: [B], the padded tokens before each row; undefined for none.
-  torch::Tensor embed(const torch::Tensor& ids, int64_t offset, const torch::Tensor& padding = {});
+  // padding: [B], the padded tokens before each row; undefined for none. at: [T], positions instead of
+  // those from offset on, with padding.
+  torch::Tensor embed(const torch::Tensor& ids, int64_t offset, const torch::Tensor& padding = {},
+                      const torch::Tensor& at = {});
   const torch::Tensor& output_table() const;
   EncoderOutput decode(const torch::Tensor& ids, const AttentionMask& mask,
                        const WeightsRequest& weights);

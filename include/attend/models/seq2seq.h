@@ -156,9 +156,12 @@ class ATTEND_API Seq2SeqImpl : public torch::nn::Cloneable<Seq2SeqImpl>, public 
 
  private:
   torch::Tensor embed_source(const torch::Tensor& source);
-  torch::Tensor embed_target(const torch::Tensor& target, int64_t offset);
+  // at: [B, T], positions instead of those from offset on.
+  torch::Tensor embed_target(const torch::Tensor& target, int64_t offset,
+                             const torch::Tensor& at = {});
   torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& table,
-                      PositionalEncoding& positions, int64_t offset) const;
+                      PositionalEncoding& positions, int64_t offset,
+                      const torch::Tensor& at = {}) const;
   const torch::Tensor& source_table() const;
   const torch::Tensor& target_table() const;
   torch::Tensor output_table() const;

@@ -70,6 +70,13 @@ class ATTEND_API KeyValueCache {
   /// restored. Throws c10::ValueError if there are fewer.
   void truncate(int64_t length);
 
+  /// Makes this fixed cache hold what another of the same projections holds in `rows`: row i becomes its
+  /// row rows[i]. The other grows or is fixed, also with another capacity, or is this one. Buffers are
+  /// allocated by the first call and never move. rows: [B], integers on the cache's device.
+  /// Throws: c10::Error if this cache is not fixed, the other is a ring, or shapes differ;
+  ///         c10::ValueError if the other holds more positions than the capacity.
+  void assign(const KeyValueCache& other, const torch::Tensor& rows);
+
   /// Makes row i the old row rows[i], for beam search and to drop finished sentences. rows: [B'],
   /// integers on the cache's device. If B' = B, the buffers of a fixed cache or a ring are reused.
   void reorder(const torch::Tensor& rows);
@@ -79,6 +86,7 @@ class ATTEND_API KeyValueCache {
   bool is_recorded() const;
   void check_next(const KeyValue& next) const;
   KeyValue append_to_slots(const KeyValue& next);
+  void allocate(const KeyValue& like, int64_t rows);
 
   int64_t length_ = 0;
   int64_t capacity_ = 0;
