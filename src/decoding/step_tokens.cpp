@@ -62,7 +62,8 @@ BestTokens best_on_device(torch::Tensor logits, const BestTokensRequest& request
 }
 
 // The places of ids among a row's own, both ascending.
-std::vector<int64_t> places_of(const std::vector<int64_t>& ids, const std::vector<int64_t>& own) {
+std::vector<int64_t> places_among(const std::vector<int64_t>& ids,
+                                  const std::vector<int64_t>& own) {
   std::vector<int64_t> places;
   for (const auto id : ids) {
     const auto place = std::ranges::lower_bound(own, id);
@@ -88,7 +89,7 @@ BestTokens best_tokens(const StepOutput& output, const BestTokensRequest& reques
     float* const values = best.log_probabilities.data() + row * best.count;
     int64_t* const tokens = best.tokens.data() + row * best.count;
     const auto* own = of_all ? nullptr : output.tokens[static_cast<size_t>(row)].get();
-    const auto none = of_all ? excluded : places_of(excluded, *own);
+    const auto none = of_all ? excluded : places_among(excluded, *own);
     const kernels::TopTokens top{.size = width,
                                  .count = best.count,
                                  .excluded = none.data(),

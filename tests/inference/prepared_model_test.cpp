@@ -385,7 +385,8 @@ TEST(PreparedModel, TheBestTokensAreThoseOfItsLogits) {
     Normaliser normaliser;
   };
   const auto excluded = torch::tensor({0L, 255L, 256L, 699L});
-  for (const auto& [name, model] : large_models()) {
+  for (const auto& [name, prepared] : large_models()) {
+    auto* const model = prepared.get();
     for (const auto& [rows, count, normaliser] :
          {Case{1, 1, Normaliser::kAll}, Case{3, 10, Normaliser::kAllowed},
           Case{2, kLargeVocab + 1, Normaliser::kNone}, Case{300, 5, Normaliser::kAll}}) {
@@ -425,8 +426,9 @@ TEST(PreparedModel, SearchIsToldOfNaN) {
 
 TEST(PreparedModel, SearchFindsTheSameInItsLogits) {
   const auto source = torch::tensor({{2L, 3L, 4L, 5L}, {6L, 7L, 1L, 600L}, {8L, 9L, 3L, 3L}});
-  for (const auto& [name, model] : large_models()) {
+  for (const auto& [name, prepared] : large_models()) {
     SCOPED_TRACE(name);
+    auto* const model = prepared.get();
     OnlyLogits logits(*model);
     for (const int64_t beam : {1, 5}) {
       for (const bool shared : {false, true}) {

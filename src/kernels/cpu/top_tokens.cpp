@@ -32,7 +32,7 @@ HWY_INLINE float shift_of(float largest) { return largest == kLowest ? 0.0F : la
 
 // sum exp(x - shift); NaN where an x is NaN. The same bits as with any number of x = -infinity after the
 // last one.
-HWY_INLINE float sum_of(const float* HWY_RESTRICT x, int64_t size, float shift) {
+HWY_INLINE float exponential_sum(const float* HWY_RESTRICT x, int64_t size, float shift) {
   const Vectors<float> d;
   const auto lanes = lanes_of<float>();
   const auto shifts = hn::Set(d, shift);
@@ -93,7 +93,7 @@ void add_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, i
     const auto largest = largest_of(x, size);
     if (top.sums != nullptr) {
       top.largest[row * parts + part] = largest;
-      top.sums[row * parts + part] = sum_of(x, size, shift_of(largest));
+      top.sums[row * parts + part] = exponential_sum(x, size, shift_of(largest));
     }
     if (top.sums_excluded) exclude();
     float* const values = top.values + row * top.count;
