@@ -6,6 +6,7 @@
 #include <cmath>
 #include <deque>
 #include <exception>
+#include <filesystem>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "attend/checkpoint/generation_config.h"
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/continuous_beam_search.h"
+#include "attend/file_error.h"
 #include "attend/translation/tokenizer_fit.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
@@ -273,7 +275,13 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
                       "Translator, with a shortlist: ", obstacle);
     if (obstacle.empty()) own.precision = WeightPrecision::kFloat32;
   }
-  if (own.shortlist && own.shortlist->file.empty()) own.shortlist->file = folder / kLexiconFile;
+  if (own.shortlist && own.shortlist->file.empty()) {
+    own.shortlist->file = folder / kLexiconFile;
+    if (!std::filesystem::exists(own.shortlist->file)) {
+      throw FileError(own.shortlist->file,
+                      "expected the lexicon that `attend-seq2seq train --shortlist` learns");
+    }
+  }
   auto tokenizer = load_tokenizer_of(*model, folder);
   const auto search =
       load_search_options(folder, model->special_tokens(), {.beam_size = kBeamSize});

@@ -504,7 +504,7 @@ class Translate(ProgramTest):
         status, _, errors = self.train(model, "--after", "6u")
         self.assertEqual(status, 0, errors)
         lexicon = model / "lex.s2t"
-        self.refused(run("translate", "-m", model, "--shortlist", text="a b\n"), 1, "lex.s2t")
+        self.refused(run("translate", "-m", model, "--shortlist", text="a b\n"), 1, "lex.s2t", "train --shortlist")
         status, _, errors = self.train(model, "--after", "6u", "--shortlist")
         self.assertEqual(status, 0, errors)
         self.assertIn("resumed after update 6", errors)

@@ -17,6 +17,7 @@
 #include "attend/models/causal_lm.h"
 #include "attend/models/recurrent_seq2seq.h"
 #include "attend/models/seq2seq.h"
+#include "kernels/cpu/instruction_set.h"
 #include "support/tensor_assert.h"
 
 namespace attend::prepared_model_test {
@@ -231,7 +232,8 @@ TEST(PreparedModel, BitsDoNotDependOnTheBatch) {
   }
 }
 
-// Rounding the module's weights gives the same model, but for the tables of tokens and positions.
+// Rounding the module's weights gives the same model, but for the tables of tokens and positions: to the
+// bit where inputs stay float32.
 TEST(PreparedModel, BFloat16RoundsWeights) {
   torch::manual_seed(6);
   Seq2Seq model(translator().tie_output(false));
@@ -247,6 +249,11 @@ TEST(PreparedModel, BFloat16RoundsWeights) {
   }
   const auto rounded = prepare_for_inference(*model);
   const auto a = steps(*prepared, sources(kVocab - 1)), b = steps(*rounded, sources(kVocab - 1));
+  if (kernels::has_bfloat16_products()) {  // inputs of products are rounded too
+    EXPECT_NE(largest_difference(a, b), 0.0);
+    EXPECT_LT(largest_difference(a, b), 0.03);
+    return;
+  }
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i])) << i;
 }
 

@@ -19,7 +19,7 @@ namespace attend {
 /// How a prepared model stores its weights. Sums are float32 with each.
 enum class WeightPrecision {
   kFloat32,
-  kBFloat16,  // weights rounded to bfloat16: half the memory
+  kBFloat16,  // weights rounded to bfloat16, half the memory; on CPUs that multiply these, inputs too
   kInt8,      // weights rounded to 8 bits with a scale an output, and inputs with a scale a row: a
               // quarter of the memory
 };
