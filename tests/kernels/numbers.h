@@ -67,9 +67,9 @@ inline kernels::BFloat16 number_of(double x) {
 
 // Half of the distance between 1 and the next number.
 template <typename T>
-constexpr double kPrecision = std::numeric_limits<T>::epsilon() / 2;
+inline constexpr double kPrecision = std::numeric_limits<T>::epsilon() / 2;
 template <>
-constexpr double kPrecision<kernels::BFloat16> = 0x1p-8;
+inline constexpr double kPrecision<kernels::BFloat16> = 0x1p-8;
 
 template <typename T>
 Numbers<T> normal(int64_t size, unsigned seed, double deviation = 1.0) {

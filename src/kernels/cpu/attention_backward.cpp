@@ -546,6 +546,7 @@ int64_t attention_key_parts(const Attention<T, Stored>& a) {
   return functions_of(a).key_parts(a);
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): of types
 #define ATTEND_INSTANTIATE(T, Stored)                                                             \
   template void attention_backward(const Attention<T, Stored>&,                                   \
                                    const AttentionBackward<T, Stored>&, int64_t, T*);             \
@@ -555,6 +556,7 @@ int64_t attention_key_parts(const Attention<T, Stored>& a) {
   template int64_t attention_backward_tasks(const Attention<T, Stored>&, const BiasGradient<T>&); \
   template int64_t attention_bias_parts(const Attention<T, Stored>&, const BiasGradient<T>&);     \
   template int64_t attention_key_parts(const Attention<T, Stored>&);
+// NOLINTEND(bugprone-macro-parentheses)
 ATTEND_INSTANTIATE(float, float)
 ATTEND_INSTANTIATE(double, double)
 ATTEND_INSTANTIATE(float, BFloat16)

@@ -234,12 +234,14 @@ int64_t attention_of_few_workspace(const Attention<T, Stored>& a) {
   return functions_of(a).workspace(a);
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): of types
 #define ATTEND_INSTANTIATE(T, Stored)                                                          \
   template void attention_of_few(const Attention<T, Stored>&, int64_t, T*, T*);                \
   template void attention_of_few_joined(const Attention<T, Stored>&, T*, HeadRows<Stored>, T*, \
                                         int64_t, int64_t);                                     \
   template int64_t attention_of_few_parts(const Attention<T, Stored>&);                        \
   template int64_t attention_of_few_workspace(const Attention<T, Stored>&);
+// NOLINTEND(bugprone-macro-parentheses)
 ATTEND_INSTANTIATE(float, float)
 ATTEND_INSTANTIATE(double, double)
 ATTEND_INSTANTIATE(float, BFloat16)

@@ -300,10 +300,12 @@ void attention_kept(const AttentionDropout& dropout, int64_t source, double* kep
   HWY_DYNAMIC_DISPATCH(kept_double)(dropout, source, kept, first, last);
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): of types
 #define ATTEND_INSTANTIATE(T, Stored)                                                              \
   template void attention_forward(const Attention<T, Stored>&, HeadRows<Stored>, T*, int64_t, T*); \
   template int64_t attention_forward_tasks(const Attention<T, Stored>&);                           \
   template int64_t attention_forward_workspace(const Attention<T, Stored>&);
+// NOLINTEND(bugprone-macro-parentheses)
 ATTEND_INSTANTIATE(float, float)
 ATTEND_INSTANTIATE(double, double)
 ATTEND_INSTANTIATE(float, BFloat16)

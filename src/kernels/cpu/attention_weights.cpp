@@ -328,6 +328,7 @@ int64_t attention_weight_deltas_tasks(const Attention<T, Stored>& a) {
   return functions_of(a).delta_tasks(a);
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): of types
 #define ATTEND_INSTANTIATE(T, Stored)                                                           \
   template void attention_weights(const Attention<T, Stored>&, const T*, const WeightsView<T>&, \
                                   int64_t, T*);                                                 \
@@ -336,6 +337,7 @@ int64_t attention_weight_deltas_tasks(const Attention<T, Stored>& a) {
   template void attention_weight_deltas(const Attention<T, Stored>&, const T*,                  \
                                         const WeightsView<const T>&, T*, int64_t, T*);          \
   template int64_t attention_weight_deltas_tasks(const Attention<T, Stored>&);
+// NOLINTEND(bugprone-macro-parentheses)
 ATTEND_INSTANTIATE(float, float)
 ATTEND_INSTANTIATE(double, double)
 ATTEND_INSTANTIATE(float, BFloat16)
