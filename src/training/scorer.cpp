@@ -10,11 +10,11 @@
 #include <string_view>
 
 #include "attend/data/batches.h"
-#include "attend/inference/prepared_model.h"
 #include "attend/text/words.h"
 #include "attend/translation/bleu.h"
 #include "attend/translation/chrf.h"
 #include "attend/translation/translator.h"
+#include "translation/default_precision.h"
 
 namespace attend::detail {
 namespace {
@@ -83,11 +83,9 @@ double Scorer::loss() {
 }
 
 std::vector<std::string> Scorer::translations() {
-  TranslatorOptions options{.beam_size = options_.valid_beam_size};
-  // As Translator::load does: faster, and what is scored is what `translate` will give.
-  if (device_.is_cpu() && inference_obstacle(*model_).empty()) {
-    options.precision = WeightPrecision::kFloat32;
-  }
+  // As `translate` does, so that what is scored is what it will give.
+  const TranslatorOptions options{.beam_size = options_.valid_beam_size,
+                                  .precision = detail::default_precision(*model_, device_)};
   const Translator translator(model_, tokenizer_, options, device_);
   std::vector<std::string> texts;
   for (auto& best : translator.translate(text_.source)) {

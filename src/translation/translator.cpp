@@ -21,6 +21,7 @@
 #include "attend/translation/tokenizer_fit.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
+#include "translation/default_precision.h"
 #include "translation/translation_stream.h"
 
 namespace attend {
@@ -269,12 +270,9 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
   auto model = load_translation_model(folder);
   model->module().to(device);
   auto own = options;
-  if (!own.precision && device.is_cpu()) {
-    const auto obstacle = inference_obstacle(*model);
-    TORCH_CHECK_VALUE(obstacle.empty() || !own.shortlist,
-                      "Translator, with a shortlist: ", obstacle);
-    if (obstacle.empty()) own.precision = WeightPrecision::kFloat32;
-  }
+  if (!own.precision) own.precision = detail::default_precision(*model, device);
+  TORCH_CHECK_VALUE(own.precision || !own.shortlist || !device.is_cpu(),
+                    "Translator, with a shortlist: ", inference_obstacle(*model));
   if (own.shortlist && own.shortlist->file.empty()) {
     own.shortlist->file = folder / kLexiconFile;
     if (!std::filesystem::exists(own.shortlist->file)) {

@@ -95,7 +95,7 @@ void check_packed_product(const PackedCase& z) {
   Numbers<int32_t> sums(padded);
   const auto of_pairs = kernels::packed_depth(WeightStorage::kBFloat16, z.depth);
   Numbers<kernels::BFloat16> halves(z.rows * of_pairs);
-  kernels::round_rows(input.data(), z.depth, z.rows, z.depth, halves.data());
+  if (z.by_pairs) kernels::round_rows(input.data(), z.depth, z.rows, z.depth, halves.data());
   Numbers<int8_t> integers(z.rows * kernels::packed_depth(WeightStorage::kInt8, z.depth));
   kernels::pack_weights(z.storage, weights.data(), z.columns, z.depth, packed.data(), scales.data(),
                         sums.data());

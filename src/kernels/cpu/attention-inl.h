@@ -508,6 +508,21 @@ struct Pairs {
   static constexpr bool kPacksKeys = true;
 };
 
+// The parts of a workspace, one behind the other, each aligned to 64 bytes if the first one is.
+template <typename T>
+struct WorkspaceParts {
+  T *begin, *next;
+
+  explicit WorkspaceParts(T* first) : begin(first), next(first) {}
+  template <typename Element>
+  void take(Element*& part, int64_t count) {
+    static_assert(sizeof(Element) == sizeof(T));
+    part = reinterpret_cast<Element*>(next);
+    next += (count + 15) / 16 * 16;
+  }
+  int64_t size() const { return next - begin; }  // in numbers of T
+};
+
 // Of `count` numbers along a depth; in whole vectors.
 template <class Kind>
 HWY_INLINE int64_t depth_of(int64_t count) {

@@ -46,33 +46,28 @@ struct BackwardWorkspace {
     constexpr bool kHasPairs = Kind::kNumbers > 1;
     const auto rows = least(kBlockRows, a.target * a.group),
                keys = least(kBlockKeys, rounded_up<T>(a.source));
-    T* next = begin;
-    const auto take = [&]<typename Element>(Element*& part, int64_t count) {
-      static_assert(sizeof(Element) == sizeof(T));
-      part = reinterpret_cast<Element*>(next);
-      next += (count + 15) / 16 * 16;
-    };
-    take(queries, rows * head_depth);
-    take(output_gradients, rows * value_depth);
+    WorkspaceParts<T> parts(begin);
+    parts.take(queries, rows * head_depth);
+    parts.take(output_gradients, rows * value_depth);
     query_rows = queries;
     gradient_rows = output_gradients;
     if (kHasPairs) {
-      take(query_rows, depth_of<Kind>(rows) * head_dim);
-      take(gradient_rows, depth_of<Kind>(rows) * value_dim);
+      parts.take(query_rows, depth_of<Kind>(rows) * head_dim);
+      parts.take(gradient_rows, depth_of<Kind>(rows) * value_dim);
     }
-    take(key_columns, keys * depth_of<Kind>(a.head_dim));
-    take(value_columns, keys * depth_of<Kind>(a.value_dim));
-    take(key_rows, depth_of<Kind>(keys) * head_dim);
-    take(packed_rows, Kind::kPacksKeys ? keys * most(head_depth, value_depth) : 0);
-    take(packed_gradients, kHasPairs ? kTallTile * depth_of<Kind>(kBlockKeys) : 0);
-    take(key_gradients, keys * head_dim);
-    take(value_gradients, keys * value_dim);
-    take(weights, rows * kBlockKeys);
-    take(score_gradients, rows * kBlockKeys);
-    take(cap_slopes, a.soft_cap > T{0} ? rows * kBlockKeys : 0);
-    take(query_gradients, kTallTile * head_dim);
-    take(bias_sums, kBlockRows + kBlockKeys);
-    size = next - begin;
+    parts.take(key_columns, keys * depth_of<Kind>(a.head_dim));
+    parts.take(value_columns, keys * depth_of<Kind>(a.value_dim));
+    parts.take(key_rows, depth_of<Kind>(keys) * head_dim);
+    parts.take(packed_rows, Kind::kPacksKeys ? keys * most(head_depth, value_depth) : 0);
+    parts.take(packed_gradients, kHasPairs ? kTallTile * depth_of<Kind>(kBlockKeys) : 0);
+    parts.take(key_gradients, keys * head_dim);
+    parts.take(value_gradients, keys * value_dim);
+    parts.take(weights, rows * kBlockKeys);
+    parts.take(score_gradients, rows * kBlockKeys);
+    parts.take(cap_slopes, a.soft_cap > T{0} ? rows * kBlockKeys : 0);
+    parts.take(query_gradients, kTallTile * head_dim);
+    parts.take(bias_sums, kBlockRows + kBlockKeys);
+    size = parts.size();
   }
 };
 

@@ -43,22 +43,17 @@ struct Workspace {
       : head_depth(padded_depth<Kind>(a.head_dim)), value_dim(rounded_up<T>(a.value_dim)) {
     const auto chunk = least(chunk_rows(a), a.target * a.group),
                keys_ = least(kBlockKeys, rounded_up<T>(a.source));
-    T* next = begin;
-    const auto take = [&]<typename Element>(Element*& part, int64_t count) {
-      static_assert(sizeof(Element) == sizeof(T));
-      part = reinterpret_cast<Element*>(next);
-      next += (count + 15) / 16 * 16;
-    };
-    take(queries, chunk * head_depth);
-    take(outputs, chunk * value_dim);
-    take(largest, chunk);
-    take(sums, chunk);
-    take(keys, keys_ * depth_of<Kind>(a.head_dim));
-    take(values, depth_of<Kind>(keys_) * value_dim);
-    take(packed_keys, Kind::kPacksKeys ? keys_ * head_depth : 0);
-    take(scores, least(kBlockRows, chunk) * kBlockKeys);
-    take(packed_weights, Kind::kNumbers > 1 ? kTallTile * depth_of<Kind>(kBlockKeys) : 0);
-    size = next - begin;
+    WorkspaceParts<T> parts(begin);
+    parts.take(queries, chunk * head_depth);
+    parts.take(outputs, chunk * value_dim);
+    parts.take(largest, chunk);
+    parts.take(sums, chunk);
+    parts.take(keys, keys_ * depth_of<Kind>(a.head_dim));
+    parts.take(values, depth_of<Kind>(keys_) * value_dim);
+    parts.take(packed_keys, Kind::kPacksKeys ? keys_ * head_depth : 0);
+    parts.take(scores, least(kBlockRows, chunk) * kBlockKeys);
+    parts.take(packed_weights, Kind::kNumbers > 1 ? kTallTile * depth_of<Kind>(kBlockKeys) : 0);
+    size = parts.size();
   }
 };
 

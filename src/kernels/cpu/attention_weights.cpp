@@ -32,16 +32,12 @@ struct WeightsWorkspace {
       : head_dim(rounded_up<T>(a.head_dim)) {
     const auto rows = least(kBlockRows, a.target),
                keys_ = least(kBlockKeys, rounded_up<T>(a.source));
-    T* next = begin;
-    const auto take = [&](T*& part, int64_t count) {
-      part = next;
-      next += (count + 15) / 16 * 16;
-    };
-    take(queries, rows * head_dim);
-    take(keys, keys_ * a.head_dim);
-    take(packed_keys, Kind::kPacksKeys ? keys_ * head_dim : 0);
-    take(scores, rows * kBlockKeys);
-    size = next - begin;
+    WorkspaceParts<T> parts(begin);
+    parts.take(queries, rows * head_dim);
+    parts.take(keys, keys_ * a.head_dim);
+    parts.take(packed_keys, Kind::kPacksKeys ? keys_ * head_dim : 0);
+    parts.take(scores, rows * kBlockKeys);
+    size = parts.size();
   }
 };
 

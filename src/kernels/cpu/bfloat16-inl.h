@@ -95,19 +95,34 @@ HWY_INLINE hn::Vec<PairVectors> rounded_to_bfloat16(hn::Vec<Vectors<float>> x) {
   return hn::ShiftRight<16>(hn::IfThenElse(is_nan, quiet, rounded));
 }
 
-// Whole vectors.
+// Whole vectors, on every processor.
 HWY_INLINE void store_rounded(hn::Vec<Vectors<float>> x, BFloat16* HWY_RESTRICT to) {
+  const auto bits = hn::BitCast(hn::RebindToSigned<PairVectors>(), rounded_to_bfloat16(x));
   const HalfVectors d;
-  auto* const halves = reinterpret_cast<uint16_t*>(to);
+  hn::StoreU(hn::DemoteTo(d, bits), d, reinterpret_cast<uint16_t*>(to));
+}
+
+// The same two for kernels of pairs, by the processor's instruction where the set has it.
 #if ATTEND_BFLOAT16_INSTRUCTIONS
+HWY_INLINE hn::Vec<HalfVectors> converted(hn::Vec<Vectors<float>> x) {
   hn::Vec<HalfVectors> result;
   asm("vcvtneps2bf16 %1, %0" : "=v"(result.raw) : "v"(x.raw));
-  hn::StoreU(result, d, halves);
-#else
-  const auto bits = hn::BitCast(hn::RebindToSigned<PairVectors>(), rounded_to_bfloat16(x));
-  hn::StoreU(hn::DemoteTo(d, bits), d, halves);
-#endif
+  return result;
 }
+HWY_INLINE hn::Vec<PairVectors> half_of_pair(hn::Vec<Vectors<float>> x) {
+  return hn::PromoteTo(PairVectors(), converted(x));
+}
+HWY_INLINE void store_halves(hn::Vec<Vectors<float>> x, BFloat16* HWY_RESTRICT to) {
+  hn::StoreU(converted(x), HalfVectors(), reinterpret_cast<uint16_t*>(to));
+}
+#else
+HWY_INLINE hn::Vec<PairVectors> half_of_pair(hn::Vec<Vectors<float>> x) {
+  return rounded_to_bfloat16(x);
+}
+HWY_INLINE void store_halves(hn::Vec<Vectors<float>> x, BFloat16* HWY_RESTRICT to) {
+  store_rounded(x, to);
+}
+#endif
 
 // sum + the products of the firsts and of the seconds.
 HWY_INLINE hn::Vec<Vectors<float>> add_product(hn::Vec<PairVectors> a, hn::Vec<PairVectors> b,
@@ -120,7 +135,7 @@ HWY_INLINE hn::Vec<Vectors<float>> add_product(hn::Vec<PairVectors> a, hn::Vec<P
 #endif
 }
 
-// Lane by lane, of bfloat16 in lower halves.
+// Lane by lane, of bfloat16 in the lower halves.
 HWY_INLINE hn::Vec<PairVectors> paired(hn::Vec<PairVectors> first, hn::Vec<PairVectors> second) {
   return hn::Or(first, hn::ShiftLeft<16>(second));
 }
@@ -143,8 +158,8 @@ HWY_INLINE void pack_row(const float* HWY_RESTRICT from, int64_t count, Pair* HW
   const auto lanes = lanes_of<float>();
   auto* const halves = reinterpret_cast<BFloat16*>(to);
   int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) store_rounded(hn::LoadU(d, from + i), halves + i);
-  if (i < count) store_rounded(load_first(d, from + i, count - i), halves + i);
+  for (; i + lanes <= count; i += lanes) store_halves(hn::LoadU(d, from + i), halves + i);
+  if (i < count) store_halves(load_first(d, from + i, count - i), halves + i);
 }
 
 // Pairs of the numbers of two rows, of which the second may be missing: zeros. Columns from `dim` on,
@@ -172,16 +187,8 @@ HWY_INLINE void stack_row(const float* first, const float* second, int64_t colum
   const PairVectors pairs;
   for (int64_t i = 0; i < columns; i += lanes_of<float>()) {
     const auto above = second == nullptr ? hn::Zero(d) : hn::LoadU(d, second + i);
-#if ATTEND_BFLOAT16_INSTRUCTIONS
-    const auto below = hn::LoadU(d, first + i);
-    hn::Vec<HalfVectors> low, high;
-    asm("vcvtneps2bf16 %1, %0" : "=v"(low.raw) : "v"(below.raw));
-    asm("vcvtneps2bf16 %1, %0" : "=v"(high.raw) : "v"(above.raw));
-    hn::StoreU(paired(hn::PromoteTo(pairs, low), hn::PromoteTo(pairs, high)), pairs, to + i);
-#else
-    const auto low = rounded_to_bfloat16(hn::LoadU(d, first + i));
-    hn::StoreU(paired(low, rounded_to_bfloat16(above)), pairs, to + i);
-#endif
+    const auto low = half_of_pair(hn::LoadU(d, first + i));
+    hn::StoreU(paired(low, half_of_pair(above)), pairs, to + i);
   }
 }
 

@@ -317,8 +317,8 @@ void round_to_halves(const float* input, int64_t input_stride, int64_t rows, int
   for (int64_t r = 0; r < rows; ++r) {
     const float* from = input + r * input_stride;
     BFloat16* to = halves + r * size;
-    for (int64_t k = 0; k < whole; k += lanes) store_rounded(hn::LoadU(d, from + k), to + k);
-    if (whole < depth) store_rounded(load_first(d, from + whole, depth - whole), last);
+    for (int64_t k = 0; k < whole; k += lanes) store_halves(hn::LoadU(d, from + k), to + k);
+    if (whole < depth) store_halves(load_first(d, from + whole, depth - whole), last);
     for (auto k = whole; k < depth; ++k) to[k] = last[k - whole];
     for (auto k = depth; k < size; ++k) to[k] = BFloat16{0};
   }

@@ -82,7 +82,7 @@ struct PackedProduct {
 /// Computes the panels [first, last) of the output.
 void packed_product(const PackedProduct& product, int64_t first, int64_t last);
 
-/// Rounds rows to bfloat16. Zeros fill packed_depth. input: [rows, depth], rows input_stride apart.
+/// Rounds rows to bfloat16, where the product may have halves. Zeros fill packed_depth. input: [rows, depth], rows input_stride apart.
 void round_rows(const float* input, int64_t input_stride, int64_t rows, int64_t depth,
                 BFloat16* halves);
 
