@@ -45,8 +45,12 @@ double Throughput::seconds() const {
 std::string Throughput::summary() const {
   constexpr double kMedian = 0.5, kMost = 0.99;
   const auto all = seconds();
-  auto text = fmt::format("{} lines, {} source words, {} target words in {:.2f} s", lines_,
-                          source_words_, target_words_, all);
+  const auto counted = [](int64_t count, const char* what) {
+    return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+  };
+  auto text = fmt::format("{}, {}, {} in {:.2f} s", counted(lines_, "line"),
+                          counted(source_words_, "source word"),
+                          counted(target_words_, "target word"), all);
   if (lines_ == 0) return text;
   return text + fmt::format(": {:.0f} lines/s, {:.0f} target words/s, latency p50 {}, p99 {}",
                             static_cast<double>(lines_) / all,

@@ -34,8 +34,9 @@ TEST(Throughput, TheSummaryHasSums) {
   Throughput done;
   EXPECT_NE(done.summary().find("0 lines, 0 source words, 0 target words in "), std::string::npos);
   EXPECT_EQ(done.summary().find("latency"), std::string::npos);
-  done.add(2, 7, 5, 0.25);
-  done.add(1, 4, 6, 0.25);
+  done.add(1, 1, 2, 0.25);
+  EXPECT_TRUE(done.summary().starts_with("1 line, 1 source word, 2 target words in "));
+  done.add(2, 10, 9, 0.25);
   const auto text = done.summary();
   EXPECT_TRUE(text.starts_with("3 lines, 11 source words, 11 target words in ")) << text;
   EXPECT_NE(text.find("latency p50 "), std::string::npos) << text;
