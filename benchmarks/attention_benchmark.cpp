@@ -268,6 +268,7 @@ void machine() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  attend::benchmarks::prepare();
   torch::manual_seed(1);
   machine();
   kernels();

@@ -4,23 +4,16 @@
 //   linear_benchmark --benchmark_enable_random_interleaving=true --benchmark_repetitions=7
 //     --benchmark_report_aggregates_only=true
 //
-// The number of threads is OMP_NUM_THREADS. For code without AVX-512: MKL_ENABLE_INSTRUCTIONS=AVX2
-// ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2, and of attend's that is ATTEND_BENCHMARK_AVX2=1.
+// The number of threads is OMP_NUM_THREADS.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/native/CPUBlas.h>
 #include <benchmark/benchmark.h>
 #include <dlfcn.h>
-#include <hwy/targets.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <climits>
-#include <cstdlib>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -228,13 +221,7 @@ BENCHMARK(memory)->Unit(benchmark::kMicrosecond)->UseRealTime();
 }  // namespace
 
 int main(int argc, char** argv) {
-#ifdef __GLIBC__
-  // Else what a result's new memory costs is measured, and chance decides whether it is new.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, INT_MAX);
-#endif
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
-  if (std::getenv("ATTEND_BENCHMARK_AVX2") != nullptr) hwy::SetSupportedTargetsForTest(HWY_AVX2);
+  attend::benchmarks::prepare();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

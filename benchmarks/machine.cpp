@@ -1,6 +1,11 @@
 #include "machine.h"
 
-#include <array>
+#include <climits>
+#include <cstdlib>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "machine.cpp"
@@ -69,6 +74,15 @@ namespace attend::benchmarks {
 
 HWY_EXPORT(multiply_adds);
 HWY_EXPORT(read);
+
+void prepare() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+#endif
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
+  if (std::getenv("ATTEND_BENCHMARK_AVX2") != nullptr) hwy::SetSupportedTargetsForTest(HWY_AVX2);
+}
 
 int64_t multiply_add(int64_t rounds) { return HWY_DYNAMIC_DISPATCH(multiply_adds)(rounds); }
 

@@ -4,6 +4,12 @@
 
 namespace attend::benchmarks {
 
+/// What main begins with. Freed memory is kept, as attend's programs keep it: else what new memory
+/// costs is measured, for attend and its peers alike, and chance decides whether it is new. With
+/// ATTEND_BENCHMARK_AVX2 in the environment, attend and multiply_add use no wider vectors; LibTorch's
+/// own are limited by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
+void prepare();
+
 /// Multiply-adds of float32 from registers, by the widest vectors there are: how many of them so
 /// many rounds are.
 int64_t multiply_add(int64_t rounds);

@@ -203,7 +203,7 @@ BlockwiseTensors run_blocks_backward(const kernels::Attention<T, Stored>& a,
                                      kernels::AttentionBackward<T, Stored> backward,
                                      torch::Tensor& of_bias) {
   const auto options = in.query.options(), of_sums = options_of_sums(in.query);
-  BlockwiseTensors result{empty_heads(in.query, in.query.size(3), of_sums).zero_(),
+  BlockwiseTensors result{empty_heads(in.query, in.query.size(3), of_sums),
                           empty_heads(in.key, in.key.size(3), options),
                           empty_heads(in.value, in.value.size(3), options)};
   backward.gradients = {mutable_rows<T>(result.query), mutable_rows<Stored>(result.key),
@@ -211,7 +211,7 @@ BlockwiseTensors run_blocks_backward(const kernels::Attention<T, Stored>& a,
   const auto parts = kernels::attention_key_parts(a);
   torch::Tensor query_parts;
   if (parts > 1) {
-    query_parts = at::zeros({parts - 1, a.batch, a.heads, a.target, a.head_dim}, of_sums);
+    query_parts = at::empty({parts - 1, a.batch, a.heads, a.target, a.head_dim}, of_sums);
     backward.query_parts = query_parts.mutable_data_ptr<T>();
   }
   if (bias.defined()) of_bias = bias_parts(a, bias, backward.bias);

@@ -138,8 +138,8 @@ struct Problem {
     }
     const auto parts = kernels::attention_key_parts(a);
     const auto part_size = z.batch * z.heads * z.target * z.head_dim;
-    Numbers<T> query_parts((parts - 1) * part_size);
-    query_gradient = Numbers<T>(query.size());
+    Numbers<T> query_parts((parts - 1) * part_size, T{-77});
+    query_gradient = Numbers<T>(query.size(), T{-77});
     const kernels::AttentionBackward<T, Stored> backward{
         gradient,
         sums.data(),

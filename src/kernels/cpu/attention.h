@@ -169,7 +169,7 @@ int64_t attention_weights_workspace(const Attention<T, Stored>& attention);
 
 template <typename T, typename Stored = T>
 struct AttentionGradients {
-  HeadRows<T> query;  // which is added to
+  HeadRows<T> query;
   HeadRows<Stored> key, value;
 };
 
@@ -181,7 +181,7 @@ struct AttentionBackward {
   const T *sums, *deltas;  // [B, H, T, 2] of the forward pass; [B, H, T]
   WeightsView<const T> weights_gradient;
   AttentionGradients<T, Stored> gradients;
-  T* query_parts;  // [attention_key_parts - 1, B, H, T, D], zeros; null if there is one part
+  T* query_parts;  // [attention_key_parts - 1, B, H, T, D]; null if there is one part
   // Of attention_bias_parts parts, not broadcast along S: the gradient of a bias that all keys of a
   // query share is deltas times the sink's weight, since it changes no other weight.
   BiasGradient<T> bias;
@@ -205,8 +205,7 @@ void attention_weight_deltas(const Attention<T, Stored>& attention, const T* sum
 
 /// Into how many parts the keys of a head are divided, so that there are tasks for several threads:
 /// a function of the sizes alone. Each part has gradients of the query of its own: the first part
-/// those of AttentionBackward::gradients, which has to hold zeros, the others query_parts. The
-/// gradient is their sum.
+/// those of AttentionBackward::gradients, the others query_parts. The gradient is their sum.
 template <typename T, typename Stored>
 int64_t attention_key_parts(const Attention<T, Stored>& attention);
 

@@ -72,12 +72,13 @@ struct BackwardWorkspace {
 };
 
 // Keys [key, key + count) of a head, and the rows of a block. `seen`: the keys, counted from `key`,
-// that the band lets some row see.
+// that the band lets some row see. Of a part's first keys, `is_first`, gradients of queries are
+// written; those of others are added to them.
 struct BackwardBlock {
   QueryRows rows;
   int64_t key, count;
   Range seen;
-  bool is_masked;
+  bool is_masked, is_first;
 };
 
 // How the heads of keys of all sentences are divided into tasks: in groups that share a gradient of
@@ -288,7 +289,19 @@ HWY_INLINE void add_to_keys(const Attention<T, Stored>& a, const BackwardBlock& 
   }
 }
 
-// query_gradient += scale * score_gradients keys
+template <typename T>
+HWY_INLINE T* row_of(HeadRows<T> gradient, const QueryRows& rows, int64_t row) {
+  return gradient.at(rows.batch, rows.head_of(row)) + rows.query_of(row) * gradient.row_stride;
+}
+
+// Of the rows [first, last).
+template <typename T>
+HWY_INLINE void clear_gradients(HeadRows<T> gradient, const QueryRows& rows, int64_t first,
+                                int64_t last, int64_t dim) {
+  for (auto row = first; row < last; ++row) fill(row_of(gradient, rows, row), 0, dim, T{0});
+}
+
+// query_gradient (+)= scale * score_gradients keys
 template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
 HWY_INLINE void add_to_queries(const Attention<T, Stored>& a, const BackwardBlock& b,
                                HeadRows<T> query_gradient, const BackwardWorkspace<Kind>& w) {
@@ -303,7 +316,10 @@ HWY_INLINE void add_to_queries(const Attention<T, Stored>& a, const BackwardBloc
                    band_of(a, b.rows.query_of(strip + rows - 1)).end - b.key}
                  .within(b.seen.begin, b.seen.end);
     }
-    if (seen.is_empty()) continue;
+    if (seen.is_empty()) {
+      if (b.is_first) clear_gradients(query_gradient, b.rows, strip, strip + rows, a.head_dim);
+      continue;
+    }
     seen.begin -= seen.begin % Kind::kNumbers;
     const auto factors = factors_along_keys<Kind>(w.score_gradients + strip * kBlockKeys,
                                                   seen.begin, seen.end, rows, w.packed_gradients);
@@ -313,8 +329,11 @@ HWY_INLINE void add_to_queries(const Attention<T, Stored>& a, const BackwardBloc
     product(p, w.key_rows + seen.begin / Kind::kNumbers * w.head_dim, w.head_dim, rows);
     for (int64_t r = 0; r < rows; ++r) {
       const T* from = w.query_gradients + r * w.head_dim;
-      T* const to = query_gradient.at(b.rows.batch, b.rows.head_of(strip + r)) +
-                    b.rows.query_of(strip + r) * query_gradient.row_stride;
+      T* const to = row_of(query_gradient, b.rows, strip + r);
+      if (b.is_first) {
+        store_row(from, a.head_dim, a.scale, to);
+        continue;
+      }
       int64_t i = 0;
       for (; i + lanes <= a.head_dim; i += lanes) {
         hn::StoreU(hn::MulAdd(hn::Load(d, from + i), scale, hn::LoadU(d, to + i)), d, to + i);
@@ -382,11 +401,16 @@ HWY_INLINE void backward_of_keys(const Attention<T, Stored>& a,
     const auto count = least(kBlockKeys, a.source - key);
     load_block_keys(a, batch, kv_head, key, count, w);
     for (int64_t i = 0; i < blocks.count(); ++i) {
-      BackwardBlock block{blocks.part(all, i), key, count, {}, false};
+      BackwardBlock block{blocks.part(all, i), key, count, {}, false, key == first_key};
       const auto band = band_of(a, block.rows).within(key, key + count);
-      if (band.is_empty()) continue;
-      const auto mask = visible(a, block.rows, band.begin, band.end);
-      if (mask == Visible::kNone) continue;
+      const auto mask =
+          band.is_empty() ? Visible::kNone : visible(a, block.rows, band.begin, band.end);
+      if (mask == Visible::kNone) {
+        if (block.is_first) {
+          clear_gradients(query_gradient, block.rows, 0, block.rows.rows(), a.head_dim);
+        }
+        continue;
+      }
       block.seen = {band.begin - key, band.end - key};
       block.is_masked = mask == Visible::kSome;
       backward_of_block(a, back, block, query_gradient, w);
