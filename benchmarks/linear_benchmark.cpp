@@ -146,39 +146,42 @@ void forward_by_brgemm(benchmark::State& state) {
 BENCHMARK(forward_by_brgemm)->Apply(sizes);
 #endif
 
-// Both gradients, of the input and of the weight, without the forward pass.
-void gradients_by_attend(benchmark::State& state) {
+// Both gradients, of the input and of the weight, by a call of autograd, without the forward pass.
+struct OneDnnLinear : torch::autograd::Function<OneDnnLinear> {
+  static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& x,
+                               const torch::Tensor& weight) {
+    context->save_for_backward({x, weight});
+    return onednn(x, weight, std::nullopt);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    return {onednn(gradients[0], saved[1].t(), std::nullopt),
+            onednn(gradients[0].t(), saved[0].t(), std::nullopt)};
+  }
+};
+
+torch::Tensor product_by_attend(const Layer& l) {
+  return attend::functional::linear(l.x, l.weight);
+}
+torch::Tensor product_by_libtorch(const Layer& l) { return at::linear(l.x, l.weight); }
+torch::Tensor product_by_onednn(const Layer& l) { return OneDnnLinear::apply(l.x, l.weight); }
+
+template <torch::Tensor (*kBy)(const Layer&)>
+void gradients(benchmark::State& state) {
   Layer layer(state);
   layer.x.requires_grad_();
   layer.weight.requires_grad_();
-  const auto y = attend::functional::linear(layer.x, layer.weight);
+  const auto y = kBy(layer);
   for (auto _ : state) {
     benchmark::DoNotOptimize(torch::autograd::grad({y}, {layer.x, layer.weight}, {layer.gradient},
                                                    /*retain_graph=*/true));
   }
   count(state, layer, 2.0);
 }
-void gradients_by_libtorch(benchmark::State& state) {
-  const torch::NoGradGuard no_grad;
-  const Layer layer(state);
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(at::mm(layer.gradient, layer.weight));
-    benchmark::DoNotOptimize(at::mm(layer.gradient.t(), layer.x));
-  }
-  count(state, layer, 2.0);
-}
-void gradients_by_onednn(benchmark::State& state) {
-  const torch::NoGradGuard no_grad;
-  const Layer layer(state);
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(onednn(layer.gradient, layer.weight.t(), std::nullopt));
-    benchmark::DoNotOptimize(onednn(layer.gradient.t(), layer.x.t(), std::nullopt));
-  }
-  count(state, layer, 2.0);
-}
-BENCHMARK(gradients_by_attend)->Apply(sizes);
-BENCHMARK(gradients_by_libtorch)->Apply(sizes);
-BENCHMARK(gradients_by_onednn)->Apply(sizes);
+BENCHMARK_TEMPLATE(gradients, product_by_attend)->Apply(sizes);
+BENCHMARK_TEMPLATE(gradients, product_by_libtorch)->Apply(sizes);
+BENCHMARK_TEMPLATE(gradients, product_by_onednn)->Apply(sizes);
 
 // What the machine can do at most, on as many threads.
 template <typename F>
