@@ -76,12 +76,15 @@ HWY_EXPORT(multiply_adds);
 HWY_EXPORT(read);
 
 void prepare() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets them.
+  const auto is_set = [](const char* name) { return std::getenv(name) != nullptr; };
 #ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  if (!is_set("ATTEND_BENCHMARK_DEFAULT_MALLOC")) {
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  }
 #endif
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it.
-  if (std::getenv("ATTEND_BENCHMARK_AVX2") != nullptr) hwy::SetSupportedTargetsForTest(HWY_AVX2);
+  if (is_set("ATTEND_BENCHMARK_AVX2")) hwy::SetSupportedTargetsForTest(HWY_AVX2);
 }
 
 int64_t multiply_add(int64_t rounds) { return HWY_DYNAMIC_DISPATCH(multiply_adds)(rounds); }

@@ -6,6 +6,7 @@ namespace attend::benchmarks {
 
 /// What main begins with. Freed memory is kept, as attend's programs keep it: else what new memory
 /// costs is measured, for attend and its peers alike, and chance decides whether it is new. With
+/// ATTEND_BENCHMARK_DEFAULT_MALLOC in the environment it is returned as by default. With
 /// ATTEND_BENCHMARK_AVX2 in the environment, attend and multiply_add use no wider vectors; LibTorch's
 /// own are limited by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
 void prepare();
