@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 #include <torch/version.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <new>
@@ -73,6 +74,38 @@ std::string usage_failure(const CLI::App& program, const CLI::App* failed,
                      command);
 }
 
+int status_of(const char* name, int (*run)(int argc, char** argv, MessageStream& messages),
+              int argc, char** argv) {
+  std::ios::sync_with_stdio(false);  // before messages, since it gives the streams other buffers
+  MessageStream messages;
+  const auto fail = [&](const char* problem) {
+    messages.show(true);
+    std::cerr << fmt::format("{}: {}\n", name, problem);
+    return EXIT_FAILURE;
+  };
+  try {
+    return run(argc, argv, messages);
+  } catch (const std::bad_alloc&) {
+    return fail("can't allocate memory");  // the words of LibTorch's allocator
+  } catch (const c10::Error& error) {
+    return fail(error.what_without_backtrace());  // what() includes a backtrace
+  } catch (const std::exception& error) {
+    return fail(error.what());
+  }
+}
+
+// Without destroying what is static, but under AddressSanitizer, which looks for leaks then.
+[[noreturn]] void leave(int status) {
+#if defined(__SANITIZE_ADDRESS__)
+  std::exit(status);
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+  std::exit(status);
+#endif
+#endif
+  std::_Exit(status);
+}
+
 }  // namespace
 
 void add_version_flag(CLI::App& app) {
@@ -105,24 +138,13 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv, MessageStream& me
   return app.exit(error) == 0 ? EXIT_SUCCESS : kUsage;
 }
 
-int run_program(const char* name, int (*run)(int argc, char** argv, MessageStream& messages),
-                int argc, char** argv) {
-  std::ios::sync_with_stdio(false);  // before messages, since it gives the streams other buffers
-  MessageStream messages;
-  const auto fail = [&](const char* problem) {
-    messages.show(true);
-    std::cerr << fmt::format("{}: {}\n", name, problem);
-    return EXIT_FAILURE;
-  };
-  try {
-    return run(argc, argv, messages);
-  } catch (const std::bad_alloc&) {
-    return fail("can't allocate memory");  // the words of LibTorch's allocator
-  } catch (const c10::Error& error) {
-    return fail(error.what_without_backtrace());  // what() includes a backtrace
-  } catch (const std::exception& error) {
-    return fail(error.what());
-  }
+void run_program(const char* name, int (*run)(int argc, char** argv, MessageStream& messages),
+                 int argc, char** argv) {
+  const int status = status_of(name, run, argc, argv);
+  std::cout.flush();
+  std::cerr.flush();
+  std::fflush(nullptr);
+  leave(status);
 }
 
 }  // namespace attend::app

@@ -18,9 +18,12 @@ void add_version_flag(CLI::App& app);
 /// must end: 0 after --help, --version and --dump-config, kUsage after a usage error.
 std::optional<int> parse(CLI::App& app, int argc, char** argv, MessageStream& messages);
 
-/// Returns `run`'s exit status. On an exception prints `name` and the message to standard error,
-/// also if messages are not shown, and returns 1.
-int run_program(const char* name, int (*run)(int argc, char** argv, MessageStream& messages),
+/// Ends the process with `run`'s exit status. On an exception prints `name` and the message to
+/// standard error, also if messages are not shown, and the status is 1.
+///
+/// What is static is not destroyed: LibTorch would take all its operators apart, one by one, which
+/// takes longer than to translate a line.
+[[noreturn]] void run_program(const char* name, int (*run)(int argc, char** argv, MessageStream& messages),
                 int argc, char** argv);
 
 }  // namespace attend::app

@@ -56,5 +56,5 @@ int run_seq2seq(int argc, char** argv, MessageStream& messages) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-seq2seq", attend::app::run_seq2seq, argc, argv);
+  attend::app::run_program("attend-seq2seq", attend::app::run_seq2seq, argc, argv);
 }

@@ -66,5 +66,5 @@ int run_tour(int argc, char** argv, MessageStream& messages) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-tour", attend::app::run_tour, argc, argv);
+  attend::app::run_program("attend-tour", attend::app::run_tour, argc, argv);
 }

@@ -150,5 +150,5 @@ int run_visualize(int argc, char** argv, MessageStream& messages) {
 }  // namespace attend::app
 
 int main(int argc, char** argv) {
-  return attend::app::run_program("attend-visualize", attend::app::run_visualize, argc, argv);
+  attend::app::run_program("attend-visualize", attend::app::run_visualize, argc, argv);
 }
