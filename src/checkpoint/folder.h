@@ -8,6 +8,7 @@
 #include "attend/models/incremental_model.h"
 #include "checkpoint/weights.h"
 #include "detail/json_file.h"
+#include "modules/initial_weights.h"
 
 namespace attend::detail {
 
@@ -34,9 +35,10 @@ auto check_options(const std::filesystem::path& config, const Check& check) {
   }
 }
 
-/// Constructs a module from options read from a file.
+/// Constructs a module from options read from a file. Its weights are to be filled.
 template <typename Holder, typename Options>
 Holder build(const std::filesystem::path& config, const Options& options) {
+  const WeightsComeLater guard;
   return check_options(config, [&] { return Holder(options); });
 }
 

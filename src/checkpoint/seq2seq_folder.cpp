@@ -1,6 +1,8 @@
 // Folders of a Seq2Seq: Marian's format, and attend's own for options that Marian lacks.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "attend/checkpoint/model_folder.h"
 #include "checkpoint/enum_json.h"
 #include "checkpoint/folder.h"
@@ -259,7 +261,7 @@ Seq2Seq load_seq2seq(const fs::path& folder) {
   if (auto& bias = weights.at(kLogitsBias); bias.size(1) != options.tgt_vocab()) {
     bias = without_padding(file.path(), bias, options.tgt_vocab());
   }
-  detail::fill(*model, weights);
+  detail::fill(*model, std::move(weights));
   model->eval();
   return model;
 }

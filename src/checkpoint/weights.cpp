@@ -74,6 +74,13 @@ std::string broken_value(const torch::Tensor& tensor, bool may_exclude) {
   return std::isinf(low) && !may_exclude ? "-infinity" : "";
 }
 
+// Whether `read` can take the place of `own`: of the same kind, and alone in its memory.
+bool can_replace(const torch::Tensor& own, const torch::Tensor& read) {
+  return read.scalar_type() == own.scalar_type() && read.device() == own.device() &&
+         read.sizes() == own.sizes() && read.is_contiguous() && own.is_contiguous() &&
+         read.storage().nbytes() == read.nbytes() && read.storage().use_count() == 1;
+}
+
 }  // namespace
 
 NamedTensors named_weights(const torch::nn::Module& module) {
@@ -157,8 +164,16 @@ NamedTensors read_weights(const WeightsFile& file, const WeightsPlan& plan,
   return weights;
 }
 
-void fill(torch::nn::Module& module, const NamedTensors& weights) {
-  fill_all(named_weights(module), weights, "model", [](const std::string& problems) {
+void fill(torch::nn::Module& module, NamedTensors weights) {
+  auto own = named_weights(module);
+  for (auto& item : module.named_parameters()) {
+    const auto read = weights.find(item.key());
+    if (read == weights.end() || !can_replace(item.value(), read->second)) continue;
+    item.value().set_data(read->second);
+    weights.erase(read);
+    own.erase(item.key());
+  }
+  fill_all(own, weights, "model", [](const std::string& problems) {
     TORCH_INTERNAL_ASSERT(false, "expected the weights of the model, got ", problems);
   });
 }

@@ -52,7 +52,8 @@ void check_header(const WeightsFile& file, const WeightsPlan& plan);
 NamedTensors read_weights(const WeightsFile& file, const WeightsPlan& plan,
                           const NamedTensors& derived = {});
 
-/// Copies `weights` into the module; names and shapes must match.
-void fill(torch::nn::Module& module, const NamedTensors& weights);
+/// Gives the module `weights`, as its parameters' data where they can be, else as copies; names and
+/// shapes must match.
+void fill(torch::nn::Module& module, NamedTensors weights);
 
 }  // namespace attend::detail

@@ -11,6 +11,7 @@
 #include "models/prompt_padding.h"
 #include "models/vocabulary_ids.h"
 #include "modules/enum_names.h"
+#include "modules/initial_weights.h"
 
 namespace attend {
 namespace {
@@ -130,7 +131,7 @@ void CausalLMImpl::reset() {
   detail::check_heads(kCausalLM, options.embed_dim(), options.num_heads());
   detail::check_probability(kCausalLM, "embedding_dropout", options.embedding_dropout());
   embed_tokens = register_module("embed_tokens",
-                                 torch::nn::Embedding(options.vocab_size(), options.embed_dim()));
+                                 detail::make_embedding(options.vocab_size(), options.embed_dim()));
   embed_positions = register_module(
       "embed_positions",
       PositionalEncoding(PositionalEncodingOptions(options.embed_dim(), options.max_length())
@@ -138,16 +139,15 @@ void CausalLMImpl::reset() {
   decoder = register_module(
       "decoder", TransformerEncoder(TransformerEncoderOptions(options.layer(), options.num_layers())
                                         .final_norm(options.final_norm())));
-  torch::nn::init::normal_(embed_tokens->weight, 0.0, kEmbeddingDeviation);
+  detail::initialize_normal(embed_tokens->weight, kEmbeddingDeviation);
   if (options.positions() == PositionKind::kLearned) {
-    torch::nn::init::normal_(embed_positions->weight, 0.0, kEmbeddingDeviation);
+    detail::initialize_normal(embed_positions->weight, kEmbeddingDeviation);
   }
   if (!options.tie_output()) {
     lm_head = register_module(
         "lm_head",
-        torch::nn::Linear(
-            torch::nn::LinearOptions(options.embed_dim(), options.vocab_size()).bias(false)));
-    torch::nn::init::normal_(lm_head->weight, 0.0, kEmbeddingDeviation);
+        detail::make_plain_linear(options.embed_dim(), options.vocab_size(), /*bias=*/false));
+    detail::initialize_normal(lm_head->weight, kEmbeddingDeviation);
   }
 }
 

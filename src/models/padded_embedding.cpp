@@ -1,5 +1,7 @@
 #include "models/padded_embedding.h"
 
+#include "modules/initial_weights.h"
+
 namespace attend::detail {
 namespace {
 
@@ -17,8 +19,9 @@ torch::Tensor without_zero_row(const torch::Tensor& gradient, const torch::Tenso
 
 PaddedEmbeddingImpl::PaddedEmbeddingImpl(int64_t vocab, int64_t embed_dim, int64_t pad_id,
                                          double std)
-    : EmbeddingImpl(vocab, embed_dim), pad_id_(pad_id) {
-  torch::nn::init::normal_(weight, 0.0, std);
+    : EmbeddingImpl(embedding_options(vocab, embed_dim)), pad_id_(pad_id) {
+  options._weight(torch::Tensor());
+  initialize_normal(weight, std);
   const torch::NoGradGuard no_grad;
   weight.select(0, pad_id).zero_();
   keep_zero();

@@ -16,6 +16,7 @@
 #include "models/source_mask.h"
 #include "models/vocabulary_ids.h"
 #include "modules/enum_names.h"
+#include "modules/initial_weights.h"
 
 namespace attend {
 namespace {
@@ -277,10 +278,9 @@ void Seq2SeqImpl::reset() {
   if (!options.tie_output()) {
     lm_head = register_module(
         "lm_head",
-        torch::nn::Linear(
-            torch::nn::LinearOptions(options.embed_dim(), options.tgt_vocab()).bias(false)));
-    torch::nn::init::normal_(lm_head->weight, 0.0,
-                             1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
+        detail::make_plain_linear(options.embed_dim(), options.tgt_vocab(), /*bias=*/false));
+    detail::initialize_normal(lm_head->weight,
+                              1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
   }
 }
 

@@ -7,6 +7,7 @@
 #include "detail/print.h"
 #include "functional/named_linear.h"
 #include "modules/enum_names.h"
+#include "modules/initial_weights.h"
 
 namespace attend {
 namespace {
@@ -88,7 +89,8 @@ void VisionTransformerImpl::reset() {
                                              torch::randn({1, 1 + side * side, dim}) * kDeviation);
   }
   encoder = register_module("encoder", TransformerEncoder(options.layer(), options.num_layers()));
-  classifier = register_module("classifier", torch::nn::Linear(dim, options.num_classes()));
+  classifier = register_module(
+      "classifier", detail::make_plain_linear(dim, options.num_classes(), /*bias=*/true));
 }
 
 void VisionTransformerImpl::pretty_print(std::ostream& stream) const {

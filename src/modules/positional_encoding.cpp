@@ -3,6 +3,7 @@
 #include "detail/check.h"
 #include "detail/print.h"
 #include "modules/enum_names.h"
+#include "modules/initial_weights.h"
 #include "modules/transformer_parts.h"
 
 namespace attend {
@@ -24,7 +25,7 @@ void PositionalEncodingImpl::reset() {
     case PositionKind::kLearned:
       weight =
           register_parameter("weight", torch::empty({options.max_length(), options.embed_dim()}));
-      torch::nn::init::normal_(weight, 0.0, 0.02);
+      detail::initialize_normal(weight, 0.02);
       break;
     case PositionKind::kSinusoidal:
     case PositionKind::kSinusoidalHalves:

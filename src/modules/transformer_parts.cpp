@@ -3,6 +3,7 @@
 #include "attend/functional/dropout.h"
 #include "detail/check.h"
 #include "modules/enum_names.h"
+#include "modules/initial_weights.h"
 
 namespace attend {
 
@@ -56,8 +57,8 @@ NormOptions TransformerLayerOptions::norm_options() const {
 namespace detail {
 
 torch::nn::Linear make_linear(int64_t from, int64_t to, bool bias, double gain) {
-  auto layer = torch::nn::Linear(torch::nn::LinearOptions(from, to).bias(bias));
-  torch::nn::init::xavier_uniform_(layer->weight, gain);
+  auto layer = make_plain_linear(from, to, bias);
+  initialize_xavier_uniform(layer->weight, gain);
   if (bias) torch::nn::init::zeros_(layer->bias);
   return layer;
 }

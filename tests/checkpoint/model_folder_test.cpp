@@ -153,6 +153,67 @@ std::vector<Seq2SeqOptions> seq2seqs_that_marian_has_not() {
           small().encoder_layer(TransformerLayerOptions(12, 3).norm_eps(1e-6))};
 }
 
+std::vector<std::shared_ptr<torch::nn::Module>> models_of_large_folders() {
+  const auto llama = CausalLMOptions(11, llama_layer(), 2).positions(PositionKind::kNone);
+  return {Seq2Seq(small()).ptr(),
+          Seq2Seq(small().positions(PositionKind::kLearned).tie_output(false)).ptr(),
+          CausalLM(CausalLMOptions(11, 12, 3, 2).max_length(9)).ptr(),
+          CausalLM(CausalLMOptions(llama).tie_output(false)).ptr()};
+}
+
+std::shared_ptr<torch::nn::Module> saved_and_loaded(const TemporaryFolder& folder,
+                                                    torch::nn::Module& model) {
+  if (auto* causal = model.as<CausalLM>()) {
+    save_model(folder.path(), *causal);
+    return load_causal_lm(folder.path()).ptr();
+  }
+  save_model(folder.path(), *model.as<Seq2Seq>());
+  return load_seq2seq(folder.path()).ptr();
+}
+
+TEST(ModelFolder, LoadingDrawsNoRandomNumbers) {
+  for (const auto& model : models_of_large_folders()) {
+    const TemporaryFolder folder;
+    torch::manual_seed(3);
+    const auto expected = torch::rand({5});
+    torch::manual_seed(3);
+    saved_and_loaded(folder, *model);
+    EXPECT_TENSOR_EQUAL(torch::rand({5}), expected) << model->name();
+  }
+}
+
+TEST(ModelFolder, WhatIsMadeAfterALoadHasInitialWeights) {
+  const auto made = [] {
+    torch::manual_seed(4);
+    return Seq2Seq(small().tie_output(false))->parameters();
+  };
+  const auto before = made();
+  const TemporaryFolder folder;
+  save_gpt2(folder);
+  load_any(folder.path());
+  change_weights(folder, [](auto& tensors) { tensors.begin()->second.fill_(NAN); });
+  EXPECT_NE(load_error(folder), "no error");
+  const auto after = made();
+  ASSERT_EQ(after.size(), before.size());
+  for (size_t i = 0; i < after.size(); ++i) EXPECT_TENSOR_EQUAL(after[i], before[i]);
+}
+
+TEST(ModelFolder, ACloneOfALoadedModelHasWeightsOfItsOwn) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& model : models_of_large_folders()) {
+    const TemporaryFolder folder;
+    const auto loaded = saved_and_loaded(folder, *model);
+    const auto clone = loaded->clone();
+    for (auto& item : clone->named_parameters()) {
+      EXPECT_TENSOR_EQUAL(item.value(), loaded->named_parameters()[item.key()]) << item.key();
+      item.value().add_(1.0);
+    }
+    for (auto& item : loaded->named_parameters()) {
+      EXPECT_TENSOR_EQUAL(item.value(), model->named_parameters()[item.key()]) << item.key();
+    }
+  }
+}
+
 TEST(ModelFolder, ASeq2SeqOfAnyLayersComesBackBitForBit) {
   const torch::NoGradGuard no_grad;
   const TemporaryFolder folder;
