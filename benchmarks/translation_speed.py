@@ -5,9 +5,9 @@ usage: translation_speed.py TRANSLATION_SPEED FOLDER TEXT [--lines 500] [--round
 
 TRANSLATION_SPEED is the program of the same name; FOLDER a post-norm model that attend-seq2seq trained; TEXT its source
 text, one sentence a line. Each round runs every contender once, in a process of its own, which translates the text once
-before; the ratio is taken in each round. A contender gets the text in batches, one call each. CTranslate2 runs with two
-settings, all threads in each operation, or a part of the batch for each thread (of a batch of one: one thread), of which
-each round takes the faster. p50 and p99: of the milliseconds of a call, in the median round. --base: instead of FOLDER's
+before; the ratio is taken in each round. A contender gets the text in batches, one call each. CTranslate2 runs with four
+settings, of which each round takes the fastest: all threads in each operation, or a part of the batch for each thread (of
+a batch of one: one thread), each with OpenMP's default wait policy and with OMP_WAIT_POLICY=ACTIVE. p50 and p99: of the milliseconds of a call, in the median round. --base: instead of FOLDER's
 weights, random ones of Transformer-base (6 + 6 layers, 512 wide, 32,000 subwords), with 24 forced target tokens. --command: instead of these
 programs, whole commands, from the start to the last line: `attend-seq2seq translate` and a Python program that loads and
 runs CTranslate2, its seconds and peak memory. Needs ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
@@ -29,6 +29,8 @@ CONVERTER = "from ctranslate2.converters.transformers import main; main()"  # ct
 ATTEND = ("fp32", "bf16", "int8")
 PEERS = {"float32": "float32", "int8": "int8"}
 THREADS = os.cpu_count()
+SETTINGS = [(split, {} if policy is None else {"OMP_WAIT_POLICY": policy})
+            for split in (False, True) for policy in (None, "ACTIVE")]
 BASE_VOCABULARY, BASE_TARGET = 32_000, 24
 
 
@@ -83,9 +85,10 @@ def ctranslate2_run(folder, text, batch, beam, kind, split, target_tokens, outpu
     pathlib.Path(output).write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
 
 
-def seconds(command):
+def seconds(command, environment=None):
     """Of a round, and the percentiles of its calls."""
-    done = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, **(environment or {})})
     return tuple(float(number) for number in done.stdout.split()[-3:])
 
 
@@ -93,10 +96,11 @@ def described(ratios):
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def whole(command):
+def whole(command, environment=None):
     """Seconds and MB of a command."""
     begin = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**os.environ, **(environment or {})})
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise subprocess.CalledProcessError(status, command)
@@ -110,7 +114,7 @@ def compare_commands(program, folder, text, beam, rounds, output):
 
     def of_peer(kind):
         return min(whole([sys.executable, __file__, "--peer", folder, text, 512, beam, kind, int(split), 0,
-                          output / f"ct2-{kind}", 1]) for split in (False, True))
+                          output / f"ct2-{kind}", 1], environment) for split, environment in SETTINGS)
 
     times = {name: [] for name in ("fp32", "int8", "CTranslate2 float32", "CTranslate2 int8")}
     for _ in range(rounds):
@@ -130,8 +134,8 @@ def compare(options, folder, text, batch, beam, rounds, target_tokens, output):
 
     def of_peer(kind):
         return min(seconds([sys.executable, __file__, "--peer", folder, text, batch, beam, kind, int(split),
-                            target_tokens, output / f"ct2-{kind}"])
-                   for split in (False, True))
+                            target_tokens, output / f"ct2-{kind}"], environment)
+                   for split, environment in SETTINGS)
 
     contenders = {kind: of_attend for kind in ATTEND} | {f"CTranslate2 {kind}": of_peer for kind in PEERS}
     times = {name: [] for name in contenders}
