@@ -23,7 +23,8 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv, MessageStream& me
 ///
 /// What is static is not destroyed: LibTorch would take all its operators apart, one by one, which
 /// takes longer than to translate a line.
-[[noreturn]] void run_program(const char* name, int (*run)(int argc, char** argv, MessageStream& messages),
-                int argc, char** argv);
+[[noreturn]] void run_program(const char* name,
+                              int (*run)(int argc, char** argv, MessageStream& messages), int argc,
+                              char** argv);
 
 }  // namespace attend::app
