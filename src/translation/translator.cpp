@@ -7,6 +7,7 @@
 #include <deque>
 #include <exception>
 #include <filesystem>
+#include <future>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -267,6 +268,8 @@ Translator::Translator(std::shared_ptr<TranslationModel> model, SubwordTokenizer
 
 Translator Translator::load(const std::filesystem::path& folder, const TranslatorOptions& options,
                             torch::Device device) {
+  // Meanwhile, since it takes as long. Where the model cannot be loaded that is what is said.
+  auto reading = std::async(std::launch::async, SubwordTokenizer::load, folder);
   auto model = load_translation_model(folder);
   model->module().to(device);
   auto own = options;
@@ -280,7 +283,8 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
                       "expected the lexicon that `attend-seq2seq train --shortlist` learns");
     }
   }
-  auto tokenizer = load_tokenizer_of(*model, folder);
+  auto tokenizer = reading.get();
+  if (const auto why = tokenizer_mismatch(*model, tokenizer)) throw FileError(folder, *why);
   const auto search =
       load_search_options(folder, model->special_tokens(), {.beam_size = kBeamSize});
   return {std::move(model), std::move(tokenizer), own, device, search};
