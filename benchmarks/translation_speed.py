@@ -7,8 +7,9 @@ TRANSLATION_SPEED is the program of the same name; FOLDER a post-norm model that
 text, one sentence a line. Each round runs every contender once, in a process of its own, which translates the text once
 before; the ratio is taken in each round. A contender gets the text in batches, one call each. CTranslate2 runs with four
 settings, of which each round takes the fastest: all threads in each operation, or a part of the batch for each thread (of
-a batch of one: one thread), each with OpenMP's default wait policy and with OMP_WAIT_POLICY=ACTIVE. p50 and p99: of the milliseconds of a call, in the median round. --base: instead of FOLDER's
-weights, random ones of Transformer-base (6 + 6 layers, 512 wide, 32,000 subwords), with 24 forced target tokens. --command: instead of these
+a batch of one: one thread), each with OpenMP's default wait policy and with OMP_WAIT_POLICY=ACTIVE. p50 and p99: of the
+milliseconds of a call, in the median round. --base: instead of FOLDER's weights, random ones of Transformer-base (6 + 6 layers, 512 wide,
+32,000 subwords), with 24 forced target tokens. --command: instead of these
 programs, whole commands, from the start to the last line: `attend-seq2seq translate` and a Python program that loads and
 runs CTranslate2, its seconds and peak memory. Needs ctranslate2, transformers and sentencepiece: build/test-env of scripts/setup --with-python-tests.
 """

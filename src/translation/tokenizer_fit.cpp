@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "attend/file_error.h"
+#include "translation/tokenizer_check.h"
 
 namespace attend {
 namespace {
@@ -78,7 +78,7 @@ std::vector<int64_t> spare_tokens(const IncrementalModel& model,
 SubwordTokenizer load_tokenizer_of(const IncrementalModel& model,
                                    const std::filesystem::path& folder) {
   auto tokenizer = SubwordTokenizer::load(folder);
-  if (const auto why = tokenizer_mismatch(model, tokenizer)) throw FileError(folder, *why);
+  detail::check_tokenizer(model, tokenizer, folder);
   return tokenizer;
 }
 

@@ -23,6 +23,7 @@
 #include "detail/check.h"
 #include "detail/thread_team.h"
 #include "translation/default_precision.h"
+#include "translation/tokenizer_check.h"
 #include "translation/translation_stream.h"
 
 namespace attend {
@@ -284,7 +285,7 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
     }
   }
   auto tokenizer = reading.get();
-  if (const auto why = tokenizer_mismatch(*model, tokenizer)) throw FileError(folder, *why);
+  detail::check_tokenizer(*model, tokenizer, folder);
   const auto search =
       load_search_options(folder, model->special_tokens(), {.beam_size = kBeamSize});
   return {std::move(model), std::move(tokenizer), own, device, search};
