@@ -2,7 +2,6 @@
 #include "functional/blockwise_kernel.h"
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -102,7 +101,7 @@ kernels::Attention<T, Stored> described(const BlockwiseTensors& in,
           .sinks = data_or_null<T>(in.sinks),
           .dropout = parameters.dropout,
           .relative_bias = relative_view<T>(mask.relative_bias, in.query.size(2)),
-          .multiplies_pairs = kernels::has_bfloat16_products()};
+          .multiplies_pairs = kernels::prefers_bfloat16_products()};
 }
 
 // Calls f(task, workspace) for all tasks, which the threads take one by one: those of a causal mask
@@ -114,15 +113,12 @@ void run_tasks(const kernels::Attention<T, Stored>& a, int64_t tasks, int64_t wo
   const auto work =
       a.batch * a.heads * a.target * a.source * (a.head_dim + a.value_dim) / kMultiplyAddsOfThread;
   const auto threads = std::clamp<int64_t>(std::min(tasks, work), 1, at::get_num_threads());
-  std::atomic<int64_t> next = 0;
-  detail::parallel_for(threads, 1, [&](int64_t first, int64_t last) {
+  detail::share_tasks(tasks, threads, [&](int64_t /*thread*/, const auto& take) {
     const auto memory = std::make_unique_for_overwrite<T[]>(workspace + kAlignment);
     void* aligned = memory.get();
     size_t size = (workspace + kAlignment) * sizeof(T);
     std::align(64, workspace * sizeof(T), aligned, size);
-    for (auto thread = first; thread < last; ++thread) {
-      for (int64_t task = next++; task < tasks; task = next++) f(task, static_cast<T*>(aligned));
-    }
+    while (const auto task = take()) f(*task, static_cast<T*>(aligned));
   });
 }
 

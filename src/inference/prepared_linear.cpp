@@ -12,12 +12,27 @@ namespace {
 
 // A part of a product that is worth another thread, in multiply-adds: about 10 us.
 constexpr int64_t kWorthAThread = 500'000;
-// Rows of a part, where there are fewer panels than threads: a panel is read once for each.
-constexpr int64_t kRowsOfPart = 24;
+// From so many rows on, threads take panels one by one. With fewer, where reading the weights takes most
+// of the time, a thread takes a group of them, which its cache may still have from the last step.
+constexpr int64_t kRowsToShare = 16;
+// Tasks of a thread, where there are rows enough, so that none waits long for the last one.
+constexpr int64_t kTasksOfThread = 4;
+// Rows of a task, at least: a panel is read once for each.
+constexpr int64_t kRowsOfPart = 16;
 // Rows whose outputs are looked at together: of so many, kTopPart of each fit into a second cache.
 constexpr int64_t kRowsOfBlock = 256;
 // Rows whose best outputs are worth another thread when those of all parts are brought together.
 constexpr int64_t kRowsToMerge = 64;
+
+// For a product of so many multiply-adds.
+int64_t threads_for(int64_t work) {
+  return std::clamp<int64_t>(work / kWorthAThread, 1, torch::get_num_threads());
+}
+
+// In how many groups threads take panels.
+int64_t panel_groups(int64_t rows, int64_t panels, int64_t threads) {
+  return rows < kRowsToShare ? std::min(threads, panels) : panels;
+}
 
 kernels::WeightStorage storage_of(WeightPrecision precision) {
   switch (precision) {
@@ -182,7 +197,7 @@ kernels::PackedProduct PreparedLinear::product(const float* input, int64_t rows,
     parallel_for(rows, std::max<int64_t>(kWorthAThread / std::max<int64_t>(depth_, 1), 1),
                  [&](int64_t first, int64_t last) { convert(first, last - first); });
   };
-  if (storage_ == kernels::WeightStorage::kBFloat16 && kernels::has_bfloat16_products()) {
+  if (storage_ == kernels::WeightStorage::kBFloat16 && kernels::prefers_bfloat16_products()) {
     auto* halves = scratch.halves.of(rows * size);
     for_rows([&](int64_t first, int64_t count) {
       kernels::round_rows(input + first * depth_, depth_, count, depth_, halves + first * size);
@@ -208,18 +223,19 @@ void PreparedLinear::run(const float* input, int64_t rows, float* output, Scratc
   whole.ending = ending;
   whole.output = output;
   const auto panels = kernels::packed_panels(columns_);
-  const auto parts =
-      panels < torch::get_num_threads() ? std::max<int64_t>(rows / kRowsOfPart, 1) : 1;
-  const auto work = std::max<int64_t>(rows * kernels::kPackedColumns * depth_ / parts, 1);
-  parallel_for(panels * parts, std::max<int64_t>(kWorthAThread / work, 1),
-               [&](int64_t first, int64_t last) {
-                 if (parts == 1) return kernels::packed_product(whole, first, last);
-                 for (auto task = first; task < last; ++task) {
-                   const auto part = task / panels, panel = task % panels;
-                   const auto row = rows * part / parts, end = rows * (part + 1) / parts;
-                   kernels::packed_product(rows_of(whole, row, end - row), panel, panel + 1);
-                 }
-               });
+  const auto threads = threads_for(rows * columns_ * depth_);
+  const auto groups = panel_groups(rows, panels, threads);
+  whole.panels_ahead = groups == panels ? threads : 1;
+  const auto parts = std::clamp<int64_t>((kTasksOfThread * threads + groups - 1) / groups, 1,
+                                         std::max<int64_t>(rows / kRowsOfPart, 1));
+  share_tasks(groups * parts, threads, [&](int64_t /*thread*/, const auto& take) {
+    while (const auto task = take()) {
+      const auto group = *task % groups, part = *task / groups;
+      const auto row = rows * part / parts, end = rows * (part + 1) / parts;
+      kernels::packed_product(rows_of(whole, row, end - row), panels * group / groups,
+                              panels * (group + 1) / groups);
+    }
+  });
 }
 
 BestTokens PreparedLinear::best(const float* input, int64_t rows, const BestTokensRequest& request,
@@ -227,8 +243,7 @@ BestTokens PreparedLinear::best(const float* input, int64_t rows, const BestToke
   constexpr auto kPanels = kernels::kTopPart / kernels::kPackedColumns;
   const auto parts = kernels::top_parts(columns_);
   const auto work = std::max<int64_t>(rows * kernels::kTopPart * depth_, 1);
-  const auto shares = std::clamp<int64_t>(parts * work / kWorthAThread, 1,
-                                          std::min<int64_t>(torch::get_num_threads(), parts));
+  const auto shares = std::min(threads_for(parts * work), parts);
   const auto blocks = std::max<int64_t>((rows + kRowsOfBlock - 1) / kRowsOfBlock, 1);
   const auto block = (rows + blocks - 1) / blocks;
 
@@ -261,13 +276,15 @@ BestTokens PreparedLinear::best(const float* input, int64_t rows, const BestToke
 
   const auto whole = product(input, rows, scratch);
   float* const logits = scratch.logits.of(shares * block * kernels::kTopPart);
-  parallel_for(shares, 1, [&](int64_t first, int64_t last) {
-    for (auto share = first; share < last; ++share) {
-      const auto own = of_share(share);
-      kernels::clear_top_tokens(own, rows);
-      for (auto part = parts * share / shares; part < parts * (share + 1) / shares; ++part) {
+  const auto groups = panel_groups(rows, parts, shares);
+  share_tasks(groups, shares, [&](int64_t share, const auto& take) {
+    const auto own = of_share(share);
+    kernels::clear_top_tokens(own, rows);
+    while (const auto group = take()) {
+      for (auto part = parts * *group / groups; part < parts * (*group + 1) / groups; ++part) {
         auto columns = panels_of(whole, part * kPanels, kPanels);
         columns.output = logits + share * block * kernels::kTopPart;
+        columns.panels_ahead = groups == parts ? kPanels * (shares - 1) + 1 : 1;
         const auto panels = kernels::packed_panels(columns.weights.columns);
         for (int64_t row = 0; row < rows; row += block) {
           const auto here = std::min(block, rows - row);

@@ -414,6 +414,18 @@ HWY_INLINE void prefetch_row(const T* row, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / sizeof(T)) hwy::Prefetch(row + i);
 }
 
+// The same of a row that will be written: it is the processor's own by then.
+template <typename T>
+HWY_INLINE void prefetch_row_to_write(T* row, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / sizeof(T)) {
+#if HWY_ARCH_X86  // compilers know the instruction, which is older than AVX2, only by its own flag
+    asm("prefetchw %0" : : "m"(row[i]));
+#else
+    __builtin_prefetch(row + i, 1);
+#endif
+  }
+}
+
 // A row of `count` numbers times `factor`, with zeros up to `padded`, a multiple of the vectors.
 template <typename T, typename Stored>
 HWY_INLINE void copy_row(const Stored* HWY_RESTRICT from, int64_t count, int64_t padded, T factor,

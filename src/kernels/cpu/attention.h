@@ -70,7 +70,7 @@ struct Attention {
   AttentionDropout dropout;
   MaskView<T> relative_bias = {};  // added too: of the distance alone
   // Of BFloat16: whether pairs of these are multiplied, which is faster where
-  // has_bfloat16_products() (instruction_set.h). Then weights and gradients of scores are rounded to
+  // prefers_bfloat16_products() (instruction_set.h). Then weights and gradients of scores are rounded to
   // bfloat16 before they are multiplied; sums are float's.
   bool multiplies_pairs = false;
 

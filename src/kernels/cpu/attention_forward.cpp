@@ -59,11 +59,13 @@ struct Workspace {
 
 template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
 HWY_INLINE void load_queries(const Attention<T, Stored>& a, const QueryRows& rows,
-                             const Workspace<Kind>& w) {
+                             const Workspace<Kind>& w, HeadRows<Stored> output) {
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const auto head = rows.head_of(row);
     const Stored* from = a.query.at(rows.batch, head) + rows.query_of(row) * a.query.row_stride;
     prefetch_row(from + kRowsAhead * a.query.row_stride, a.head_dim);
+    prefetch_row_to_write(output.at(rows.batch, head) + rows.query_of(row) * output.row_stride,
+                          a.value_dim);
     load_factors<Kind>(from, a.head_dim, a.scale, w.queries + row * w.head_depth);
     // A sink is a key without a value that has been seen before all others.
     const bool has_sink = a.sinks != nullptr && a.sinks[head] != -kInfinity<T>;
@@ -165,7 +167,7 @@ void forward(const Attention<T, Stored>& a, HeadRows<Stored> output, T* sums, in
   const auto rows =
       chunks.part({batch, kv_head * a.group, a.group, 0, a.target}, task % chunks.count());
   const Workspace<Kind> w(a, workspace);
-  load_queries(a, rows, w);
+  load_queries(a, rows, w, output);
   const Parts blocks(rows.members, rows.count, kBlockRows);
   const auto band = band_of(a, rows);
   for (auto key = band.begin - band.begin % kBlockKeys; key < band.end; key += kBlockKeys) {

@@ -34,6 +34,14 @@ bool has_bfloat16_products() {
 #endif
 }
 
+bool prefers_bfloat16_products() {
+#if HWY_ARCH_X86
+  return has_bfloat16_products() && __builtin_cpu_is("intel") == 0;
+#else
+  return false;
+#endif
+}
+
 const char* instruction_set() { return hwy::TargetName(HWY_DYNAMIC_DISPATCH(own_target)()); }
 
 }  // namespace attend::kernels

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include <hwy/cache_control.h>
+
 #define HWY_WANT_AVX3_DL  // for VNNI's dot products of int8, and those of bfloat16
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/packed_product.cpp"
@@ -38,6 +40,39 @@ using Sums = Tile<kRows, kTileOfVectors, float>;
 
 HWY_INLINE int64_t tile_columns() { return kTileOfVectors * lanes_of<float>(); }
 
+// A panel is read by steps of its depth: of one number, a pair or a group for each column.
+constexpr int64_t kLine = 64, kLinesOfStep = kPackedColumns * int64_t{sizeof(float)} / kLine;
+
+HWY_INLINE int64_t steps_of(const PackedWeights& weights) {
+  return packed_depth(weights.storage, weights.depth) / packed_group(weights.storage);
+}
+
+// The panel that will be read next, fetched into the second cache a little at each step of this one: else
+// each panel begins with waiting for the third cache or for memory.
+struct Fetch {
+  const std::byte* next;
+  int64_t stride;  // of a step: less than a line, where there are more steps than lines
+
+  // Of `bytes` from `from` on as many as a line at each of `steps` gives.
+  Fetch(const std::byte* from, int64_t bytes, int64_t steps)
+      : next(from), stride(least(bytes / most(steps, 1) + 1, kLine)) {}
+
+  HWY_INLINE void step() {
+    __builtin_prefetch(next, 0, 2);
+    next += stride;
+  }
+};
+
+// What a tile will read of its own panel some steps later, from the second cache into the first.
+template <typename Weight>
+HWY_INLINE void fetch_ahead(const Weight* panel) {
+  constexpr int64_t kAhead = 16;
+  for (int64_t i = 0; i < tile_columns(); i += kLine / int64_t{sizeof(float)}) {
+    hwy::Prefetch(reinterpret_cast<const std::byte*>(panel) +
+                  kAhead * kLinesOfStep * kLine + i * int64_t{sizeof(float)});
+  }
+}
+
 // The sums that a tile begins with.
 template <int64_t kRows>
 HWY_INLINE void begin(const PackedProduct& p, int64_t column, Sums<kRows>& sums) {
@@ -65,10 +100,13 @@ HWY_INLINE void add_products(const float* HWY_RESTRICT input, int64_t stride,
 // The sums of kRows rows of the input and a tile's columns of a panel.
 template <int64_t kRows>
 HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const float* HWY_RESTRICT panel,
-                         int64_t column, Sums<kRows>& sums) {
+                         int64_t column, Fetch fetch, Sums<kRows>& sums) {
   begin(p, column, sums);
   const float* HWY_RESTRICT input = p.input + row * p.input_stride;
-  for (int64_t k = 0; k < p.weights.depth; ++k) {
+  const auto depth = p.weights.depth;
+  for (int64_t k = 0; k < depth; ++k) {
+    fetch.step();
+    fetch_ahead(panel);
     hn::Vec<Vectors<float>> weights[kTileOfVectors];
     for (int64_t v = 0; v < kTileOfVectors; ++v) {
       weights[v] = hn::LoadU(Vectors<float>(), panel + v * lanes_of<float>());
@@ -81,19 +119,34 @@ HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const float* HWY_R
 // Of weights in pairs.
 template <int64_t kRows>
 HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const Pair* HWY_RESTRICT panel,
-                         int64_t column, Sums<kRows>& sums) {
+                         int64_t column, Fetch fetch, Sums<kRows>& sums) {
   begin(p, column, sums);
   const PairVectors d;
   const auto lanes = lanes_of<float>(), depth = p.weights.depth;
   if (p.halves != nullptr) {
     const auto pairs = packed_depth(WeightStorage::kBFloat16, depth) / 2;
     const auto* HWY_RESTRICT input = reinterpret_cast<const Pair*>(p.halves) + row * pairs;
-    sums.multiply(input, pairs, 1, panel, pairs, kPackedColumns);
+    for (int64_t k = 0; k < pairs; ++k) {
+      fetch.step();
+      fetch_ahead(panel);
+      hn::Vec<PairVectors> values[kTileOfVectors];
+      for (int64_t v = 0; v < kTileOfVectors; ++v) values[v] = hn::LoadU(d, panel + v * lanes);
+      HWY_UNROLL(16)
+      for (int64_t r = 0; r < kRows; ++r) {
+        const auto factor = hn::Set(d, input[r * pairs + k]);
+        for (int64_t v = 0; v < kTileOfVectors; ++v) {
+          sums.sums[r][v] = add_product(factor, values[v], sums.sums[r][v]);
+        }
+      }
+      panel += kPackedColumns;
+    }
     return;
   }
   const float* HWY_RESTRICT input = p.input + row * p.input_stride;
   hn::Vec<Vectors<float>> weights[kTileOfVectors];
   for (int64_t k = 0; k < depth; k += 2) {
+    fetch.step();
+    fetch_ahead(panel);
     for (int64_t v = 0; v < kTileOfVectors; ++v) {
       weights[v] = first_of(hn::LoadU(d, panel + v * lanes));
     }
@@ -166,7 +219,7 @@ constexpr int32_t kShift = 0;
 
 template <int64_t kRows>
 HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const int8_t* HWY_RESTRICT panel,
-                         int64_t column, Sums<kRows>& sums) {
+                         int64_t column, Fetch fetch, Sums<kRows>& sums) {
   const Integers d;
   const Vectors<float> of_float;
   const auto lanes = lanes_of<float>();
@@ -178,6 +231,8 @@ HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const int8_t* HWY_
   }
   const int8_t* HWY_RESTRICT input = p.integers + row * depth;
   for (int64_t k = 0; k < depth; k += kPackedGroup) {
+    fetch.step();
+    fetch_ahead(panel);
     hn::Vec<Integers> values[kTileOfVectors];
     for (int64_t v = 0; v < kTileOfVectors; ++v) {
       values[v] = groups_at(panel + v * lanes * kPackedGroup);
@@ -262,12 +317,14 @@ HWY_INLINE void finish(const PackedProduct& p, int64_t row, int64_t column, int6
 }
 
 template <typename Weight, int64_t kRows>
-void tile(const PackedProduct& p, int64_t row, const Weight* panel, int64_t column) {
+void tile(const PackedProduct& p, int64_t row, const Weight* panel, int64_t column, Fetch& fetch) {
   constexpr int64_t kGroup = sizeof(Weight) == 1 ? kPackedGroup : 1;
+  const auto steps = steps_of(p.weights);
   const auto end = least(column + kPackedColumns, p.weights.columns);
   for (auto at = column; at < end; at += tile_columns()) {
     Sums<kRows> sums;
-    multiply<kRows>(p, row, panel + (at - column) * kGroup, at, sums);
+    multiply<kRows>(p, row, panel + (at - column) * kGroup, at, fetch, sums);
+    fetch.next += steps * fetch.stride;
     finish<kRows>(p, row, at, end - at, sums);
   }
 }
@@ -281,17 +338,20 @@ template <typename Weight>
 void panels(const PackedProduct& p, int64_t first, int64_t last) {
   static constexpr auto kTiles = tiles_of<Weight>(std::make_index_sequence<kTileOfRows>());
   const auto* data = reinterpret_cast<const Weight*>(p.weights.data);
-  // In Weights: pairs are one.
-  const auto size =
-      packed_bytes(p.weights.storage, kPackedColumns, p.weights.depth) / sizeof(Weight);
+  const auto bytes =
+      static_cast<int64_t>(packed_bytes(p.weights.storage, kPackedColumns, p.weights.depth));
+  const auto size = bytes / static_cast<int64_t>(sizeof(Weight));  // pairs are one
   // Even tiles: of 8 rows two of 4 rather than 6 and 2.
   const auto tiles = (p.rows + kTileOfRows - 1) / kTileOfRows;
   const auto height = tiles == 0 ? 1 : (p.rows + tiles - 1) / tiles;
+  const auto all_steps = tiles * (kPackedColumns / tile_columns()) * steps_of(p.weights);
   for (auto panel = first; panel < last; ++panel) {
+    const auto next = panel + 1 < last ? panel + 1 : panel + p.panels_ahead;
+    Fetch fetch(p.weights.data + next * bytes, bytes, all_steps);
     for (int64_t row = 0; row < p.rows; row += height) {
       const auto rows = least(height, p.rows - row);
-      kTiles[static_cast<size_t>(rows - 1)](p, row, data + panel * static_cast<int64_t>(size),
-                                            panel * kPackedColumns);
+      kTiles[static_cast<size_t>(rows - 1)](p, row, data + panel * size, panel * kPackedColumns,
+                                            fetch);
     }
   }
 }

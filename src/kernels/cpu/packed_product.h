@@ -77,6 +77,9 @@ struct PackedProduct {
   PackedWeights weights;
   Ending ending;
   float* output;  // [M, N], contiguous
+  // From the last panel that is asked for to the one that this thread computes next, as a rule: it is
+  // fetched meanwhile. Beyond the last of all lie the weights of the next layer, as a rule.
+  int64_t panels_ahead = 1;
 };
 
 /// Computes the panels [first, last) of the output.

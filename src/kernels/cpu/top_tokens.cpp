@@ -51,12 +51,16 @@ HWY_INLINE float exponential_sum(const float* HWY_RESTRICT x, int64_t size, floa
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(sums, others)));
 }
 
-// Puts a number where it belongs among numbers in descending order, if it does.
+// Puts a number where it belongs among numbers in descending order, if it does; of equal ones the
+// first token comes first.
 HWY_INLINE void put(float value, int64_t token, int64_t count, float* HWY_RESTRICT values,
                     int64_t* HWY_RESTRICT tokens) {
-  if (!(value > values[count - 1])) return;
+  const auto precedes = [&](int64_t i) {
+    return value > values[i] || (value == values[i] && token < tokens[i]);
+  };
+  if (!precedes(count - 1)) return;
   auto place = count - 1;
-  for (; place > 0 && value > values[place - 1]; --place) {
+  for (; place > 0 && precedes(place - 1); --place) {
     values[place] = values[place - 1];
     tokens[place] = tokens[place - 1];
   }
@@ -102,11 +106,11 @@ void add_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, i
   }
 }
 
-void add_following(const TopTokens& top, int64_t rows, const TopTokens& following) {
+void add_others(const TopTokens& top, int64_t rows, const TopTokens& others) {
   for (int64_t row = 0; row < rows; ++row) {
     const auto at = row * top.count;
     for (auto i = at; i < at + top.count; ++i) {
-      put(following.values[i], following.tokens[i], top.count, top.values + at, top.tokens + at);
+      put(others.values[i], others.tokens[i], top.count, top.values + at, top.tokens + at);
     }
   }
 }
@@ -135,7 +139,7 @@ namespace attend::kernels {
 namespace {
 
 HWY_EXPORT(add_part);
-HWY_EXPORT(add_following);
+HWY_EXPORT(add_others);
 HWY_EXPORT(log_sum);
 
 }  // namespace
@@ -151,8 +155,8 @@ void add_top_part(const TopTokens& top, int64_t rows, int64_t part, float* logit
   HWY_DYNAMIC_DISPATCH(add_part)(top, rows, part, logits, stride);
 }
 
-void add_top_tokens(const TopTokens& top, int64_t rows, const TopTokens& following) {
-  HWY_DYNAMIC_DISPATCH(add_following)(top, rows, following);
+void add_top_tokens(const TopTokens& top, int64_t rows, const TopTokens& others) {
+  HWY_DYNAMIC_DISPATCH(add_others)(top, rows, others);
 }
 
 float top_log_sum(const TopTokens& top, int64_t row) {

@@ -28,8 +28,8 @@ void clear_top_tokens(const TopTokens& top, int64_t rows);
 /// Those of excluded ids become -infinity.
 void add_top_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, int64_t stride);
 
-/// Adds to rows the largest of other parts of them, which follow. Sums need nothing: they lie by part.
-void add_top_tokens(const TopTokens& top, int64_t rows, const TopTokens& following);
+/// Adds to rows the largest of other parts of them. Sums need nothing: they lie by part.
+void add_top_tokens(const TopTokens& top, int64_t rows, const TopTokens& others);
 
 /// log sum exp(logit) of a row whose parts have been added. The bits depend neither on the order in which
 /// they were added nor on how many logits of -infinity come last. NaN where a logit is.
