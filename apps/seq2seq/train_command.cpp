@@ -91,7 +91,7 @@ void warn_of_precision(Precision precision, torch::Device device, TrainingConsol
   if (precision == Precision::kBFloat16 &&
       !functional::has_fast_products(torch::kBFloat16, device)) {
     console.line(
-        "--precision bf16: this processor has no products of bfloat16, fp32 is faster on it");
+        "--precision bf16: this processor has no fast products of bfloat16, fp32 is faster on it");
   }
 }
 

@@ -103,7 +103,7 @@ class LinearProduct : public torch::autograd::Function<LinearProduct> {
     const auto &x = saved[0], &weight = saved[1];
     const auto gradient = as_rows(gradients[0]);
     // LibTorch's own products can be differentiated again.
-    const bool by_libtorch = is_differentiated_again(gradients);
+    const bool by_libtorch = !own_products().gradients || is_differentiated_again(gradients);
     variable_list result(3);
     if (weight.defined() && context->needs_input_grad(0)) {
       const auto of_x =
@@ -131,8 +131,9 @@ bool is_plain(const torch::Tensor& x) {
 
 bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight,
                        const torch::Tensor& bias) {
-  if (!x.is_cpu() || !is_plain(x) || !prefers_own_products()) return false;
-  return weight.numel() >= kSmallestWeight && x.numel() > 0 && is_plain(weight) &&
+  if (!x.is_cpu() || !is_plain(x) || x.numel() == 0) return false;
+  if (x.numel() / x.size(-1) > own_products().rows) return false;
+  return weight.numel() >= kSmallestWeight && is_plain(weight) &&
          (!bias.defined() || is_plain(bias)) && product_type(x) == torch::kFloat &&
          !carries_tangent(x) && !carries_tangent(weight) && !carries_tangent(bias);
 }

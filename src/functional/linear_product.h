@@ -4,8 +4,8 @@
 
 namespace attend::functional {
 
-/// Whether `linear_by_product` is faster than LibTorch's linear: in float32, where
-/// `prefers_own_products`, unless the layer is tiny.
+/// Whether `linear_by_product` is faster than LibTorch's linear: in float32, for as many rows as
+/// `own_products` says, unless the layer is tiny.
 bool product_is_faster(const torch::Tensor& x, const torch::Tensor& weight,
                        const torch::Tensor& bias);
 

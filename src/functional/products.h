@@ -14,7 +14,7 @@ torch::ScalarType product_type(const torch::Tensor& x);
 /// Whether `x` is multiplied in 16 bits, on a CPU.
 bool is_narrow_on_cpu(const torch::Tensor& x);
 
-/// The same, on a CPU that has no instructions for it. Without AVX-512 LibTorch's products are then
+/// The same, on a CPU that has no fast instructions for it. Without AVX-512 LibTorch's products are then
 /// loops over single numbers, 4 to 40 times slower than float32's, so attend makes them
 /// `ThroughFloat32`.
 bool lacks_products_of(const torch::Tensor& x);
@@ -46,11 +46,18 @@ class ThroughFloat32 {
 /// Whether this CPU multiplies 16-bit numbers by tiles (AMX), ten times faster than float32's.
 bool has_narrow_tiles(torch::ScalarType type);
 
-/// Whether attend's own float32 products are faster than LibTorch's: on AMD's processors with AVX2
-/// or AVX-512. There LibTorch's, which are MKL's, reach 45 to 95 % of their speed with 8 rows or
-/// more, and 40 % with one row and weights that no cache holds. Others were not measured. The
-/// environment variable ATTEND_LINEAR, `attend` or `libtorch`, overrides the choice.
+/// Where attend's own float32 products are faster than LibTorch's, which are MKL's.
+struct OwnProducts {
+  int64_t rows = 0;        // y = x weight^T of up to so many rows of x
+  bool gradients = false;  // and of the same ones the two products of the backward pass
+};
+
+/// On AMD's processors with AVX2 or AVX-512 all: LibTorch's reach 45 to 95 % of their speed with 8 rows
+/// or more, and 40 % with one row and weights that no cache holds. On Intel's with AVX-512 up to 128
+/// rows: LibTorch's reach 60 to 90 % of their speed with 8 to 64 rows, and are level with them above
+/// and in gradients. Others were not measured. The environment variable ATTEND_LINEAR, `attend` (all)
+/// or `libtorch` (none), overrides the choice.
 /// Throws: c10::ValueError for another value.
-bool prefers_own_products();
+OwnProducts own_products();
 
 }  // namespace attend::functional

@@ -70,7 +70,7 @@ struct PackedProduct {
   const float* input;  // [M, K]; not read for kInt8, nor where there are halves
   int64_t input_stride;
   // kBFloat16: [M, packed_depth] from round_rows, to multiply pairs by instructions of processors that
-  // has_bfloat16_products() (instruction_set.h), or null.
+  // prefers_bfloat16_products() (instruction_set.h), or null.
   const BFloat16* halves;
   const int8_t* integers;     // kInt8: [M, packed_depth] from quantize_rows
   const float* input_scales;  // kInt8: [M]
