@@ -149,7 +149,8 @@ TEST_P(HostedAdditive, ErrorsAreAtMostTwiceThoseOfTheFormula) {
   for (const auto& s : {Sizes{2, 2, 19, 70, 37, 9}, Sizes{2, 3, 3, 140, 33, 40}}) {
     for (const bool has_options : {false, true}) {
       std::vector<double> ours, formula, largest;
-      for (int draw = 0; draw < 3; ++draw) {
+      // Of fewer draws the largest errors are too much a matter of chance.
+      for (int draw = 0; draw < 12; ++draw) {
         const auto in = with_options(s, GetParam(), has_options);
         const auto of_output = torch::randn({s.batch, s.heads, s.target, s.value}, torch::kDouble);
         const auto of_scores =

@@ -68,8 +68,8 @@ template <typename Weight>
 HWY_INLINE void fetch_ahead(const Weight* panel) {
   constexpr int64_t kAhead = 16;
   for (int64_t i = 0; i < tile_columns(); i += kLine / int64_t{sizeof(float)}) {
-    hwy::Prefetch(reinterpret_cast<const std::byte*>(panel) +
-                  kAhead * kLinesOfStep * kLine + i * int64_t{sizeof(float)});
+    hwy::Prefetch(reinterpret_cast<const std::byte*>(panel) + kAhead * kLinesOfStep * kLine +
+                  i * int64_t{sizeof(float)});
   }
 }
 
