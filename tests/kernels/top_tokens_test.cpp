@@ -21,9 +21,10 @@ struct Tops {
 
 using Ids = std::vector<int64_t>;
 
-// Of rows of logits, of which one list has the parts before `middle` and another the rest.
+// Of rows of logits, of which one list has the parts before `middle`, or if it is swapped with the
+// other the rest.
 Tops top_of(Numbers<float> logits, int64_t rows, int64_t count, int64_t middle = 1,
-            const Ids& excluded = {}, bool sums_excluded = true) {
+            const Ids& excluded = {}, bool sums_excluded = true, bool is_swapped = false) {
   const auto size = logits.size() / rows, parts = kernels::top_parts(size);
   Tops found{Numbers<float>(rows), Numbers<float>(rows * count), Numbers<int64_t>(rows * count)};
   Numbers<float> largest(rows * parts), sums(rows * parts), values(rows * count);
@@ -37,16 +38,16 @@ Tops top_of(Numbers<float> logits, int64_t rows, int64_t count, int64_t middle =
                                .sums = sums.data(),
                                .values = found.values.data(),
                                .tokens = found.tokens.data()};
-  auto following = top;
-  following.values = values.data();
-  following.tokens = tokens.data();
+  auto others = top;
+  others.values = values.data();
+  others.tokens = tokens.data();
   kernels::clear_top_tokens(top, rows);
-  kernels::clear_top_tokens(following, rows);
+  kernels::clear_top_tokens(others, rows);
   for (int64_t part = 0; part < parts; ++part) {
-    kernels::add_top_part(part < middle ? top : following, rows, part,
+    kernels::add_top_part((part < middle) != is_swapped ? top : others, rows, part,
                           logits.data() + part * kernels::kTopPart, size);
   }
-  kernels::add_top_tokens(top, rows, following);
+  kernels::add_top_tokens(top, rows, others);
   for (int64_t r = 0; r < rows; ++r) found.log_sums[r] = kernels::top_log_sum(top, r);
   return found;
 }
@@ -73,6 +74,15 @@ void check_top(Numbers<float> logits, int64_t rows, int64_t count) {
     sums.push_back(std::log(sum));
   }
   expect_near(found.log_sums, sums, 16, "log_sums");
+}
+
+TEST(TopTokens, OfEqualLogitsTheFirstComesFirstWhicheverListHasIt) {
+  const Numbers<float> logits(2 * kernels::kTopPart + 7, 0.5F);
+  for (const bool is_swapped : {false, true}) {
+    auto found = top_of(logits, 1, 3, 1, {}, true, is_swapped);
+    EXPECT_EQ((std::vector<int64_t>{found.tokens[0], found.tokens[1], found.tokens[2]}),
+              (std::vector<int64_t>{0, 1, 2}));
+  }
 }
 
 TEST(TopTokens, AreTheLargestInOrder) {
