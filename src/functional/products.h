@@ -14,9 +14,9 @@ torch::ScalarType product_type(const torch::Tensor& x);
 /// Whether `x` is multiplied in 16 bits, on a CPU.
 bool is_narrow_on_cpu(const torch::Tensor& x);
 
-/// The same, on a CPU that has no fast instructions for it. Without AVX-512 LibTorch's products are then
-/// loops over single numbers, 4 to 40 times slower than float32's, so attend makes them
-/// `ThroughFloat32`.
+/// The same, on a CPU that has no fast instructions for it: attend makes such products
+/// `ThroughFloat32`. Without AVX-512 LibTorch's are loops over single numbers, 4 to 40 times slower
+/// than float32's.
 bool lacks_products_of(const torch::Tensor& x);
 
 /// While it lives, 16-bit numbers are computed in float32: autocast is off, inputs are widened, and
@@ -52,7 +52,7 @@ struct OwnProducts {
   bool gradients = false;  // and of the same ones the two products of the backward pass
 };
 
-/// On AMD's processors with AVX2 or AVX-512 all: LibTorch's reach 45 to 95 % of their speed with 8 rows
+/// Of this CPU. On AMD's processors with AVX2 or AVX-512 all: LibTorch's reach 45 to 95 % of their speed with 8 rows
 /// or more, and 40 % with one row and weights that no cache holds. On Intel's with AVX-512 up to 128
 /// rows: LibTorch's reach 60 to 90 % of their speed with 8 to 64 rows, and are level with them above
 /// and in gradients. Others were not measured. The environment variable ATTEND_LINEAR, `attend` (all)

@@ -16,8 +16,9 @@ namespace attend::functional {
 /// Note:   bfloat16 or float16, by dtype or by autocast, on a CPU without products of them: more
 ///         than a few rows are multiplied in float32 and rounded; see `has_fast_products`.
 /// Note:   in float32 attend's own product is taken where LibTorch's (MKL) is slower: on AMD's
-///         processors, and for up to 128 rows on Intel's with AVX-512. The environment variable ATTEND_LINEAR, `attend` or `libtorch`,
-///         overrides the choice; c10::ValueError is thrown for another value.
+///         processors, and for up to 128 rows on Intel's with AVX-512. The environment variable
+///         ATTEND_LINEAR, `attend` or `libtorch`, overrides the choice; c10::ValueError is thrown for
+///         another value.
 /// Note:   forward-mode AD and derivatives beyond the first use at::linear.
 ATTEND_API torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight,
                                 const torch::Tensor& bias = {});

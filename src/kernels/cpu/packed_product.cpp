@@ -83,17 +83,34 @@ HWY_INLINE void begin(const PackedProduct& p, int64_t column, Sums<kRows>& sums)
   }
 }
 
-// Of kRows rows of the input, one value each, and the weights of a tile's columns for it.
-template <int64_t kRows>
-HWY_INLINE void add_products(const float* HWY_RESTRICT input, int64_t stride,
-                             const hn::Vec<Vectors<float>> (&weights)[kTileOfVectors],
-                             Sums<kRows>& sums) {
+// Of kRows rows of the input, one value or pair each, and the weights of a tile's columns for it.
+template <int64_t kRows, typename Number, class V>
+HWY_INLINE void add_products(const Number* HWY_RESTRICT input, int64_t stride,
+                             const V (&weights)[kTileOfVectors], Sums<kRows>& sums) {
   HWY_UNROLL(16)
   for (int64_t r = 0; r < kRows; ++r) {
-    const auto factor = hn::Set(Vectors<float>(), input[r * stride]);
+    const auto factor = hn::Set(hn::Rebind<Number, Vectors<float>>(), input[r * stride]);
     for (int64_t v = 0; v < kTileOfVectors; ++v) {
-      sums.sums[r][v] = hn::MulAdd(factor, weights[v], sums.sums[r][v]);
+      sums.sums[r][v] = add_product(factor, weights[v], sums.sums[r][v]);
     }
+  }
+}
+
+// The same along a panel of such values or pairs.
+template <int64_t kRows, typename Number>
+HWY_INLINE void add_steps(const Number* HWY_RESTRICT input, int64_t stride,
+                          const Number* HWY_RESTRICT panel, int64_t steps, Fetch fetch,
+                          Sums<kRows>& sums) {
+  const hn::Rebind<Number, Vectors<float>> d;
+  for (int64_t k = 0; k < steps; ++k) {
+    fetch.step();
+    fetch_ahead(panel);
+    hn::Vec<decltype(d)> weights[kTileOfVectors];
+    for (int64_t v = 0; v < kTileOfVectors; ++v) {
+      weights[v] = hn::LoadU(d, panel + v * lanes_of<float>());
+    }
+    add_products<kRows>(input + k, stride, weights, sums);
+    panel += kPackedColumns;
   }
 }
 
@@ -103,17 +120,7 @@ HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const float* HWY_R
                          int64_t column, Fetch fetch, Sums<kRows>& sums) {
   begin(p, column, sums);
   const float* HWY_RESTRICT input = p.input + row * p.input_stride;
-  const auto depth = p.weights.depth;
-  for (int64_t k = 0; k < depth; ++k) {
-    fetch.step();
-    fetch_ahead(panel);
-    hn::Vec<Vectors<float>> weights[kTileOfVectors];
-    for (int64_t v = 0; v < kTileOfVectors; ++v) {
-      weights[v] = hn::LoadU(Vectors<float>(), panel + v * lanes_of<float>());
-    }
-    add_products<kRows>(input + k, p.input_stride, weights, sums);
-    panel += kPackedColumns;
-  }
+  add_steps<kRows>(input, p.input_stride, panel, p.weights.depth, fetch, sums);
 }
 
 // Of weights in pairs.
@@ -126,20 +133,7 @@ HWY_INLINE void multiply(const PackedProduct& p, int64_t row, const Pair* HWY_RE
   if (p.halves != nullptr) {
     const auto pairs = packed_depth(WeightStorage::kBFloat16, depth) / 2;
     const auto* HWY_RESTRICT input = reinterpret_cast<const Pair*>(p.halves) + row * pairs;
-    for (int64_t k = 0; k < pairs; ++k) {
-      fetch.step();
-      fetch_ahead(panel);
-      hn::Vec<PairVectors> values[kTileOfVectors];
-      for (int64_t v = 0; v < kTileOfVectors; ++v) values[v] = hn::LoadU(d, panel + v * lanes);
-      HWY_UNROLL(16)
-      for (int64_t r = 0; r < kRows; ++r) {
-        const auto factor = hn::Set(d, input[r * pairs + k]);
-        for (int64_t v = 0; v < kTileOfVectors; ++v) {
-          sums.sums[r][v] = add_product(factor, values[v], sums.sums[r][v]);
-        }
-      }
-      panel += kPackedColumns;
-    }
+    add_steps<kRows>(input, pairs, panel, pairs, fetch, sums);
     return;
   }
   const float* HWY_RESTRICT input = p.input + row * p.input_stride;
