@@ -26,7 +26,7 @@ namespace attend::benchmark {
 namespace {
 
 Translator load(const std::string& folder, const std::string& precision, int64_t beam) {
-  const TranslatorOptions options{.beam_size = beam};
+  const TranslatorOptions options{.beam_size = beam, .scores = false};  // as CTranslate2's default
   if (precision == "module") {
     auto model = load_translation_model(folder);
     auto tokenizer = load_tokenizer_of(*model, folder);

@@ -184,6 +184,7 @@ int translate(const TranslateOptions& o) {
   if (o.n_best) options.n_best = *o.n_best;
   if (options.beam_size) options.beam_size = std::max(*options.beam_size, options.n_best);
   options.attention = !o.alignment.empty();
+  options.scores = o.n_best || o.score || o.json;
   const auto device = prepare_machine(o.machine);
   const auto translator = Translator::load(o.model_dir, options, device);
 

@@ -14,6 +14,7 @@ namespace attend::detail {
 namespace {
 
 constexpr double kImpossible = -std::numeric_limits<double>::infinity();
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // The number of tokens of each source without padding; not counted if no limit depends on it.
 std::vector<double> source_lengths(const torch::Tensor& source, int64_t pad_id,
@@ -43,6 +44,7 @@ Search::Search(IncrementalModel& model, BeamSearchOptions options)
       options_(std::move(options)),
       special_(model.special_tokens()),
       beam_(static_cast<size_t>(options_.beam_size)),
+      has_scores_(options_.scores || beam_ > 1 || options_.on_step != nullptr),
       rules_(options_.rules, special_),
       vocab_(model.vocabulary_sizes().target) {
   TORCH_CHECK_VALUE(!options_.forced_eos || !has(options_.rules.suppress_tokens, special_.eos_id),
@@ -148,19 +150,24 @@ BestTokens Search::best_by_rules(const StepOutput& output) const {
   auto scores = logits_of_all(output, vocab_).to(torch::kFloat).contiguous();
   if (beam_ > 1) scores = torch::log_softmax(scores, 1);
   rules_.penalise(scores, changes);
-  if (beam_ == 1) scores = torch::log_softmax(scores, 1);
+  if (beam_ == 1 && has_scores_) scores = torch::log_softmax(scores, 1);
   ban(scores, changes);
   auto request = request_;
   if (request.normaliser == Normaliser::kAll) request.normaliser = Normaliser::kNone;
   return best_tokens({scores, {}}, request);
 }
 
-// The best 2K continuations of every row, among which are the best 2K of each sentence.
+// The best 2K continuations of every row, among which are the best 2K of each sentence. Greedy search ends
+// where the best one is the end token, so that without scores it needs no other.
 void Search::set_request(torch::Device device) {
   if (request_.excluded.defined()) return;
   request_.count = options_.beam_size < vocab_ / 2 ? 2 * options_.beam_size : vocab_;
   request_.excluded = never_chosen(special_, options_.rules, vocab_, device);
   if (options_.renormalize_logits) request_.normaliser = Normaliser::kAllowed;
+  if (!has_scores_) {
+    request_.count = 1;
+    request_.normaliser = Normaliser::kNone;
+  }
 }
 
 // Runs one model step.
@@ -469,8 +476,8 @@ std::vector<std::vector<Hypothesis>> Search::results(
     for (size_t n = 0; n < count; ++n) {
       const auto& finished = sentence.finished[n];
       of_sentence.push_back({.tokens = sentence.tokens_to(finished.node),
-                             .log_probability = finished.log_probability,
-                             .score = finished.score,
+                             .log_probability = has_scores_ ? finished.log_probability : kUnknown,
+                             .score = has_scores_ ? finished.score : kUnknown,
                              .ended = finished.ended,
                              .attention = {}});
       if (!sentence.request.attention) continue;

@@ -125,6 +125,7 @@ class Search {
   const BeamSearchOptions options_;
   const SpecialTokenIds special_;
   const size_t beam_;
+  const bool has_scores_;
   const RuleBook rules_;
   BestTokensRequest request_;  // of every step; without `excluded` until vocab_ is known
   int64_t vocab_;              // V of the logits; 0: unknown

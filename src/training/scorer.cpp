@@ -85,6 +85,7 @@ double Scorer::loss() {
 std::vector<std::string> Scorer::translations() {
   // As `translate` does, so that what is scored is what it will give.
   const TranslatorOptions options{.beam_size = options_.valid_beam_size,
+                                  .scores = false,
                                   .precision = detail::default_precision(*model_, device_)};
   const Translator translator(model_, tokenizer_, options, device_);
   std::vector<std::string> texts;

@@ -208,6 +208,7 @@ BeamSearchOptions search_options(const TranslatorOptions& options,
   }
   search.max_length_factor = options.max_length_factor;
   search.attention = options.attention;
+  search.scores = options.scores;
   return search;
 }
 

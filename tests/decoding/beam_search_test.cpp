@@ -305,6 +305,60 @@ TEST(BeamSearch, GreedySearchStopsAtTheFirstEndWhateverTheRule) {
   }
 }
 
+// Notes what the search asks for.
+class AskedModel : public TableModel {
+ public:
+  using TableModel::TableModel;
+  BestTokensRequest asked;
+
+  VocabularySizes vocabulary_sizes() const override { return {.source = 4, .target = 4}; }
+  StepOutput step_best(const torch::Tensor& tokens, DecoderState& state,
+                       const BestTokensRequest& request, bool want_alignment) override {
+    asked = request;
+    return TableModel::step_best(tokens, state, request, want_alignment);
+  }
+};
+
+TEST(BeamSearch, GreedySearchWithoutScoresNeedsTheLargestLogitAlone) {
+  AskedModel model(greedy_trap);
+  for (const bool renormalised : {false, true}) {
+    const auto best =
+        beam_search(model, one_source(), {.renormalize_logits = renormalised, .scores = false})
+            .at(0)
+            .at(0);
+    EXPECT_EQ(model.asked.count, 1);
+    EXPECT_EQ(model.asked.normaliser, Normaliser::kNone);
+    EXPECT_EQ(best.tokens, (std::vector<int64_t>{1}));
+    EXPECT_TRUE(best.ended);
+    EXPECT_TRUE(std::isnan(best.log_probability) && std::isnan(best.score));
+  }
+  // A rule that looks at tokens, and a limit.
+  const auto cut = beam_search(model, one_source(),
+                               {.max_new_tokens = 2,
+                                .rules = {.no_repeat_ngram_size = 1, .min_new_tokens = 3},
+                                .scores = false})
+                       .at(0)
+                       .at(0);
+  EXPECT_EQ(cut.tokens, (std::vector<int64_t>{1, 2}));
+  EXPECT_TRUE(std::isnan(cut.log_probability));
+}
+
+TEST(BeamSearch, ABeamAndAnObserverHaveScoresWhateverIsWanted) {
+  AskedModel model(greedy_trap);
+  const auto of_beam =
+      beam_search(model, one_source(), {.beam_size = 2, .length_penalty = 0.0, .scores = false});
+  EXPECT_EQ(model.asked.normaliser, Normaliser::kAll);
+  EXPECT_NEAR(of_beam.at(0).at(0).score, std::log(0.4 * 0.9), 1e-6);
+  std::vector<double> seen;
+  const auto observed =
+      beam_search(model, one_source(), {.scores = false, .on_step = [&](const BeamStep& step) {
+                                          seen.push_back(step.candidates.front().log_probability);
+                                        }});
+  ASSERT_EQ(seen.size(), 2U);
+  EXPECT_NEAR(seen[1], std::log(0.55 * 0.4), 1e-6);
+  EXPECT_NEAR(observed.at(0).at(0).log_probability, seen[1], 1e-9);
+}
+
 TEST(BeamSearch, BadWordsAreNeverChosenAndTheEndIsNone) {
   TableModel model(greedy_trap);
   BeamSearchOptions options{.rules = {.bad_words_ids = {{1}, {0}}}};
@@ -464,8 +518,13 @@ TEST(BeamSearch, LogitsThatChooseNothingAreErrors) {
     return fed.size() < 3 ? std::vector<double>{0.1, 0.5, 0.4, 0.0}
                           : std::vector<double>{0.1, nan, 0.4, 0.0};
   });
-  EXPECT_THROW_MESSAGE(beam_search(nothing, one_source(), {.beam_size = 2}), c10::Error,
-                       "beam_search: expected logits without NaN, got NaN in step 2 of sentence 0");
+  for (const auto& options :
+       {BeamSearchOptions{.beam_size = 2}, BeamSearchOptions{.scores = false},
+        BeamSearchOptions{.rules = {.no_repeat_ngram_size = 3}, .scores = false}}) {
+    EXPECT_THROW_MESSAGE(
+        beam_search(nothing, one_source(), options), c10::Error,
+        "beam_search: expected logits without NaN, got NaN in step 2 of sentence 0");
+  }
   TableModel pad_only([](int64_t, const std::vector<int64_t>&) {
     return std::vector<double>{0.0, 0.0, 0.0, 1.0};
   });

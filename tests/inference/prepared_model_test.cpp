@@ -427,8 +427,11 @@ TEST(PreparedModel, SearchIsToldOfNaN) {
     model->final_logits_bias[0][5].fill_(std::numeric_limits<double>::quiet_NaN());
   }
   const auto prepared = prepare_for_inference(*model);
-  EXPECT_THROW_MESSAGE(beam_search(*prepared, sources(kVocab - 1)), c10::Error,
-                       "beam_search: expected logits without NaN, got NaN in step 0 of sentence 0");
+  for (const bool scores : {true, false}) {
+    EXPECT_THROW_MESSAGE(
+        beam_search(*prepared, sources(kVocab - 1), {.scores = scores}), c10::Error,
+        "beam_search: expected logits without NaN, got NaN in step 0 of sentence 0");
+  }
 }
 
 TEST(PreparedModel, SearchFindsTheSameInItsLogits) {
@@ -450,6 +453,10 @@ TEST(PreparedModel, SearchFindsTheSameInItsLogits) {
           for (size_t b = 0; b < 3; ++b) expect_equal_hypotheses(found[b], expected[b]);
           const auto alone = beam_search(*model, source.narrow(0, 1, 1), search);
           expect_equal_hypotheses(alone[0], expected[1]);
+          auto tokens_alone = search;
+          tokens_alone.scores = false;
+          const auto without_scores = beam_search(*model, source, tokens_alone);
+          for (size_t b = 0; b < 3; ++b) EXPECT_EQ(without_scores[b][0].tokens, found[b][0].tokens);
         });
       }
     }

@@ -24,7 +24,8 @@ using Ids = std::vector<int64_t>;
 // Of rows of logits, of which one list has the parts before `middle`, or if it is swapped with the
 // other the rest.
 Tops top_of(Numbers<float> logits, int64_t rows, int64_t count, int64_t middle = 1,
-            const Ids& excluded = {}, bool sums_excluded = true, bool is_swapped = false) {
+            const Ids& excluded = {}, bool sums_excluded = true, bool is_swapped = false,
+            bool has_sums = true) {
   const auto size = logits.size() / rows, parts = kernels::top_parts(size);
   Tops found{Numbers<float>(rows), Numbers<float>(rows * count), Numbers<int64_t>(rows * count)};
   Numbers<float> largest(rows * parts), sums(rows * parts), values(rows * count);
@@ -34,8 +35,8 @@ Tops top_of(Numbers<float> logits, int64_t rows, int64_t count, int64_t middle =
                                .excluded = excluded.data(),
                                .excluded_count = static_cast<int64_t>(excluded.size()),
                                .sums_excluded = sums_excluded,
-                               .largest = largest.data(),
-                               .sums = sums.data(),
+                               .largest = has_sums ? largest.data() : nullptr,
+                               .sums = has_sums ? sums.data() : nullptr,
                                .values = found.values.data(),
                                .tokens = found.tokens.data()};
   auto others = top;
@@ -48,7 +49,7 @@ Tops top_of(Numbers<float> logits, int64_t rows, int64_t count, int64_t middle =
                           logits.data() + part * kernels::kTopPart, size);
   }
   kernels::add_top_tokens(top, rows, others);
-  for (int64_t r = 0; r < rows; ++r) found.log_sums[r] = kernels::top_log_sum(top, r);
+  for (int64_t r = 0; r < rows && has_sums; ++r) found.log_sums[r] = kernels::top_log_sum(top, r);
   return found;
 }
 
@@ -93,6 +94,20 @@ TEST(TopTokens, AreTheLargestInOrder) {
       }
     }
     check_top(normal<float>(2 * 300, 8), 2, 300);  // all of them
+  });
+}
+
+TEST(TopTokens, AreTheSameWithoutSums) {
+  testing_support::for_each_instruction_set([] {
+    const auto logits = normal<float>(3 * 1000, 14, 3.0);
+    for (const int64_t count : {1, 5}) {
+      auto expected = top_of(logits, 3, count);
+      auto found = top_of(logits, 3, count, 1, {}, true, false, /*has_sums=*/false);
+      for (int64_t i = 0; i < 3 * count; ++i) {
+        ASSERT_EQ(found.tokens[i], expected.tokens[i]) << i;
+        ASSERT_EQ(found.values[i], expected.values[i]) << i;
+      }
+    }
   });
 }
 
@@ -170,12 +185,18 @@ TEST(TopTokens, ImpossibleOnesAtTheEndChangeNoBit) {
   });
 }
 
-TEST(TopTokens, NaNShowsInTheSum) {
+TEST(TopTokens, NaNShowsInTheSumAndComesFirst) {
   testing_support::for_each_instruction_set([] {
-    for (const int64_t at : {0, 130, 299}) {
+    for (const int64_t at : {0, 130, 255, 256, 299}) {
       auto logits = normal<float>(300, 10);
       logits[at] = std::numeric_limits<float>::quiet_NaN();
       EXPECT_TRUE(std::isnan(top_of(logits, 1, 4).log_sums[0])) << at;
+      for (const int64_t count : {1, 4}) {
+        for (const bool is_swapped : {false, true}) {
+          auto found = top_of(logits, 1, count, 1, {}, true, is_swapped, /*has_sums=*/false);
+          EXPECT_TRUE(std::isnan(found.values[0])) << at << ' ' << is_swapped;
+        }
+      }
     }
     const Numbers<float> nothing(300, std::numeric_limits<float>::quiet_NaN());
     EXPECT_TRUE(std::isnan(top_of(nothing, 1, 4).log_sums[0]));

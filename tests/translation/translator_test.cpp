@@ -422,6 +422,13 @@ TEST(Translator, APreparedModelTranslatesAsTheModule) {
       EXPECT_EQ(found[i].front().alignment, expected[i].front().alignment);
     }
   }
+  const auto greedy = prepared_translator({.beam_size = 1});
+  const auto without_scores = prepared_translator({.beam_size = 1, .scores = false});
+  for (const auto& text : texts()) {
+    const auto found = without_scores.translate(text);
+    EXPECT_EQ(found.text, greedy.translate(text).text);
+    EXPECT_TRUE(found.source_tokens == 0 || std::isnan(found.score)) << text;
+  }
   const auto exact = scores_of(prepared_translator({}));
   EXPECT_NE(scores_of(prepared_translator({}, WeightPrecision::kBFloat16)), exact);
   EXPECT_NE(scores_of(prepared_translator({}, WeightPrecision::kInt8)), exact);

@@ -18,7 +18,8 @@ namespace attend {
 struct Hypothesis {
   std::vector<int64_t> tokens;  // without the start and end tokens; a given prefix included
   double log_probability = 0;   // sum over the tokens and the end token, in nats; what is given or
-                                // forced counts as certain, and penalties of the rules count
+                                // forced counts as certain, and penalties of the rules count; NaN
+                                // without `scores`
   double score = 0;             // log_probability / length^length_penalty; what is ranked
   bool ended = true;            // by the end token, not by the limit
   torch::Tensor attention;  // [tokens, S] on the CPU, if requested: row i predicts token i; with
@@ -74,8 +75,10 @@ struct ATTEND_API BeamSearchOptions {
   TokenRules rules = {};    // beside them, the pad and start tokens are never chosen
   bool renormalize_logits = false;  // softmax over allowed tokens only, not over all
   bool attention = false;           // record the attention to the source
+  bool scores = true;  // false: greedy search looks for the largest logit alone, which is
+                       // faster, and tells no log-probability; without effect on a beam
   std::function<void(const BeamStep&)> on_step =
-      {};  // called after every step, to observe the search
+      {};  // called after every step, to observe the search; with it there are scores
 
   /// Throws c10::ValueError for a field out of its range.
   void validate() const;

@@ -42,6 +42,9 @@ struct TranslatorOptions {
   double max_length_factor = 3.0;                    // target tokens allowed for each source token
   int64_t batch_tokens = 4096;                       // source tokens per batch, padding counted
   bool attention = false;                            // return alignments too
+  bool scores = true;                                // false: greedy search is faster, and a
+                                                     // translation's log_probability and score are
+                                                     // NaN; without effect with a larger beam
   // Translate with the model prepared for inference (prepare_for_inference), on the CPU. `load` takes
   // kFloat32 by default where the model can be prepared; otherwise the default is the model itself.
   std::optional<WeightPrecision> precision = {};

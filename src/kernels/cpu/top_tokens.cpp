@@ -16,14 +16,21 @@ namespace attend::kernels::HWY_NAMESPACE {
 namespace {
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
+// NaN where an x is NaN.
 HWY_INLINE float largest_of(const float* HWY_RESTRICT x, int64_t size) {
   const Vectors<float> d;
   const auto lanes = lanes_of<float>(), whole = rounded_down<float>(size);
   auto largest = hn::Set(d, kLowest);
-  for (int64_t i = 0; i < whole; i += lanes) largest = hn::Max(largest, hn::LoadU(d, x + i));
-  float result = hn::GetLane(hn::MaxOfLanes(d, largest));
-  for (auto i = whole; i < size; ++i) result = x[i] > result ? x[i] : result;
+  auto is_nan = hn::IsNaN(largest);
+  for (int64_t i = 0; i < whole; i += lanes) {
+    const auto numbers = hn::LoadU(d, x + i);
+    largest = hn::Max(largest, numbers);
+    is_nan = hn::Or(is_nan, hn::IsNaN(numbers));
+  }
+  float result = hn::AllFalse(d, is_nan) ? hn::GetLane(hn::MaxOfLanes(d, largest)) : kNaN;
+  for (auto i = whole; i < size; ++i) result = x[i] > result || std::isnan(x[i]) ? x[i] : result;
   return result;
 }
 
@@ -101,6 +108,7 @@ void add_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, i
     }
     if (top.sums_excluded) exclude();
     float* const values = top.values + row * top.count;
+    if (std::isnan(largest)) values[0] = kNaN;
     if (!(largest > values[top.count - 1])) continue;
     put_all(x, size, first_token, top.count, values, top.tokens + row * top.count);
   }
@@ -109,6 +117,7 @@ void add_part(const TopTokens& top, int64_t rows, int64_t part, float* logits, i
 void add_others(const TopTokens& top, int64_t rows, const TopTokens& others) {
   for (int64_t row = 0; row < rows; ++row) {
     const auto at = row * top.count;
+    if (std::isnan(others.values[at])) top.values[at] = kNaN;
     for (auto i = at; i < at + top.count; ++i) {
       put(others.values[i], others.tokens[i], top.count, top.values + at, top.tokens + at);
     }

@@ -9,16 +9,16 @@ constexpr int64_t kTopPart = 256;
 constexpr int64_t top_parts(int64_t size) { return (size + kTopPart - 1) / kTopPart; }
 
 /// The `count` largest of rows of logits [size], in descending order, of equal ones the first one first;
-/// and log sum exp(logit). Rows are read part by part, so that they need not be in memory.
+/// and log sum exp(logit). A row that has NaN begins with NaN. Rows are read part by part, so that they need not be in memory.
 struct TopTokens {
   int64_t size, count;      // V, C
   const int64_t* excluded;  // [excluded_count] ids that are not among the largest, ascending
   int64_t excluded_count;
   bool sums_excluded;  // whether the sums are over them too
-  float* largest;      // [rows, top_parts(size)] of each part, or null: no sums are wanted
-  float* sums;         // the same shape: of exp(logit - largest)
-  float* values;       // [rows, C], of the parts so far
-  int64_t* tokens;     // [rows, C]; where the value is -infinity any id
+  float* largest;      // [rows, top_parts(size)] of each part
+  float* sums;      // the same shape: of exp(logit - largest); or null, with `largest`: not wanted
+  float* values;    // [rows, C], of the parts so far
+  int64_t* tokens;  // [rows, C]; where the value is -infinity any id
 };
 
 /// Makes rows begin without parts.
