@@ -232,9 +232,9 @@ HWY_INLINE void forbid_outside(T* scores, int64_t first, int64_t last, Range ran
   }
 }
 
-// Scores [begin, end), whole vectors, become exp(score - shift); their sum.
+// Scores [begin, end), whole vectors, become exp(score - shift); adds them to the lanes of `sums`.
 template <typename T>
-HWY_INLINE T exponentials(T* scores, int64_t begin, int64_t end, T shift) {
+HWY_INLINE void exponentials(T* scores, int64_t begin, int64_t end, T shift, T* sums) {
   const Vectors<T> d;
   const auto by = hn::Set(d, shift);
   auto sum = hn::Zero(d);
@@ -243,7 +243,7 @@ HWY_INLINE T exponentials(T* scores, int64_t begin, int64_t end, T shift) {
     hn::StoreU(value, d, scores + s);
     sum = hn::Add(sum, value);
   }
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  hn::StoreU(hn::Add(hn::LoadU(d, sums), sum), d, sums);
 }
 
 // [begin, end), whole vectors.
@@ -253,16 +253,21 @@ HWY_INLINE void clear(T* row, int64_t begin, int64_t end) {
   for (auto i = begin; i < end; i += lanes_of<T>()) hn::StoreU(hn::Zero(d), d, row + i);
 }
 
-// The largest of scores [begin, end), whole vectors, and `so_far`.
+// In each lane, the largest of scores [begin, end), whole vectors.
 template <typename T>
-HWY_INLINE T largest_of(const T* scores, int64_t begin, int64_t end, T so_far) {
+HWY_INLINE hn::Vec<Vectors<T>> largest_of(const T* scores, int64_t begin, int64_t end) {
   const Vectors<T> d;
-  auto most_of = hn::LoadU(d, scores + begin);
+  auto largest = hn::LoadU(d, scores + begin);
   for (auto s = begin + lanes_of<T>(); s < end; s += lanes_of<T>()) {
-    most_of = hn::Max(most_of, hn::LoadU(d, scores + s));
+    largest = hn::Max(largest, hn::LoadU(d, scores + s));
   }
-  const T largest = hn::GetLane(hn::MaxOfLanes(d, most_of));
-  return largest > so_far ? largest : so_far;
+  return largest;
+}
+
+template <typename T>
+HWY_INLINE T sum_of_lanes(const T* sums) {
+  const Vectors<T> d;
+  return hn::GetLane(hn::SumOfLanes(d, hn::LoadU(d, sums)));
 }
 
 template <typename T>
@@ -282,13 +287,33 @@ HWY_INLINE void scale_row(T* row, int64_t count, T factor) {
   }
 }
 
+// By how much a score may exceed the shift of its row. While none does, a row of a block needs nothing that
+// the next one would have to wait for: neither its largest score, across the lanes, nor new sums. More
+// would round the exponents of the largest weights more coarsely.
+template <typename T>
+constexpr T kMostAboveShift = 2;
+
 // What is known of a row from the keys so far.
 template <typename T>
 struct RowState {
-  T &largest, &sum;  // the largest score; the sum of exp(score - largest)
-  T* outputs;        // of exp(score - largest) value; whole vectors
+  T& shift;  // at most `slack` below the largest score
+  T slack;
+  T* sums;     // of exp(score - shift): what they are in all is the sum of the lanes
+  T* outputs;  // sums of exp(score - shift) value; whole vectors
   int64_t value_dim;
 };
+
+// Makes room for scores of which some are far above the shift.
+template <typename T>
+HWY_NOINLINE void raise_shift(T largest, RowState<T> state) {
+  if (!(largest > state.shift)) return;  // NaN
+  if (state.shift != -kInfinity<T>) {
+    const T factor = std::exp(state.shift - largest);
+    scale_row(state.sums, lanes_of<T>(), factor);
+    scale_row(state.outputs, state.value_dim, factor);
+  }
+  state.shift = largest;
+}
 
 // Row `row` of the scores of keys [key, key + count) becomes weights, not yet divided by their sum,
 // with zeros where it sees nothing, in whole vectors; which these are is returned.
@@ -306,17 +331,16 @@ HWY_INLINE Range weights_of_row(const Attention<T, Stored>& a, const QueryRows& 
                      nullptr);
   }
   forbid_outside(scores, first, last, range);
-  const T before = state.largest;
-  const T largest = largest_of(scores, first, last, before);
-  // Of scores of -infinity alone: exp(-infinity - 0) is what they should be, and NaN stays NaN.
-  const T shift = largest == -kInfinity<T> ? T{0} : largest;
-  if (before != largest && state.sum != T{0}) {
-    const T factor = std::exp(before - shift);
-    state.sum *= factor;
-    scale_row(state.outputs, state.value_dim, factor);
+  const Vectors<T> d;
+  const auto largest = largest_of(scores, first, last);
+  // Of the first scores any will do that is not far below the largest.
+  if (state.shift == -kInfinity<T>) state.shift = hn::GetLane(largest);
+  const auto most_allowed = hn::Set(d, state.shift + state.slack);
+  if (HWY_UNLIKELY(!hn::AllFalse(d, hn::Gt(largest, most_allowed)))) {
+    raise_shift(hn::GetLane(hn::MaxOfLanes(d, largest)), state);
   }
-  state.largest = largest;
-  state.sum += exponentials(scores, first, last, shift);
+  // Of scores of -infinity alone: exp(-infinity - 0) is what they should be, and NaN stays NaN.
+  exponentials(scores, first, last, state.shift == -kInfinity<T> ? T{0} : state.shift, state.sums);
   if (a.dropout.threshold > 0) {
     HWY_ALIGN T kept[kBlockKeys];
     draw_kept(a.dropout, (rows.batch * a.heads + head) * a.target + t, key, kept);
@@ -327,8 +351,8 @@ HWY_INLINE Range weights_of_row(const Attention<T, Stored>& a, const QueryRows& 
 
 // What is kept of a row for the backward pass: zeros if it sees nothing.
 template <typename T>
-HWY_INLINE void store_sums(T* to, T largest, T inverse) {
-  to[0] = inverse == T{0} ? T{0} : largest;
+HWY_INLINE void store_sums(T* to, T shift, T inverse) {
+  to[0] = inverse == T{0} ? T{0} : shift;
   to[1] = inverse;
 }
 

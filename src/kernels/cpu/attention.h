@@ -78,7 +78,8 @@ struct Attention {
 };
 
 /// Attention block by block (Dao et al., 2022, arXiv:2205.14135, algorithm 1): the scores of a few
-/// queries and keys exist at a time, with the largest score and the sum of each row so far. Blocks
+/// queries and keys exist at a time, and what is subtracted from a row's scores is the largest so far, or at
+/// most 2 less: it is raised, and sums are scaled, only where a score exceeds it by more. Blocks
 /// that the mask forbids as a whole are left out.
 ///
 /// A row that may attend to nothing gets a zero output. A score that is NaN or +infinity makes the
@@ -90,8 +91,8 @@ template <typename T, typename Stored>
 int64_t attention_forward_tasks(const Attention<T, Stored>& attention);
 
 /// Writes the part of task `task` of output [B, H, T, Dv], and, if not null, of sums [B, H, T, 2],
-/// contiguous: the largest score of each row, the sink included, and 1 / the sum of
-/// exp(score - largest); zeros where there is nothing to attend to. Not the logarithm of the sum,
+/// contiguous: a shift of each row, at most 2 below its largest score, and 1 / the sum of
+/// exp(score - shift), the sink included; zeros where there is nothing to attend to. Not the logarithm of the sum,
 /// whose rounding would be in every weight that is made of it. `workspace`:
 /// attention_forward_workspace(attention) numbers, aligned to 64 bytes.
 template <typename T, typename Stored>
@@ -153,7 +154,7 @@ struct WeightsView {
   }
 };
 
-/// Weights exp(score - largest) / sum, from the `sums` of the forward pass: scores are computed again
+/// Weights exp(score - shift) / sum, from the `sums` of the forward pass: scores are computed again
 /// block by block, the same bits as there unless pairs were multiplied, and each weight is written once, that of a mean once a
 /// head. There are attention_weights_tasks; `workspace`: attention_weights_workspace numbers.
 ///

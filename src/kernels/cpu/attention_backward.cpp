@@ -217,11 +217,11 @@ HWY_INLINE void backward_of_row(const Attention<T, Stored>& a,
   const bool adds = of_weights.data != nullptr && of_weights.has_head(head) &&
                     of_weights.has_query(t) && !range.is_empty();
   if (adds) load_weights_gradient(of_weights, b.rows, row, b.key, range, added);
-  const auto largest = hn::Set(d, back.sums[2 * index]),
+  const auto shift = hn::Set(d, back.sums[2 * index]),
              inverse = hn::Set(d, back.sums[2 * index + 1]), delta = hn::Set(d, back.deltas[index]);
   for (auto s = first; s < last; s += lanes) {
     const auto score = hn::LoadU(d, weights + s);
-    const auto weight = hn::Mul(exponential(d, hn::Sub(score, largest)), inverse);
+    const auto weight = hn::Mul(exponential(d, hn::Sub(score, shift)), inverse);
     auto gradient = hn::LoadU(d, gradients + s);
     auto used = weight;
     if (drops) {

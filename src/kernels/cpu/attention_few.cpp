@@ -17,6 +17,7 @@ struct FewWorkspace {
   T* queries;  // [rows, D], scaled
   T* scores;   // [rows, block keys]
   T* outputs;  // [rows, Dv]
+  T* sums;     // [rows, lanes]: RowState's
   int64_t head_dim, value_dim;
   int64_t size;
 
@@ -27,7 +28,8 @@ struct FewWorkspace {
     queries = begin;
     scores = queries + (rows * head_dim + 15) / 16 * 16;
     outputs = scores + rows * kBlockKeys;
-    size = outputs + rows * value_dim - begin;
+    sums = outputs + rows * value_dim;
+    size = sums + rows * lanes_of<T>() - begin;
   }
 };
 
@@ -68,7 +70,7 @@ int64_t few_parts(const Attention<T, Stored>& a) {
   return most(1, least((kTasks + heads - 1) / heads, a.source / kFewestKeys));
 }
 
-// partial [rows, 2 + Dv]: the largest score, the sum, and the output that is not yet divided.
+// partial [rows, 2 + Dv]: RowState's shift, the sum, and the output that is not yet divided.
 template <typename T, typename Stored>
 void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) {
   const auto parts = few_parts(a);
@@ -83,9 +85,9 @@ void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) 
         a.query.at(batch, rows.head_of(r)) + rows.query_of(r) * a.query.row_stride;
     copy_row(query, a.head_dim, w.head_dim, a.scale, w.queries + r * w.head_dim);
     partial[r * row_size] = -kInfinity<T>;
-    partial[r * row_size + 1] = T{0};
   }
   clear(w.outputs, 0, count * w.value_dim);
+  clear(w.sums, 0, count * lanes_of<T>());
   const auto blocks = (a.source + kBlockKeys - 1) / kBlockKeys;
   const auto own = band_of(a, rows).within(blocks * part / parts * kBlockKeys,
                                            blocks * (part + 1) / parts * kBlockKeys);
@@ -106,7 +108,7 @@ void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) 
     for (int64_t r = 0; r < count; ++r) {
       T* const scores = w.scores + r * kBlockKeys;
       const auto range = weights_of_row<T>(a, rows, r, key, seen.end - key, mask == Visible::kSome,
-                                           {partial[r * row_size], partial[r * row_size + 1],
+                                           {partial[r * row_size], T{0}, w.sums + r * lanes_of<T>(),
                                             w.outputs + r * w.value_dim, w.value_dim},
                                            scores);
       const auto begin = range.is_empty() ? seen.end - key : range.begin;
@@ -127,6 +129,7 @@ void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) 
     }
   }
   for (int64_t r = 0; r < count; ++r) {
+    partial[r * row_size + 1] = sum_of_lanes(w.sums + r * lanes_of<T>());
     for (int64_t i = 0; i < a.value_dim; ++i) {
       partial[r * row_size + 2 + i] = w.outputs[r * w.value_dim + i];
     }

@@ -30,7 +30,8 @@ struct Workspace {
 
   Number* queries;         // [chunk rows, head_depth]
   T* outputs;              // [chunk rows, Dv], not yet divided
-  T *largest, *sums;       // [chunk rows], of exp(score - largest)
+  T* shifts;               // [chunk rows]
+  T* sums;                 // [chunk rows, lanes]: RowState's
   Number *keys, *values;   // of a block: K^T in panels, [depth_of(keys), Dv]
   Number* packed_keys;     // [keys, head_depth], if the kind packs keys
   T* scores;               // [block rows, block keys]
@@ -46,8 +47,8 @@ struct Workspace {
     WorkspaceParts<T> parts(begin);
     parts.take(queries, chunk * head_depth);
     parts.take(outputs, chunk * value_dim);
-    parts.take(largest, chunk);
-    parts.take(sums, chunk);
+    parts.take(shifts, chunk);
+    parts.take(sums, chunk * lanes_of<T>());
     parts.take(keys, keys_ * depth_of<Kind>(a.head_dim));
     parts.take(values, depth_of<Kind>(keys_) * value_dim);
     parts.take(packed_keys, Kind::kPacksKeys ? keys_ * head_depth : 0);
@@ -60,6 +61,7 @@ struct Workspace {
 template <class Kind, typename T = typename Kind::Sum, typename Stored = typename Kind::Stored>
 HWY_INLINE void load_queries(const Attention<T, Stored>& a, const QueryRows& rows,
                              const Workspace<Kind>& w, HeadRows<Stored> output) {
+  fill(w.sums, 0, rows.rows() * lanes_of<T>(), T{0});
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const auto head = rows.head_of(row);
     const Stored* from = a.query.at(rows.batch, head) + rows.query_of(row) * a.query.row_stride;
@@ -69,8 +71,8 @@ HWY_INLINE void load_queries(const Attention<T, Stored>& a, const QueryRows& row
     load_factors<Kind>(from, a.head_dim, a.scale, w.queries + row * w.head_depth);
     // A sink is a key without a value that has been seen before all others.
     const bool has_sink = a.sinks != nullptr && a.sinks[head] != -kInfinity<T>;
-    w.largest[row] = has_sink ? a.sinks[head] : -kInfinity<T>;
-    w.sums[row] = has_sink ? T{1} : T{0};
+    w.shifts[row] = has_sink ? a.sinks[head] : -kInfinity<T>;
+    if (has_sink) w.sums[row * lanes_of<T>()] = T{1};
   }
   fill(w.outputs, 0, rows.rows() * w.value_dim, T{0});
 }
@@ -114,10 +116,11 @@ HWY_INLINE void attend_block(const Attention<T, Stored>& a, const Block& b,
     Range all{b.count, 0};
     for (int64_t r = 0; r < rows; ++r) {
       const auto row = b.row + strip + r;
-      of_row[r] = weights_of_row<T>(
-          a, b.rows, strip + r, b.key, b.count, b.is_masked,
-          {w.largest[row], w.sums[row], w.outputs + row * w.value_dim, w.value_dim},
-          w.scores + (strip + r) * kBlockKeys);
+      of_row[r] =
+          weights_of_row<T>(a, b.rows, strip + r, b.key, b.count, b.is_masked,
+                            {w.shifts[row], kMostAboveShift<T>, w.sums + row * lanes_of<T>(),
+                             w.outputs + row * w.value_dim, w.value_dim},
+                            w.scores + (strip + r) * kBlockKeys);
       if (of_row[r].is_empty()) continue;
       all = {least(all.begin, of_row[r].begin), most(all.end, of_row[r].end)};
     }
@@ -147,13 +150,13 @@ HWY_INLINE void store_outputs(const Attention<T, Stored>& a, const QueryRows& ro
                               const Workspace<Kind>& w, HeadRows<Stored> output, T* sums) {
   for (int64_t row = 0; row < rows.rows(); ++row) {
     const auto head = rows.head_of(row), t = rows.query_of(row);
-    const T sum = w.sums[row];
+    const T sum = sum_of_lanes(w.sums + row * lanes_of<T>());
     const T inverse = sum == T{0} ? T{0} : T{1} / sum;
     const T* from = w.outputs + row * w.value_dim;
     store_row(from, a.value_dim, inverse, output.at(rows.batch, head) + t * output.row_stride);
     if (sums != nullptr) {
       const auto index = (rows.batch * a.heads + head) * a.target + t;
-      store_sums(sums + 2 * index, w.largest[row], inverse);
+      store_sums(sums + 2 * index, w.shifts[row], inverse);
     }
   }
 }

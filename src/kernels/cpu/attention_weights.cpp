@@ -110,7 +110,7 @@ HWY_NOINLINE void weights_of_block(const Attention<T, Stored>& a, const T* sums,
   }
   for (int64_t r = 0; r < b.rows.rows(); ++r) {
     const auto t = b.rows.first + r;
-    const T largest = sums[2 * b.index(a, r)], inverse = sums[2 * b.index(a, r) + 1];
+    const T shift = sums[2 * b.index(a, r)], inverse = sums[2 * b.index(a, r) + 1];
     T* const scores = w.scores + r * kBlockKeys;
     const auto own = band_of(a, t);
     auto range = Range{own.begin - b.key, own.end - b.key}.within(0, b.count);
@@ -125,7 +125,7 @@ HWY_NOINLINE void weights_of_block(const Attention<T, Stored>& a, const T* sums,
       forbid_outside(scores, first, last, range);
     }
     for (auto s = first; s < last; s += lanes_of<T>()) {
-      const auto value = exponential(d, hn::Sub(hn::LoadU(d, scores + s), hn::Set(d, largest)));
+      const auto value = exponential(d, hn::Sub(hn::LoadU(d, scores + s), hn::Set(d, shift)));
       hn::StoreU(hn::Mul(value, hn::Set(d, inverse)), d, scores + s);
     }
     // NaN in a row that is not a number.
