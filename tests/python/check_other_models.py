@@ -2,9 +2,10 @@
 
 usage: check_other_models.py MODEL_DUMP
 
-The logits must agree to 1e-5, and the greedy continuations of the language models must be the same tokens.
+The logits must agree to 1e-5 with those of float64, and the greedy continuations of the language models must be the same tokens.
 """
 
+import copy
 import json
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def same_causal_lm(name, dump, folder, model):
     logits, greedy = attend_result(dump, "run-causal-lm", folder, ids=ids.tolist())
     end = model.config.eos_token_id
     with torch.no_grad():
-        error = (logits - model(ids).logits).abs().max().item()
+        error = (logits - copy.deepcopy(model).double()(ids).logits).abs().max().item()
         expected = []
         for row in ids:
             out = model.generate(row[None], attention_mask=torch.ones(1, 7, dtype=torch.long), do_sample=False,
@@ -60,7 +61,7 @@ def same_vit(name, dump, folder, model):
     images = torch.randn(3, config.num_channels, config.image_size, config.image_size)
     logits, _ = attend_result(dump, "run-vit", folder, shape=list(images.shape), images=images.flatten().tolist())
     with torch.no_grad():
-        error = (logits - model(images).logits).abs().max().item()
+        error = (logits - copy.deepcopy(model).double()(images.double()).logits).abs().max().item()
     print(f"{name}: largest difference of logits {error:.2e}")
     return error < 1e-5
 
