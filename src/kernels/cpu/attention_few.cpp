@@ -17,7 +17,7 @@ struct FewWorkspace {
   T* queries;  // [rows, D], scaled
   T* scores;   // [rows, block keys]
   T* outputs;  // [rows, Dv]
-  T* sums;     // [rows, lanes]: RowState's
+  T* sums;     // [lanes]: RowState's, of a block
   int64_t head_dim, value_dim;
   int64_t size;
 
@@ -29,7 +29,7 @@ struct FewWorkspace {
     scores = queries + (rows * head_dim + 15) / 16 * 16;
     outputs = scores + rows * kBlockKeys;
     sums = outputs + rows * value_dim;
-    size = sums + rows * lanes_of<T>() - begin;
+    size = sums + lanes_of<T>() - begin;
   }
 };
 
@@ -85,9 +85,9 @@ void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) 
         a.query.at(batch, rows.head_of(r)) + rows.query_of(r) * a.query.row_stride;
     copy_row(query, a.head_dim, w.head_dim, a.scale, w.queries + r * w.head_dim);
     partial[r * row_size] = -kInfinity<T>;
+    partial[r * row_size + 1] = T{0};
   }
   clear(w.outputs, 0, count * w.value_dim);
-  clear(w.sums, 0, count * lanes_of<T>());
   const auto blocks = (a.source + kBlockKeys - 1) / kBlockKeys;
   const auto own = band_of(a, rows).within(blocks * part / parts * kBlockKeys,
                                            blocks * (part + 1) / parts * kBlockKeys);
@@ -107,10 +107,16 @@ void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) 
     }
     for (int64_t r = 0; r < count; ++r) {
       T* const scores = w.scores + r * kBlockKeys;
-      const auto range = weights_of_row<T>(a, rows, r, key, seen.end - key, mask == Visible::kSome,
-                                           {partial[r * row_size], T{0}, w.sums + r * lanes_of<T>(),
-                                            w.outputs + r * w.value_dim, w.value_dim},
-                                           scores);
+      T& shift = partial[r * row_size];
+      T& sum = partial[r * row_size + 1];
+      const T before = shift;
+      clear(w.sums, 0, lanes_of<T>());
+      const auto range = weights_of_row<T>(
+          a, rows, r, key, seen.end - key, mask == Visible::kSome,
+          {shift, T{0}, w.sums, w.outputs + r * w.value_dim, w.value_dim}, scores);
+      // A block is added as a whole: what is rounded to the sum of all keys is one number a block.
+      if (shift != before && sum != T{0}) sum *= std::exp(before - shift);
+      sum += sum_of_lanes(w.sums);
       const auto begin = range.is_empty() ? seen.end - key : range.begin;
       fill(scores, seen.begin - key, begin, T{0});
       fill(scores, range.is_empty() ? begin : range.end, seen.end - key, T{0});
@@ -129,7 +135,6 @@ void few(const Attention<T, Stored>& a, int64_t task, T* partial, T* workspace) 
     }
   }
   for (int64_t r = 0; r < count; ++r) {
-    partial[r * row_size + 1] = sum_of_lanes(w.sums + r * lanes_of<T>());
     for (int64_t i = 0; i < a.value_dim; ++i) {
       partial[r * row_size + 2 + i] = w.outputs[r * w.value_dim + i];
     }
