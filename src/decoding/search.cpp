@@ -301,7 +301,7 @@ bool Search::is_done(const SentenceSearch& grown) const {
 torch::Tensor Search::go_on() {
   const auto all = std::ranges::find(live_, 0, &SentenceSearch::step) - live_.begin();
   const std::span going(live_.begin(), live_.begin() + all);
-  if (!state_->can_admit()) {
+  if (!state_->rows_may_differ()) {
     // All sentences must have the same number of rows: pad with impossible hypotheses.
     size_t width = 0;
     for (const auto& sentence : going) width = std::max(width, sentence.beam.size());
@@ -343,10 +343,20 @@ torch::Tensor Search::regroup() {
   } else {
     state_ = nullptr;
   }
+  const auto width = state_ == nullptr || state_->rows_may_differ() ? 1 : live_.front().beam.size();
+  for (auto& sentence : live_) {
+    if (sentence.step == 0) sentence.beam.resize(width, {SentenceSearch::kNoParent, kImpossible});
+  }
   for (auto& [state, first] : std::exchange(started_, {})) {
     if (state_ == nullptr) {
       state_ = std::move(state);
     } else {
+      if (width > 1) {
+        const auto rows = torch::arange(first.size(0), first.options())
+                              .repeat_interleave(static_cast<int64_t>(width));
+        state->reorder(rows);
+        first = first.index_select(0, rows);
+      }
       state_->admit(std::move(state));
     }
     tokens = tokens.defined() ? torch::cat({tokens, first}) : first;

@@ -82,27 +82,38 @@ torch::Tensor same_segments(const torch::Tensor& queries, const torch::Tensor& k
   return queries.unsqueeze(2).eq(keys.unsqueeze(1)).unsqueeze(1);
 }
 
-// Where queries and keys stand.
+// Where queries and keys stand: [1, T] and [1, S], or [B, T] and [B, S].
 AttentionMask::Parts::Positions positions_of(std::string_view who, const AttentionMask& mask,
                                              const AttentionShape& shape, torch::Device device) {
   const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
   const auto& given = mask.parts().positions;
   if (!given) {
-    return {torch::arange(shape.source - shape.target, shape.source, options),
-            torch::arange(shape.source, options)};
+    return {torch::arange(shape.source - shape.target, shape.source, options).unsqueeze(0),
+            torch::arange(shape.source, options).unsqueeze(0)};
   }
-  check_device(who, given->query, device);
-  check_device(who, given->key, device);
-  detail::check_shape(who, "query positions", given->query, {shape.target});
-  detail::check_shape(who, "key positions", given->key, {shape.source});
-  return *given;
+  const auto checked = [&](const char* what, const torch::Tensor& positions, int64_t length) {
+    check_device(who, positions, device);
+    const bool is_one = positions.dim() == 1;
+    if (is_one) {
+      detail::check_shape(who, what, positions, {length});
+    } else {
+      detail::check_shape(who, what, positions, {shape.batch, length});
+    }
+    return is_one ? positions.unsqueeze(0) : positions;
+  };
+  return {checked("query positions", given->query, shape.target),
+          checked("key positions", given->key, shape.source)};
 }
 
-// Of one [H] and positions [T] and [S], in the type of the slopes: [1, H, T, S].
+// How far each key is ahead of each query. Positions [B, T] and [B, S] -> [B, 1, T, S].
+torch::Tensor distances(const torch::Tensor& queries, const torch::Tensor& keys) {
+  return (keys.unsqueeze(1) - queries.unsqueeze(2)).unsqueeze(1);
+}
+
+// Of one [H] and positions [B, T] and [B, S], in the type of the slopes: [B, H, T, S].
 torch::Tensor alibi_bias(const torch::Tensor& slopes, const torch::Tensor& queries,
                          const torch::Tensor& keys) {
-  const auto distance = (queries.unsqueeze(1) - keys).abs().to(slopes.scalar_type());  // [T, S]
-  return distance * -slopes.view({1, -1, 1, 1});
+  return distances(queries, keys).abs().to(slopes.scalar_type()) * -slopes.view({1, -1, 1, 1});
 }
 
 // The same of queries and keys that end together, as a relative bias: [H, T + S - 1].
@@ -118,15 +129,16 @@ torch::Tensor for_each_pair(const torch::Tensor& relative_bias, const AttentionS
   return relative_bias.unfold(1, shape.source, 1).flip(1).unsqueeze(0);
 }
 
-// Whether each key lies in the band around each query, by their positions: [1, 1, T, S].
+// Whether each key lies in the band around each query, by their positions [B, T] and [B, S]:
+// [B, 1, T, S].
 torch::Tensor inside_band(const AttentionMask::Band& band, const torch::Tensor& keys,
                           const torch::Tensor& queries) {
   constexpr auto kAll = AttentionMask::Band::kAll;
-  const auto ahead = keys - queries.unsqueeze(1);  // [T, S]
+  const auto ahead = distances(queries, keys);
   torch::Tensor inside;
   if (band.left != kAll) inside = ahead.ge(-band.left);
   if (band.right != kAll) inside = joined(inside, ahead.le(band.right));
-  return inside.unsqueeze(0).unsqueeze(0);
+  return inside;
 }
 
 // Of a window that ends before the first key, all are left out by its own offset, which nobody
@@ -171,8 +183,9 @@ LoweredMask LoweredMask::dense(const AttentionShape& shape) const {
     LoweredMask result{.band = band, .allowed = allowed, .bias = bias, .memo = memo};
     if (slopes.defined()) {
       const auto options = slopes.options().dtype(torch::kLong);
-      const auto queries = torch::arange(shape.source - shape.target, shape.source, options);
-      const auto keys = torch::arange(shape.source, options);
+      const auto queries =
+          torch::arange(shape.source - shape.target, shape.source, options).unsqueeze(0);
+      const auto keys = torch::arange(shape.source, options).unsqueeze(0);
       result.bias = summed(bias, alibi_bias(slopes, queries, keys));
     }
     if (relative_bias.defined()) {
@@ -218,8 +231,8 @@ LoweredMask LoweredMask::part(const AttentionShape& shape, int64_t target, int64
     return result;
   }
   const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
-  const auto queries = torch::arange(target, target + targets, options);
-  const auto keys = torch::arange(source, source + sources, options);
+  const auto queries = torch::arange(target, target + targets, options).unsqueeze(0);
+  const auto keys = torch::arange(source, source + sources, options).unsqueeze(0);
   result.allowed =
       joined(result.allowed, inside_band(band, keys, queries + (shape.source - shape.target)));
   return result;
@@ -231,9 +244,9 @@ LoweredMask LoweredMask::rows(const AttentionShape& shape, const torch::Tensor& 
   };
   LoweredMask result{.allowed = selected(allowed), .bias = selected(bias)};
   if (band.is_everything()) return result;
-  const auto keys = torch::arange(shape.source, chosen.options());
-  result.allowed =
-      joined(result.allowed, inside_band(band, keys, chosen + (shape.source - shape.target)));
+  const auto keys = torch::arange(shape.source, chosen.options()).unsqueeze(0);
+  const auto queries = (chosen + (shape.source - shape.target)).unsqueeze(0);
+  result.allowed = joined(result.allowed, inside_band(band, keys, queries));
   return result;
 }
 
@@ -281,7 +294,7 @@ LoweredMask lower(std::string_view who, const AttentionMask& mask, const Attenti
   auto& allowed = lowered.allowed;
   if (parts.positions) {
     const auto [query, key] = positions_of(who, mask, shape, device);
-    allowed = key.ge(0).view({1, 1, 1, -1});
+    allowed = key.ge(0).unsqueeze(1).unsqueeze(1);
     if (!parts.band.is_everything()) {
       allowed = joined(allowed, inside_band(parts.band, key, query));
     }

@@ -135,7 +135,7 @@ AttentionMask AttentionMask::padding(const torch::Tensor& may_attend) {
 AttentionMask AttentionMask::positions(const torch::Tensor& query, const torch::Tensor& key) {
   constexpr auto kName = "AttentionMask::positions";
   for (const auto& [what, positions] : {std::pair{"query", query}, std::pair{"key", key}}) {
-    detail::check_rank(kName, what, positions, 1, 1);
+    detail::check_rank(kName, what, positions, 1, 2);
     detail::check_ids(kName, what, positions);
   }
   return AttentionMask(Parts{.positions = Parts::Positions{query, key}});

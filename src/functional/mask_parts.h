@@ -8,7 +8,7 @@
 namespace attend {
 
 struct AttentionMask::Parts {
-  /// Where queries [T] and keys [S] stand.
+  /// Where queries [T] or [B, T] and keys [S] or [B, S] stand.
   struct Positions {
     torch::Tensor query, key;
   };

@@ -108,11 +108,18 @@ torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options,
                      const torch::Tensor& positions) {
   detail::check_rank("rotary", "x", x, 2, 8);
   detail::check_ids("rotary", "positions", positions);
-  detail::check_shape("rotary", "positions", positions, {x.size(-2)});
+  detail::check_rank("rotary", "positions", positions, 1, x.dim() > 2 ? 2 : 1);
+  const bool are_of_rows = positions.dim() == 2;
+  if (are_of_rows) {
+    detail::check_shape("rotary", "positions", positions, {x.size(0), x.size(-2)});
+  } else {
+    detail::check_shape("rotary", "positions", positions, {x.size(-2)});
+  }
   const auto head_dim = x.size(-1);
   const auto frequencies = rotary_frequencies(options, head_dim, x.device());
   const auto pairs = frequencies.size(0);
-  const auto angles = positions.to(torch::kDouble).unsqueeze(1) * frequencies;  // [T, dim / 2]
+  auto angles = positions.to(torch::kDouble).unsqueeze(-1) * frequencies;  // [.., T, dim / 2]
+  for (auto axis = x.dim(); are_of_rows && axis > 3; --axis) angles = angles.unsqueeze(1);
   const double scale = rotary_length(options.scaling);
   const auto type = x.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   const auto cosines = (angles.cos() * scale).to(type);

@@ -16,6 +16,7 @@ namespace attend {
 namespace {
 
 constexpr auto kGraphedDecoder = "GraphedDecoder";
+constexpr auto kState = "GraphedDecoder's state";
 constexpr int64_t kLeastSource = 16, kLeastPositions = 64;
 
 int64_t power_of_two_from(int64_t count) {
@@ -55,13 +56,14 @@ class StaticStep {
   }
 
   const StepSize& size() const { return size_; }
-  const detail::FixableState& state() const { return *state_; }
+  detail::FixableState& state() { return *state_; }
 
-  // rows: of all sentences; sentences: undefined leaves those that there are.
+  // rows: of all sentences; sentences: undefined leaves those that there are. What is behind them is
+  // filled with copies.
   void assign(const detail::FixableState& from, const torch::Tensor& rows,
               const torch::Tensor& sentences) {
     state_->assign(from, filled_up(rows, size_.rows()),
-                   sentences.defined() ? filled_up(sentences, size_.sentences) : sentences);
+                   sentences.defined() ? filled_up(sentences, size_.sentences) : sentences, {});
   }
 
   // tokens: [N] -> logits [N, V], alignment of all keys [N, S].
@@ -156,10 +158,9 @@ class GraphedState final : public DecoderState {
         started_(std::move(started)),
         first_(started_->first_tokens()),
         device_(source.device()),
-        sentences_(source.size(0)),
-        rows_(source.size(0)),
-        source_(started_->source_length()),
-        position_(started_->position()) {}
+        counts_{.sentences = source.size(0),
+                .rows = source.size(0),
+                .extent = {started_->position(), started_->source_length()}} {}
   ~GraphedState() override {
     if (step_) steps_->give_back(std::move(step_));
   }
@@ -168,68 +169,115 @@ class GraphedState final : public DecoderState {
   GraphedState(GraphedState&&) = delete;
   GraphedState& operator=(GraphedState&&) = delete;
 
-  int64_t position() const override { return position_; }
+  int64_t position() const override { return counts_.extent.position; }
   torch::Tensor first_tokens() const override { return first_; }
+  bool can_admit() const override { return true; }
   const detail::StaticSteps* steps() const { return steps_.get(); }
 
   void reorder(const torch::Tensor& rows, const torch::Tensor& sentences) override {
     const torch::InferenceMode inference;
-    detail::check_rank("GraphedDecoder's state", "rows", rows, 1, 1);
-    const auto count = rows.size(0);
-    const auto remaining = sentences.defined() ? sentences.size(0) : sentences_;
-    TORCH_CHECK(count > 0 && remaining > 0 && count % remaining == 0,
-                "GraphedDecoder's state: expected rows of a multiple of ", remaining,
-                " sentences, got ", count);
+    detail::check_rank(kState, "rows", rows, 1, 1);
+    auto left = counts_;
+    left.rows = rows.size(0);
+    if (sentences.defined()) left.sentences = sentences.size(0);
+    TORCH_CHECK(left.rows > 0 && left.sentences > 0 && left.rows % left.sentences == 0, kState,
+                ": expected rows of a multiple of ", left.sentences, " sentences, got ", left.rows);
     if (first_.defined()) first_ = first_.index_select(0, rows);
-    rows_ = count;
-    sentences_ = remaining;
     if (!step_) {
       started_->reorder(rows, sentences);
-    } else if (step_->size() == size(step_->size().alignment)) {
-      step_->assign(step_->state(), rows, sentences);
     } else {
-      move(size(step_->size().alignment), rows, sentences.defined() ? sentences : all(remaining));
+      if (have_joined_ && sentences.defined()) {
+        // Those that leave may be the longest.
+        left.extent = step_->state().extent(rows, sentences);
+      }
+      step_->state().set_position(left.extent.position);
+      const auto wanted = size(left, step_->size().alignment);
+      if (step_->size() == wanted) {
+        step_->assign(step_->state(), rows, sentences);
+      } else {
+        move(wanted, rows, sentences.defined() ? sentences : all(left.sentences));
+      }
     }
+    counts_ = left;
+  }
+
+  void admit(std::unique_ptr<DecoderState> other) override {
+    const torch::InferenceMode inference;
+    auto* joining = dynamic_cast<GraphedState*>(other.get());
+    TORCH_CHECK(joining != nullptr && joining->steps() == steps(), kState,
+                ": expected a state made by this model's start, got another");
+    const auto& more = joining->counts_;
+    TORCH_CHECK(more.rows_each() == counts_.rows_each(), kState, ": expected sentences of ",
+                counts_.rows_each(), " rows to join, got ", more.rows_each());
+    const Counts both{.sentences = counts_.sentences + more.sentences,
+                      .rows = counts_.rows + more.rows,
+                      .extent = {std::max(counts_.extent.position, more.extent.position),
+                                 std::max(counts_.extent.source, more.extent.source)}};
+    tell_position();
+    joining->tell_position();
+    const auto wanted = size(both, step_ != nullptr && step_->size().alignment);
+    if (!step_ || step_->size() != wanted) move(wanted, all(counts_.rows), all(counts_.sentences));
+    step_->state().assign(joining->contents(), all(more.rows), all(more.sentences),
+                          {.row = counts_.rows, .sentence = counts_.sentences});
+    if (first_.defined()) first_ = torch::cat({first_, joining->first_});
+    counts_ = both;
+    have_joined_ = true;
   }
 
   StepOutput step(const torch::Tensor& tokens, bool want_alignment) {
     detail::check_ids(kGraphedDecoder, "tokens", tokens);
-    detail::check_shape(kGraphedDecoder, "tokens", tokens, {rows_});
+    detail::check_shape(kGraphedDecoder, "tokens", tokens, {counts_.rows});
     const auto most = steps_->model().max_target_length();
-    TORCH_CHECK_VALUE(position_ < most, kGraphedDecoder, ": expected at most ", most,
-                      " tokens, got ", position_, " + 1");
-    const auto wanted = size(want_alignment);
-    if (!step_ || step_->size() != wanted) move(wanted, all(rows_), all(sentences_));
+    auto& [position, source] = counts_.extent;
+    TORCH_CHECK_VALUE(position < most, kGraphedDecoder, ": expected at most ", most,
+                      " tokens, got ", position, " + 1");
+    const auto wanted = size(counts_, want_alignment);
+    if (!step_ || step_->size() != wanted) {
+      tell_position();
+      move(wanted, all(counts_.rows), all(counts_.sentences));
+    }
     auto result = (*step_)(tokens);
-    ++position_;
+    ++position;
     if (result.alignment.defined()) {
       // A copy, since it is kept from step to step.
-      const auto keys = source_ > 0 ? source_ : position_;
+      const auto keys = source > 0 ? source : position;
       result.alignment = result.alignment.narrow(1, 0, keys).clone();
     }
     return result;
   }
 
  private:
+  struct Counts {
+    int64_t sentences, rows;
+    detail::Extent extent;
+
+    int64_t rows_each() const { return rows / sentences; }
+  };
+
+  const detail::FixableState& contents() const { return step_ ? step_->state() : *started_; }
+
+  void tell_position() {
+    if (step_) step_->state().set_position(counts_.extent.position);
+  }
+
   torch::Tensor all(int64_t count) const {
     return torch::arange(count, torch::TensorOptions(device_).dtype(torch::kLong));
   }
 
-  StepSize size(bool alignment) const {
+  StepSize size(const Counts& counts, bool alignment) const {
     const auto most = steps_->model().max_target_length();
-    return {
-        .sentences = power_of_two_from(sentences_),
-        .rows_each = rows_ / sentences_,
-        .source = source_ > 0 ? std::max(kLeastSource, power_of_two_from(source_)) : 0,
-        .positions = std::min(most, std::max(kLeastPositions, power_of_two_from(position_ + 1))),
-        .alignment = alignment};
+    const auto [position, source] = counts.extent;
+    return {.sentences = power_of_two_from(counts.sentences),
+            .rows_each = counts.rows_each(),
+            .source = source > 0 ? std::max(kLeastSource, power_of_two_from(source)) : 0,
+            .positions = std::min(most, std::max(kLeastPositions, power_of_two_from(position + 1))),
+            .alignment = alignment};
   }
 
   // Goes on in a step of this size with these of the rows and sentences.
   void move(const StepSize& to, const torch::Tensor& rows, const torch::Tensor& sentences) {
-    const auto& from = step_ ? step_->state() : *started_;
-    auto next = steps_->take(to, from, rows, sentences);
-    next->assign(from, rows, sentences);
+    auto next = steps_->take(to, contents(), rows, sentences);
+    next->assign(contents(), rows, sentences);
     if (step_) steps_->give_back(std::move(step_));
     step_ = std::move(next);
     started_ = nullptr;
@@ -240,7 +288,8 @@ class GraphedState final : public DecoderState {
   std::unique_ptr<StaticStep> step_;               // from then on
   torch::Tensor first_;                            // [N], or undefined
   torch::Device device_;
-  int64_t sentences_, rows_, source_, position_;
+  Counts counts_;
+  bool have_joined_ = false;  // rows stand at different positions, of sources of different lengths
 };
 
 }  // namespace

@@ -29,6 +29,7 @@ class PreparedState : public DecoderState {
   /// Tokens that a row was fed, padding counted.
   int64_t fed(int64_t row) const { return slots.count(row) + padding[static_cast<size_t>(row)]; }
 
+  bool rows_may_differ() const override { return true; }
   bool can_admit() const override { return true; }
 
   /// Where the logits [rows, vocab] of a step go: the last step's, unless a caller kept them.

@@ -1,5 +1,6 @@
 #include "attend/models/causal_lm.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "attend/functional/dropout.h"
@@ -41,16 +42,28 @@ class CausalLMState final : public detail::FixableState {
   }
 
   void assign(const FixableState& other, const torch::Tensor& rows,
-              const torch::Tensor& /*sentences*/) override {
+              const torch::Tensor& /*sentences*/, const detail::Place& to) override {
     const auto& from = dynamic_cast<const CausalLMState&>(other);
-    for (size_t i = 0; i < caches_.size(); ++i) caches_[i].assign(from.caches_[i], rows);
+    for (size_t i = 0; i < caches_.size(); ++i) caches_[i].assign(from.caches_[i], rows, to.row);
     if (!padding_.defined()) padding_ = torch::zeros_like(rows);
+    const auto place = padding_.narrow(0, to.row, rows.size(0));
     if (from.padding_.defined()) {
-      padding_.copy_(from.padding_.index_select(0, rows));
+      place.copy_(from.padding_.index_select(0, rows));
     } else {
-      padding_.zero_();
+      place.zero_();
     }
-    position_ = from.position_;
+    position_ = std::max(to.row > 0 ? position_ : 0, from.position_);
+  }
+
+  detail::Extent extent(const torch::Tensor& rows,
+                        const torch::Tensor& /*sentences*/) const override {
+    const auto next = caches_.front().next_positions(1, rows.device());  // [N, 1]
+    return {next.index_select(0, rows).max().item<int64_t>(), 0};
+  }
+
+  void set_position(int64_t position) override {
+    for (auto& cache : caches_) cache.set_length(position);
+    position_ = position;
   }
 
   bool is_fixed() const { return caches_.front().capacity() > 0; }

@@ -63,16 +63,17 @@ torch::nn::Embedding make_embedding(const Seq2SeqOptions& options, int64_t vocab
                                   1.0 / std::sqrt(static_cast<double>(options.embed_dim())));
 }
 
-// Becomes a tensor [B, H, length, D] at the first call, and is written to at all others. from:
-// [B', H, S, D].
+// Becomes a tensor [B, H, length, D] at the first call, and is written to at all others, from sentence
+// `first` on. from: [B', H, S, D].
 void assign_memory(torch::Tensor& held, const torch::Tensor& from, const torch::Tensor& sentences,
-                   int64_t length) {
+                   int64_t first, int64_t length) {
   if (!held.defined()) {
     held = torch::empty({sentences.size(0), from.size(1), length, from.size(3)}, from.options());
   }
-  const auto count = from.size(2);
-  held.narrow(2, 0, count).copy_(from.index_select(0, sentences));
-  held.narrow(2, count, length - count).zero_();
+  const auto count = std::min(from.size(2), length);
+  const auto place = held.narrow(0, first, sentences.size(0));
+  place.narrow(2, 0, count).copy_(from.narrow(2, 0, count).index_select(0, sentences));
+  place.narrow(2, count, length - count).zero_();
 }
 
 class Seq2SeqState final : public detail::FixableState {
@@ -96,18 +97,31 @@ class Seq2SeqState final : public detail::FixableState {
     return made;
   }
 
-  void assign(const FixableState& other, const torch::Tensor& rows,
-              const torch::Tensor& sentences) override {
+  void assign(const FixableState& other, const torch::Tensor& rows, const torch::Tensor& sentences,
+              const detail::Place& to) override {
     const auto& from = dynamic_cast<const Seq2SeqState&>(other);
     for (size_t i = 0; i < cache_.size(); ++i) {
       const auto& [self, memory] = from.cache_[i];
-      cache_[i].self.assign(self, rows);
+      cache_[i].self.assign(self, rows, to.row);
       if (!sentences.defined()) continue;
-      assign_memory(cache_[i].memory.key, memory.key, sentences, fixed_source_);
-      assign_memory(cache_[i].memory.value, memory.value, sentences, fixed_source_);
+      auto& [key, value, first, positions] = cache_[i].memory;
+      assign_memory(key, memory.key, sentences, to.sentence, fixed_source_);
+      assign_memory(value, memory.value, sentences, to.sentence, fixed_source_);
     }
-    if (sentences.defined()) assign_mask(from, sentences);
-    position_ = from.position_;
+    if (sentences.defined()) assign_mask(from, sentences, to.sentence);
+  }
+
+  detail::Extent extent(const torch::Tensor& rows, const torch::Tensor& sentences) const override {
+    const auto next = cache_.front().self.next_positions(1, rows.device());  // [N, 1]
+    const auto position = next.index_select(0, rows).max();
+    const auto real = source_mask_.index_select(0, sentences).any(0).flatten();
+    const auto keys = real * torch::arange(1, fixed_source_ + 1, rows.options());
+    const auto both = torch::stack({position, keys.max()}).cpu();
+    return {both[0].item<int64_t>(), both[1].item<int64_t>()};
+  }
+
+  void set_position(int64_t position) override {
+    for (auto& layer : cache_) layer.self.set_length(position);
   }
 
   bool is_fixed() const { return fixed_source_ > 0; }
@@ -135,7 +149,7 @@ class Seq2SeqState final : public detail::FixableState {
   int64_t position_ = 0;       // not that of a fixed state, whose steps a graph replays
 
  private:
-  void assign_mask(const Seq2SeqState& from, const torch::Tensor& sentences) {
+  void assign_mask(const Seq2SeqState& from, const torch::Tensor& sentences, int64_t first) {
     const auto& mask = from.source_mask_;
     TORCH_CHECK(!mask.defined() || mask.scalar_type() == torch::kBool, kSeq2Seq,
                 ": expected a source mask of padding for a step of fixed sizes, got a bias");
@@ -143,14 +157,15 @@ class Seq2SeqState final : public detail::FixableState {
       source_mask_ = torch::empty({sentences.size(0), 1, 1, fixed_source_},
                                   sentences.options().dtype(torch::kBool));
     }
-    const auto length = from.source_length();
-    const auto real = source_mask_.narrow(3, 0, length);
+    const auto length = std::min(from.source_length(), fixed_source_);
+    const auto place = source_mask_.narrow(0, first, sentences.size(0));
+    const auto real = place.narrow(3, 0, length);
     if (mask.defined()) {
-      real.copy_(mask.index_select(0, sentences));
+      real.copy_(mask.narrow(3, 0, length).index_select(0, sentences));
     } else {
       real.fill_(true);
     }
-    source_mask_.narrow(3, length, fixed_source_ - length).fill_(false);
+    place.narrow(3, length, fixed_source_ - length).fill_(false);
   }
 
   int64_t fixed_source_ = 0;  // S of a fixed state

@@ -81,8 +81,18 @@ KeyValueCache KeyValueCache::ring(int64_t capacity) {
 
 torch::Tensor KeyValueCache::next_positions(int64_t count, torch::Device device) const {
   const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
-  return next_.defined() ? next_ + torch::arange(count, options)
-                         : torch::arange(length_, length_ + count, options);
+  if (!next_.defined()) return torch::arange(length_, length_ + count, options);
+  const auto next = next_.unsqueeze(1) + torch::arange(count, options);  // [B, count]
+  // Of rows that decode nothing and are never replaced: the last slot is theirs.
+  return is_ring_ ? next : next.clamp_max(capacity_ - 1);
+}
+
+void KeyValueCache::set_length(int64_t length) {
+  constexpr auto kName = "KeyValueCache::set_length";
+  TORCH_CHECK(capacity_ > 0 && !is_ring_, kName, ": expected a fixed cache");
+  TORCH_CHECK_VALUE(length >= 0 && length <= capacity_, kName, ": expected a length in [0, ",
+                    capacity_, "], got ", length);
+  length_ = length;
 }
 
 bool KeyValueCache::is_recorded() const {
@@ -108,8 +118,8 @@ void KeyValueCache::allocate(const KeyValue& like, int64_t rows) {
   };
   key_ = empty(like.key);
   value_ = empty(like.value);
-  slots_ = torch::full({capacity_}, -1, like.key.options().dtype(torch::kLong));
-  next_ = torch::zeros({1}, slots_.options());
+  slots_ = torch::full({rows, capacity_}, -1, like.key.options().dtype(torch::kLong));
+  next_ = torch::zeros({rows}, slots_.options());
   owns_buffers_ = true;
 }
 
@@ -130,16 +140,21 @@ KeyValue KeyValueCache::append_to_slots(const KeyValue& next) {
   KeyValue seen{key_, value_, 0, slots_};
   if (overwrites) {
     seen = {torch::cat({key_, next.key}, 2), torch::cat({value_, next.value}, 2), 0,
-            torch::cat({slots_, positions})};
+            torch::cat({slots_, positions}, 1)};
   }
   const auto kept = std::min(added, capacity_);
   const auto last = [&](const torch::Tensor& x, int64_t axis) {
     return x.narrow(axis, added - kept, kept);
   };
-  const auto slots = is_ring_ ? last(positions, 0).remainder(capacity_) : positions;
-  key_.index_copy_(2, slots, last(next.key, 2));
-  value_.index_copy_(2, slots, last(next.value, 2));
-  slots_.index_copy_(0, slots, last(positions, 0));
+  const auto kept_positions = last(positions, 1);
+  const auto slots = is_ring_ ? kept_positions.remainder(capacity_) : kept_positions;
+  const auto write = [&](const torch::Tensor& held, const torch::Tensor& from) {
+    const auto kept_ones = last(from, 2);
+    held.scatter_(2, slots.unsqueeze(1).unsqueeze(3).expand_as(kept_ones), kept_ones);
+  };
+  write(key_, next.key);
+  write(value_, next.value);
+  slots_.scatter_(1, slots, kept_positions);
   next_.add_(added);
   length_ += added;
   return seen;
@@ -178,13 +193,14 @@ void KeyValueCache::truncate(int64_t length) {
   TORCH_CHECK_VALUE(length >= 0 && length <= length_,
                     "KeyValueCache::truncate: expected a length in [0, ", length_, "], got ",
                     length);
-  length_ = length;
+  const auto removed = std::exchange(length_, length) - length;
   if (!slots_.defined()) return;
-  slots_.masked_fill_(slots_.ge(length), -1);
-  next_.fill_(length);
+  next_.sub_(removed);
+  slots_.masked_fill_(slots_.ge(next_.unsqueeze(1)), -1);
 }
 
-void KeyValueCache::assign(const KeyValueCache& other, const torch::Tensor& rows) {
+void KeyValueCache::assign(const KeyValueCache& other, const torch::Tensor& rows,
+                           int64_t first_row) {
   constexpr auto kName = "KeyValueCache::assign";
   TORCH_CHECK(capacity_ > 0 && !is_ring_ && !other.is_ring_, kName,
               ": expected a fixed cache, and another that is no ring");
@@ -192,11 +208,14 @@ void KeyValueCache::assign(const KeyValueCache& other, const torch::Tensor& rows
   detail::check_ids(kName, "rows", rows);
   TORCH_CHECK_VALUE(other.length_ <= capacity_, kName, ": expected at most the capacity of ",
                     capacity_, " positions, got ", other.length_);
+  const auto number = rows.size(0);
   if (!slots_.defined()) {
     if (!other.key_.defined()) return;
-    allocate({other.key_, other.value_}, rows.size(0));
+    allocate({other.key_, other.value_}, number);
   }
-  detail::check_shape(kName, "rows", rows, {key_.size(0)});
+  TORCH_CHECK(first_row >= 0 && number <= key_.size(0) - first_row, kName, ": expected at most ",
+              key_.size(0), " rows, got ", number, " from row ", first_row, " on");
+  const auto chosen = [&](const torch::Tensor& held) { return held.narrow(0, first_row, number); };
   const bool is_fixed = other.slots_.defined();
   // Of a fixed cache whose steps a graph replays, only the device knows the length.
   const auto count = is_fixed ? std::min(capacity_, other.capacity_) : other.length_;
@@ -204,26 +223,27 @@ void KeyValueCache::assign(const KeyValueCache& other, const torch::Tensor& rows
     const auto copy = [&](const torch::Tensor& held, const torch::Tensor& from) {
       detail::check_shape(kName, "the other's keys and values", from,
                           {-1, held.size(1), -1, held.size(3)});
-      held.narrow(2, 0, count).copy_(from.narrow(2, 0, count).index_select(0, rows));
+      chosen(held).narrow(2, 0, count).copy_(from.narrow(2, 0, count).index_select(0, rows));
     };
     copy(key_, other.key_);
     copy(value_, other.value_);
   }
+  const auto slots = chosen(slots_), next = chosen(next_);
   if (is_fixed) {
-    slots_.narrow(0, 0, count).copy_(other.slots_.narrow(0, 0, count));
-    next_.copy_(other.next_);
+    slots.narrow(1, 0, count).copy_(other.slots_.narrow(1, 0, count).index_select(0, rows));
+    next.copy_(other.next_.index_select(0, rows));
   } else {
-    slots_.narrow(0, 0, count).copy_(torch::arange(count, slots_.options()));
-    next_.fill_(count);
+    slots.narrow(1, 0, count).copy_(torch::arange(count, slots_.options()));
+    next.fill_(count);
   }
   // Zeros, as in a new cache: what was there may not be finite.
   const auto rest = capacity_ - count;
-  slots_.narrow(0, count, rest).fill_(-1);
+  slots.narrow(1, count, rest).fill_(-1);
   if (&other != this) {
-    key_.narrow(2, count, rest).zero_();
-    value_.narrow(2, count, rest).zero_();
+    chosen(key_).narrow(2, count, rest).zero_();
+    chosen(value_).narrow(2, count, rest).zero_();
   }
-  length_ = other.length_;
+  length_ = number == key_.size(0) ? other.length_ : std::max(length_, other.length_);
 }
 
 void KeyValueCache::reorder(const torch::Tensor& rows) {
@@ -235,8 +255,7 @@ void KeyValueCache::reorder(const torch::Tensor& rows) {
       auto chosen = held.index_select(0, rows);
       return rows.size(0) == held.size(0) ? held.copy_(chosen) : chosen;
     };
-    key_ = reordered(key_);
-    value_ = reordered(value_);
+    for (auto* held : {&key_, &value_, &slots_, &next_}) *held = reordered(*held);
     return;
   }
   if (length_ == 0) return;

@@ -225,8 +225,8 @@ AttentionMask MultiHeadAttentionBase<Derived>::with_own_mask(
       return torch::embedding(relative_attention_bias->weight, buckets);  // [.., H]
     };
     if (memory.positions.defined()) {
-      const auto bias = bias_of(memory.positions - query_positions.unsqueeze(1));  // [T, S, H]
-      result = result & AttentionMask(bias.permute({2, 0, 1}).unsqueeze(0));
+      const auto ahead = memory.positions.unsqueeze(1) - query_positions.unsqueeze(2);  // [B, T, S]
+      result = result & AttentionMask(bias_of(ahead).permute({0, 3, 1, 2}));
     } else {
       const auto target = query.size(1), source = memory.key.size(2);
       const auto ahead =
@@ -278,7 +278,8 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& que
   // Bottom-right aligned: the last query has the position of the last key.
   torch::Tensor positions;
   if (memory.positions.defined()) {
-    positions = memory.positions.max() + torch::arange(1 - target, 1, long_on(query));
+    positions = memory.positions.amax(1, /*keepdim=*/true) +
+                torch::arange(1 - target, 1, long_on(query));  // [B, T]
   } else if (options.rotary()) {
     const auto first = memory.first + source - target;
     positions = torch::arange(first, first + target, long_on(query));

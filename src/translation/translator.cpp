@@ -19,6 +19,7 @@
 #include "attend/checkpoint/model_folder.h"
 #include "attend/decoding/continuous_beam_search.h"
 #include "attend/file_error.h"
+#include "attend/inference/graphed_decoder.h"
 #include "attend/translation/tokenizer_fit.h"
 #include "detail/check.h"
 #include "detail/thread_team.h"
@@ -226,8 +227,11 @@ std::shared_ptr<IncrementalModel> ready(std::shared_ptr<TranslationModel> model,
                     "Translator: expected the device cpu with a precision, got ", device.str());
   TORCH_CHECK_VALUE(options.precision || !options.shortlist,
                     "Translator: expected a precision with a shortlist, got none");
+  TORCH_CHECK_VALUE(!options.precision || !options.graphed,
+                    "Translator: expected no precision with graphed, got one");
   model->module().to(device);
   model->module().eval();
+  if (options.graphed) return std::make_shared<GraphedDecoder>(std::move(model));
   if (!options.precision) return model;
   InferenceOptions inference{.precision = *options.precision, .shortlist = {}};
   if (const auto& shortlist = options.shortlist) {
@@ -275,7 +279,7 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
   auto model = load_translation_model(folder);
   model->module().to(device);
   auto own = options;
-  if (!own.precision) own.precision = detail::default_precision(*model, device);
+  if (!own.precision && !own.graphed) own.precision = detail::default_precision(*model, device);
   TORCH_CHECK_VALUE(own.precision || !own.shortlist || !device.is_cpu(),
                     "Translator, with a shortlist: ", inference_obstacle(*model));
   if (own.shortlist && own.shortlist->file.empty()) {

@@ -252,6 +252,29 @@ TEST_F(Masked, PositionsSayWhereQueriesAndKeysStand) {
           -slopes.view({1, kH, 1, 1}) * distance});
 }
 
+TEST_F(Masked, PositionsMayBeOthersInEachSentence) {
+  const auto keys = torch::tensor({{3, -1, 0, 4, 1}, {0, 1, 2, -1, -1}});
+  const auto queries = torch::tensor({{1, 4, 2}, {2, 0, 1}});
+  const auto allowed = [](const std::vector<std::vector<int>>& first,
+                          const std::vector<std::vector<int>>& second) {
+    return torch::stack({bools(first), bools(second)}).unsqueeze(1);
+  };
+  const auto slopes = torch::tensor({0.5, 0.25, 2.0, 1.0}, torch::kDouble);
+  const auto mask = AttentionMask::causal() & AttentionMask::alibi(slopes);
+  const auto distance = (queries.unsqueeze(2) - keys.unsqueeze(1)).abs().to(torch::kDouble);
+  const auto bias = -slopes.view({1, kH, 1, 1}) * distance.unsqueeze(1);
+  expect(AttentionMask::positions(queries, keys) & mask,
+         {allowed({{0, 0, 1, 0, 1}, {1, 0, 1, 1, 1}, {0, 0, 1, 0, 1}},
+                  {{1, 1, 1, 0, 0}, {1, 0, 0, 0, 0}, {1, 1, 0, 0, 0}}),
+          bias});
+  // Those of one side may be shared.
+  const auto shared = (queries[0].unsqueeze(1) - keys.unsqueeze(1)).abs().to(torch::kDouble);
+  expect(AttentionMask::positions(queries[0], keys) & mask,
+         {allowed({{0, 0, 1, 0, 1}, {1, 0, 1, 1, 1}, {0, 0, 1, 0, 1}},
+                  {{1, 1, 0, 0, 0}, {1, 1, 1, 0, 0}, {1, 1, 1, 0, 0}}),
+          -slopes.view({1, kH, 1, 1}) * shared.unsqueeze(1)});
+}
+
 TEST_F(Masked, PositionsThatDoNotFitAreRefused) {
   const auto three = torch::arange(3), five = torch::arange(5);
   EXPECT_THROW_MESSAGE(
@@ -265,8 +288,12 @@ TEST_F(Masked, PositionsThatDoNotFitAreRefused) {
       "AttentionMask: expected positions in one of two joined masks, got them in both");
   EXPECT_THROW_MESSAGE(AttentionMask::positions(three.to(torch::kFloat), five), c10::Error,
                        "AttentionMask::positions: expected query of dtype Long or Int, got Float");
-  EXPECT_THROW_MESSAGE(AttentionMask::positions(three, five.unsqueeze(0)), c10::Error,
-                       "AttentionMask::positions: expected key with 1 dimensions, got [1, 5]");
+  EXPECT_THROW_MESSAGE(
+      attend(AttentionMask::positions(three, five.expand({3, 5}))), c10::Error,
+      "scaled_dot_product_attention: expected key positions of shape [2, 5], got [3, 5]");
+  EXPECT_THROW_MESSAGE(
+      AttentionMask::positions(three, five.expand({1, 2, 5})), c10::Error,
+      "AttentionMask::positions: expected key with 1 to 2 dimensions, got [1, 2, 5]");
 }
 
 // Seven queries over three keys end together: query 0 stands four places before key 0.

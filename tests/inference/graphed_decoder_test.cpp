@@ -6,12 +6,14 @@
 
 #include <functional>
 #include <limits>
+#include <random>
 #include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "attend/decoding/beam_search.h"
+#include "attend/decoding/continuous_beam_search.h"
 #include "attend/decoding/sampling.h"
 #include "attend/models/causal_lm.h"
 #include "attend/models/recurrent_seq2seq.h"
@@ -218,6 +220,75 @@ TEST_P(GraphedDecoderOn, StepsAreTheModelsToTheLastPosition) {
     EXPECT_THROW_MESSAGE(graphed.step(ids({1, 2}), *state), c10::ValueError,
                          "GraphedDecoder: expected at most 70 tokens, got 70 + 1");
   }
+}
+
+// Sentences or prompts of 1 to 20 tokens join at random, others are dropped.
+void expect_joined_as_alone(IncrementalModel& graphed, IncrementalModel& model,
+                            const BeamSearchOptions& options, size_t count, torch::Device device) {
+  std::mt19937 draw(7);
+  std::vector<std::vector<int64_t>> texts(count);
+  for (auto& text : texts) {
+    text.resize(1 + draw() % 20);
+    for (auto& id : text) id = 1 + static_cast<int64_t>(draw() % 20);
+  }
+  ContinuousBeamSearch search(graphed, options, 6, device);
+  size_t next = 0, compared = 0, joined = 0;
+  while (next < count || search.size() > 0) {
+    for (auto some = draw() % 3; some > 0 && next < count && search.has_room(); --some) {
+      if (search.size() > 0) ++joined;
+      search.admit(next, texts[next]);
+      ++next;
+    }
+    if (draw() % 10 == 0) search.cancel(next - 1);
+    for (const auto& [id, hypotheses, error] : search.step()) {
+      if (error) std::rethrow_exception(error);
+      const auto text = torch::tensor(texts[id]).unsqueeze(0).to(device);
+      expect_same({hypotheses}, beam_search(model, text, options));
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, count / 2);
+  EXPECT_GT(joined, count / 2);
+}
+
+TEST_P(GraphedDecoderOn, SentencesJoinWhileOthersDecode) {
+  const bool is_slow = GetParam() == torch::kPrivateUse1;
+  const auto count = is_slow ? size_t{6} : size_t{30};
+  for (const auto& options :
+       {BeamSearchOptions{.beam_size = 1, .max_new_tokens = 30, .attention = true},
+        BeamSearchOptions{
+            .beam_size = 3, .n_best = 2, .max_new_tokens = 12, .attention = !is_slow}}) {
+    SCOPED_TRACE(options.beam_size);
+    auto models = translators(GetParam());
+    for (const auto& model : language_models(GetParam())) models.push_back(model);
+    for (const auto& [name, model] : models) {
+      SCOPED_TRACE(name);
+      GraphedDecoder graphed(model);
+      expect_joined_as_alone(graphed, *model, options, count, GetParam());
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Endless input takes no more positions than its longest sentence, nor keys than the longest source.
+TEST_P(GraphedDecoderOn, OnEndlessInputStepsKeepTheirSizes) {
+  const torch::NoGradGuard no_grad;
+  const auto model = translators(GetParam()).back().second;
+  GraphedDecoder graphed(model);
+  const int64_t rounds = GetParam() == torch::kPrivateUse1 ? 6 : 40;  // of 9 steps; 70 positions
+  auto state = graphed.start(there(sources().narrow(0, 0, 2)));
+  int64_t most_made = 0;
+  for (int64_t round = 0; round < rounds; ++round) {
+    for (int64_t t = 0; t < 9; ++t) graphed.step(ids({3, 4}), *state);
+    state->admit(graphed.start(there(sources().narrow(0, 1 + round % 3, 1))));
+    const auto expected = model->start(there(sources().narrow(0, 1 + round % 3, 1)));
+    const auto got = graphed.step(ids({5, 6, 7}), *state);
+    EXPECT_TENSOR_NEAR(got.logits.narrow(0, 2, 1), model->step(ids({7}), *expected).logits, 1e-9);
+    state->reorder(ids({1, 2}), ids({1, 2}));  // the oldest leaves
+    EXPECT_EQ(state->position(), round == 0 ? 10 : 11);
+    if (round == 2) most_made = graphed.steps_made();
+  }
+  EXPECT_EQ(graphed.steps_made(), most_made);
 }
 
 TEST_P(GraphedDecoderOn, TensorsStayWhereTheyAreAndStepsAreUsedAgain) {
@@ -429,6 +500,20 @@ TEST(GraphedDecoder, ErrorsNameWhatWasExpectedAndGot) {
   }
   EXPECT_THROW_MESSAGE(graphed.step(torch::zeros({4}, torch::kLong), *own), c10::Error,
                        "GraphedDecoder: expected tokens of shape [5], got [4]");
+  EXPECT_THROW_MESSAGE(own->admit(model->start(sources())), c10::Error,
+                       "GraphedDecoder's state: expected a state made by this model's start, got "
+                       "another");
+  EXPECT_THROW_MESSAGE(own->admit(another.start(sources())), c10::Error,
+                       "GraphedDecoder's state: expected a state made by this model's start, got "
+                       "another");
+  auto two_each = graphed.start(sources());
+  two_each->reorder(torch::tensor({0, 0, 1, 1, 2, 2, 3, 3, 4, 4}));
+  EXPECT_THROW_MESSAGE(own->admit(std::move(two_each)), c10::Error,
+                       "GraphedDecoder's state: expected sentences of 1 rows to join, got 2");
+  EXPECT_THROW_MESSAGE(
+      own->admit(graphed.start(sources(), AttentionMask(torch::zeros({5, 1, 1, 6})))), c10::Error,
+      "Seq2Seq: expected a source mask of padding for a step of fixed sizes, got a bias");
+  EXPECT_EQ(own->position(), 0);
   EXPECT_THROW_MESSAGE(own->reorder(torch::tensor({0, 1, 2, 3})), c10::Error,
                        "GraphedDecoder's state: expected rows of a multiple of 5 sentences, got 4");
 }

@@ -405,6 +405,22 @@ TEST(RotaryPositions, ScoresDependOnTheDistanceAlone) {
   }
 }
 
+TEST(RotaryPositions, MayBeOthersInEachSentence) {
+  const auto x = torch::randn({2, 4, 3, 6}, torch::kDouble);
+  const auto positions = torch::tensor({{7, 0, 2}, {1, 30, 5}});
+  const RotaryOptions options{.scaling = {}};
+  for (const auto& of : {x, x.select(1, 0)}) {
+    const auto got = functional::rotary(of, options, positions);
+    for (int64_t b = 0; b < 2; ++b) {
+      EXPECT_TENSOR_NEAR(got[b], functional::rotary(of[b], options, positions[b]), 1e-12);
+    }
+  }
+  EXPECT_THROW_MESSAGE(functional::rotary(x, options, positions.t()), c10::Error,
+                       "rotary: expected positions of shape [2, 3], got [3, 2]");
+  EXPECT_THROW_MESSAGE(functional::rotary(x[0][0], options, positions), c10::Error,
+                       "rotary: expected positions with 1 dimensions, got [2, 3]");
+}
+
 TEST(AttentionVariantErrors, NameWhatWasExpectedAndGot) {
   using Options = MultiHeadAttentionOptions;
   const auto refused = [](const Options& options, const std::string& message) {

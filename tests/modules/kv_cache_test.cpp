@@ -15,6 +15,11 @@ KeyValue positions(int64_t length, int64_t batch = kB) {
 
 torch::Tensor joined(const std::vector<torch::Tensor>& parts) { return torch::cat(parts, 2); }
 
+// Positions that all rows have: [kB, S].
+torch::Tensor of_all(const std::vector<int64_t>& row) {
+  return torch::tensor(row, torch::kLong).expand({kB, -1});
+}
+
 TEST(KeyValueCache, HoldsEverythingAppendedInOrder) {
   KeyValueCache cache;
   EXPECT_EQ(cache.length(), 0);
@@ -163,12 +168,53 @@ TEST(FixedCache, HoldsWhatIsAppendedInTheFirstSlotsOfBuffersThatNeverMove) {
   const auto held = cache.append(second);
   EXPECT_EQ(held.key.const_data_ptr(), key);
   EXPECT_EQ(held.key.sizes(), (std::vector<int64_t>{kB, kH, 6, kD}));
-  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, 3, 4, -1}));
+  EXPECT_TENSOR_EQUAL(held.positions, of_all({0, 1, 2, 3, 4, -1}));
   EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 5), joined({first.key, second.key}));
   EXPECT_TENSOR_EQUAL(held.value.narrow(2, 0, 5), joined({first.value, second.value}));
   EXPECT_EQ(held.key.select(2, 5).abs().sum().item<double>(), 0.0);
   EXPECT_EQ(cache.length(), 5);
-  EXPECT_TENSOR_EQUAL(cache.next_positions(2, held.key.device()), torch::tensor({5, 6}));
+  // The last slot is that of rows beyond it.
+  EXPECT_TENSOR_EQUAL(cache.next_positions(2, held.key.device()), of_all({5, 5}));
+}
+
+// Three rows, which stand at positions 2, 0 and 4 in the end.
+TEST(FixedCache, RowsMayStandAtDifferentPositions) {
+  auto cache = KeyValueCache::fixed(5);
+  KeyValueCache two, four;
+  const auto of_two = positions(2, 1), of_four = positions(4), next = positions(1, 3);
+  two.append(of_two);
+  four.append(of_four);
+  cache.assign(KeyValueCache(), torch::tensor({0, 1, 0}));
+  cache.append(positions(1, 3));
+  cache.assign(KeyValueCache(), torch::tensor({0, 0, 0}));
+  EXPECT_EQ(cache.length(), 0);
+  cache.assign(two, torch::tensor({0}));
+  EXPECT_EQ(cache.length(), 2);
+  cache.assign(four, torch::tensor({1}), 2);
+  EXPECT_EQ(cache.length(), 4);
+  EXPECT_TENSOR_EQUAL(cache.next_positions(1, next.key.device()), torch::tensor({{2}, {0}, {4}}));
+  const auto held = cache.append(next);
+  EXPECT_TENSOR_EQUAL(held.positions,
+                      torch::tensor({{0, 1, 2, -1, -1}, {0, -1, -1, -1, -1}, {0, 1, 2, 3, 4}}));
+  EXPECT_TENSOR_EQUAL(held.key[0].narrow(1, 0, 3), torch::cat({of_two.key[0], next.key[0]}, 1));
+  EXPECT_TENSOR_EQUAL(held.value[1].narrow(1, 0, 1), next.value[1]);
+  EXPECT_TENSOR_EQUAL(held.value[2], torch::cat({of_four.value[1], next.value[2]}, 1));
+  EXPECT_EQ(held.key[1].narrow(1, 1, 4).abs().sum().item<double>(), 0.0);
+  // Each row loses as many; each is copied with its position.
+  cache.truncate(4);
+  EXPECT_TENSOR_EQUAL(cache.next_positions(1, next.key.device()), torch::tensor({{2}, {0}, {4}}));
+  auto smaller = KeyValueCache::fixed(3);
+  EXPECT_THROW_MESSAGE(
+      smaller.assign(cache, torch::tensor({1, 0})), c10::ValueError,
+      "KeyValueCache::assign: expected at most the capacity of 3 positions, got 4");
+  cache.set_length(2);  // without the row that holds most
+  smaller.assign(cache, torch::tensor({1, 0}));
+  EXPECT_EQ(smaller.length(), 2);
+  const auto moved = smaller.append(positions(1));
+  EXPECT_TENSOR_EQUAL(moved.positions, torch::tensor({{0, -1, -1}, {0, 1, 2}}));
+  EXPECT_TENSOR_EQUAL(moved.key[1].narrow(1, 0, 2), of_two.key[0]);
+  cache.reorder(torch::tensor({2, 2, 0}));
+  EXPECT_TENSOR_EQUAL(cache.next_positions(1, next.key.device()), torch::tensor({{4}, {4}, {2}}));
 }
 
 TEST(FixedCache, IsFullAtItsCapacityAndThenUnchanged) {
@@ -178,7 +224,7 @@ TEST(FixedCache, IsFullAtItsCapacityAndThenUnchanged) {
                        "KeyValueCache::append: expected at most the capacity of 3 positions, got 2 "
                        "held and 2 new ones");
   EXPECT_EQ(cache.length(), 2);
-  EXPECT_TENSOR_EQUAL(cache.append(positions(1)).positions, torch::tensor({0, 1, 2}));
+  EXPECT_TENSOR_EQUAL(cache.append(positions(1)).positions, of_all({0, 1, 2}));
 }
 
 TEST(FixedCache, TruncatingGivesTheSlotsBack) {
@@ -188,7 +234,7 @@ TEST(FixedCache, TruncatingGivesTheSlotsBack) {
   cache.append(second);
   cache.truncate(1);
   const auto held = cache.append(third);
-  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, -1}));
+  EXPECT_TENSOR_EQUAL(held.positions, of_all({0, 1, 2, -1}));
   EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 3), joined({first.key, third.key}));
 }
 
@@ -217,7 +263,7 @@ TEST(FixedCache, TakesWhatAnotherHoldsWithoutMoving) {
   EXPECT_EQ(cache.length(), 3);
   auto held = cache.append(second);
   const auto* key = held.key.const_data_ptr();
-  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, 3, 4, -1}));
+  EXPECT_TENSOR_EQUAL(held.positions, of_all({0, 1, 2, 3, 4, -1}));
   EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 5), joined({first.key.flip({0}), second.key}));
   EXPECT_TENSOR_EQUAL(held.value.narrow(2, 0, 5), joined({first.value.flip({0}), second.value}));
   // Itself, a smaller one, and one that is empty.
@@ -226,22 +272,24 @@ TEST(FixedCache, TakesWhatAnotherHoldsWithoutMoving) {
   smaller.append(third);
   auto larger = KeyValueCache::fixed(8);
   larger.assign(cache, torch::tensor({0, 1}));
-  EXPECT_TENSOR_EQUAL(larger.append(third).positions, torch::tensor({0, 1, 2, 3, 4, 5, -1, -1}));
+  EXPECT_TENSOR_EQUAL(larger.append(third).positions, of_all({0, 1, 2, 3, 4, 5, -1, -1}));
   cache.assign(smaller, torch::tensor({0, 1}));
   held = cache.append(second);
   EXPECT_EQ(held.key.const_data_ptr(), key);
-  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, 1, 2, -1, -1, -1}));
+  EXPECT_TENSOR_EQUAL(held.positions, of_all({0, 1, 2, -1, -1, -1}));
   EXPECT_TENSOR_EQUAL(held.key.narrow(2, 0, 3), joined({third.key, second.key}));
   cache.assign(KeyValueCache(), torch::tensor({0, 1}));
   held = cache.append(third);
-  EXPECT_TENSOR_EQUAL(held.positions, torch::tensor({0, -1, -1, -1, -1, -1}));
+  EXPECT_TENSOR_EQUAL(held.positions, of_all({0, -1, -1, -1, -1, -1}));
   EXPECT_EQ(held.key.narrow(2, 1, 5).abs().sum().item<double>(), 0.0);
   EXPECT_EQ(held.key.const_data_ptr(), key);
   EXPECT_THROW_MESSAGE(
       growing.assign(cache, torch::tensor({0, 1})), c10::Error,
       "KeyValueCache::assign: expected a fixed cache, and another that is no ring");
-  EXPECT_THROW_MESSAGE(cache.assign(growing, torch::tensor({0})), c10::Error,
-                       "KeyValueCache::assign: expected rows of shape [2], got [1]");
+  EXPECT_THROW_MESSAGE(cache.assign(growing, torch::tensor({0, 1, 0})), c10::Error,
+                       "KeyValueCache::assign: expected at most 2 rows, got 3 from row 0 on");
+  EXPECT_THROW_MESSAGE(cache.assign(growing, torch::tensor({0, 1}), 1), c10::Error,
+                       "KeyValueCache::assign: expected at most 2 rows, got 2 from row 1 on");
   growing.append(positions(4));
   EXPECT_THROW_MESSAGE(
       cache.assign(growing, torch::tensor({0, 1})), c10::ValueError,
@@ -262,7 +310,7 @@ TEST(RingCache, KeepsTheLastPositions) {
     EXPECT_EQ(ring.length(), t + 1);
     // Slot by slot: the position that is there, and its key.
     for (int64_t slot = 0; slot < 3; ++slot) {
-      const auto position = held.positions[slot].item<int64_t>();
+      const auto position = held.positions[1][slot].item<int64_t>();
       const auto newest = t - (t - slot + 9) % 3;
       EXPECT_EQ(position, newest < 0 ? -1 : newest);
       if (position >= 0) {
@@ -275,17 +323,21 @@ TEST(RingCache, KeepsTheLastPositions) {
 TEST(RingCache, SeveralNewPositionsSeeWhatTheyOverwrite) {
   auto ring = KeyValueCache::ring(3);
   const auto first = positions(2), second = positions(5), third = positions(1);
-  EXPECT_TENSOR_EQUAL(ring.append(first).positions, torch::tensor({-1, -1, -1, 0, 1}));
+  EXPECT_TENSOR_EQUAL(ring.append(first).positions, of_all({-1, -1, -1, 0, 1}));
   const auto seen = ring.append(second);
-  EXPECT_TENSOR_EQUAL(seen.positions, torch::tensor({0, 1, -1, 2, 3, 4, 5, 6}));
+  EXPECT_TENSOR_EQUAL(seen.positions, of_all({0, 1, -1, 2, 3, 4, 5, 6}));
   EXPECT_TENSOR_EQUAL(seen.key.narrow(2, 3, 5), second.key);
   const auto after = ring.append(third);
-  EXPECT_TENSOR_EQUAL(after.positions, torch::tensor({6, 7, 5}));
+  EXPECT_TENSOR_EQUAL(after.positions, of_all({6, 7, 5}));
   EXPECT_TENSOR_EQUAL(after.key.select(2, 1), third.key.squeeze(2));
   EXPECT_TENSOR_EQUAL(after.key.select(2, 2), second.key.select(2, 3));
 }
 
 TEST(FixedCache, ErrorsNameWhatWasExpectedAndGot) {
+  EXPECT_THROW_MESSAGE(KeyValueCache().set_length(1), c10::Error,
+                       "KeyValueCache::set_length: expected a fixed cache");
+  EXPECT_THROW_MESSAGE(KeyValueCache::fixed(3).set_length(4), c10::ValueError,
+                       "KeyValueCache::set_length: expected a length in [0, 3], got 4");
   EXPECT_THROW_MESSAGE(KeyValueCache::fixed(0), c10::ValueError,
                        "KeyValueCache::fixed: expected capacity > 0, got 0");
   EXPECT_THROW_MESSAGE(KeyValueCache::ring(-1), c10::ValueError,

@@ -434,6 +434,22 @@ TEST(Translator, APreparedModelTranslatesAsTheModule) {
   EXPECT_NE(scores_of(prepared_translator({}, WeightPrecision::kInt8)), exact);
 }
 
+TEST(Translator, CapturedStepsTranslateAsTheModule) {
+  for (const int64_t beam_size : {1, 3}) {
+    TranslatorOptions options{.beam_size = beam_size, .batch_tokens = 14, .attention = true};
+    const auto expected = random_translator(options).translate(texts());
+    options.graphed = true;
+    const auto found = random_translator(options).translate(texts());  // which join and leave
+    for (size_t i = 0; i < texts().size(); ++i) {
+      EXPECT_EQ(found[i].front().text, expected[i].front().text);
+      EXPECT_NEAR(found[i].front().score, expected[i].front().score, 1e-4);
+      EXPECT_EQ(found[i].front().alignment, expected[i].front().alignment);
+    }
+  }
+  EXPECT_THROW_MESSAGE(prepared_translator({.graphed = true}), c10::ValueError,
+                       "Translator: expected no precision with graphed, got one");
+}
+
 TEST(Translator, APrecisionNeedsAModelThatCanBePrepared) {
   const auto subwords = tokenizer();
   const TranslatorOptions options{.precision = WeightPrecision::kInt8};

@@ -36,8 +36,9 @@ struct SearchedSentence {
 /// Each step takes one step of every sentence, at whatever length it is, and returns those that have
 /// ended; their memory is used again. Rules, options and results are those of `beam_search`. With a
 /// prepared model (`prepare_for_inference`) a sentence's hypotheses and scores have the same bits
-/// whatever others there are. The states of other models cannot admit sentences: those that wait
-/// start together when the last that decodes has ended, and share their batch to rounding.
+/// whatever others there are; with a `GraphedDecoder`, to rounding. The states of other models cannot
+/// admit sentences: those that wait start together when the last that decodes has ended, and share
+/// their batch to rounding.
 ///
 /// An error that concerns one sentence, such as logits that are NaN, ends that sentence alone. One
 /// of the model's step ends all that decode. Either way the search goes on with what is admitted

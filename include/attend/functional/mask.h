@@ -85,7 +85,7 @@ class ATTEND_API AttentionMask {
 
   /// Queries and keys stand at these positions, instead of bottom-right aligned: causal, window and
   /// ALiBi go by them. Keys at negative positions are empty slots, which no query sees.
-  /// query: [T], key: [S], integers.
+  /// query: [T] or [B, T], key: [S] or [B, S], integers.
   static AttentionMask positions(const torch::Tensor& query, const torch::Tensor& key);
 
   /// The same mask for several layers of one forward pass: what it is lowered to for the first of

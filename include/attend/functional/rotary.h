@@ -62,7 +62,8 @@ namespace functional {
 ATTEND_API torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options,
                                 int64_t first = 0);
 
-/// The same with a position for each row. positions: [T], integers on x's device.
+/// The same with a position for each row. positions: [T], or [B, T] where x is [B, .., T, D]; integers on
+/// x's device.
 ATTEND_API torch::Tensor rotary(const torch::Tensor& x, const RotaryOptions& options,
                                 const torch::Tensor& positions);
 

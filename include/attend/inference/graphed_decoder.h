@@ -25,8 +25,9 @@ class StaticSteps;
 /// larger size, and makes that step where it is the first of its size. The sizes are powers of two: of
 /// the sentences (each with N / B rows), of the source's length, at least 16, and of the tokens fed to a
 /// row, at least 64. Rows, keys and slots beyond the batch's are computed and masked. Reordering copies
-/// rows within these tensors. Where half of the sentences have left, or a row has outgrown its slots,
-/// the batch goes on in a step of another size.
+/// rows within these tensors, and sentences that join are copied into rows that are free. Where there
+/// are more sentences than that, or half as many, or a row has outgrown its slots, the batch goes on in
+/// a step of another size.
 ///
 /// On other devices than CUDA the same step runs on the same tensors, without a graph.
 ///
@@ -34,11 +35,13 @@ class StaticSteps;
 /// Shapes: those of IncrementalModel: source [B, S] or prompt [B, P] ids, tokens [N] -> logits [N, V],
 ///         alignment [N, S].
 /// Throws: c10::ValueError for models other than Seq2Seq and CausalLM, for a Seq2Seq without decoder
-///         layers, for no sentences, and for sequences longer than max_target_length; c10::Error for source masks that are
-///         a bias, for states of another model, and on a CUDA device where attend was built without the
-///         CUDA toolkit.
+///         layers, for no sentences, and for sequences longer than max_target_length; c10::Error for
+///         source masks that are a bias, for states of another model, and on a CUDA device where attend
+///         was built without the CUDA toolkit.
 /// Note:   it has no gradients: it computes in torch::InferenceMode. The logits of a step are overwritten
-///         by the state's next step.
+///         by the state's next step. All sentences have as many rows; `admit` expects that of those that
+///         join. Where one leaves after others have joined, the lengths of the rest are read from the
+///         device.
 ///         It refers to the model, whose weights may change in place; one that is moved to another
 ///         device or dtype needs a new GraphedDecoder. A step's tensors and graph are kept, for the next
 ///         batch of its size, until the last copy of the GraphedDecoder and the last state are destroyed.

@@ -28,8 +28,8 @@ struct VocabularySizes {
 };
 
 /// The decoding state of N sequences, which grow by one token per step. The N rows belong to B
-/// sentences, N / B consecutive rows to each, such as the hypotheses of a beam. Where sentences may
-/// join (`can_admit`), a sentence may have any number of rows.
+/// sentences, N / B consecutive rows to each, such as the hypotheses of a beam; where `rows_may_differ`,
+/// any number to each.
 class ATTEND_API DecoderState {
  public:
   virtual ~DecoderState() = default;
@@ -51,12 +51,16 @@ class ATTEND_API DecoderState {
   /// with the rows of a sentence next to each other.
   virtual void reorder(const torch::Tensor& rows, const torch::Tensor& sentences = {}) = 0;
 
+  /// Whether sentences may have different numbers of rows.
+  virtual bool rows_may_differ() const { return false; }
+
   /// Whether sentences can join this state while it decodes: whether `admit` is implemented.
   virtual bool can_admit() const { return false; }
 
   /// Appends the rows of another state of the same model, which decode along from then on, each at
-  /// its own position. What they compute does not depend on the rows beside them.
-  /// Throws: c10::Error for a state of another model, and where `can_admit` is false.
+  /// its own position. Unless `rows_may_differ`, both have as many rows for each sentence.
+  /// Throws: c10::Error for a state of another model, for another number of rows, and where `can_admit`
+  ///         is false.
   virtual void admit(std::unique_ptr<DecoderState> other);
 };
 
@@ -92,10 +96,12 @@ struct BestTokens {
 
 /// The result of one step.
 struct StepOutput {
-  torch::Tensor logits;     // [N, V] of the next token; [N, W] of those in `tokens`, if there are;
-                            // undefined where there is `best`
-  torch::Tensor alignment;  // [N, S] attention to the source, if requested; rows sum to 1. S is
-                            // the longest of the state's sources; shorter ones have zeros behind
+  torch::Tensor logits;  // [N, V] of the next token; [N, W] of those in `tokens`, if there are;
+                         // undefined where there is `best`
+  torch::Tensor
+      alignment;  // [N, S] attention to the source, if requested; rows sum to 1. S is that
+                  // of the longest of the state's sources, which may have left; shorter
+                  // ones have zeros behind
 
   // [N], from a model that chooses among a few tokens in each row: the ids of the row's logits, in
   // ascending order, 1 to W; the logits after these are -infinity. Empty: every id has its logit.

@@ -13,7 +13,7 @@ struct KeyValue {
   torch::Tensor key = {};        // [B, H, S, D]
   torch::Tensor value = {};      // [B, H, S, D]
   int64_t first = 0;             // position of the first key, where positions are consecutive
-  torch::Tensor positions = {};  // [S], int64: position of each key otherwise; -1: empty slot
+  torch::Tensor positions = {};  // [B, S], int64: position of each key otherwise; -1: empty slot
 };
 
 /// The keys and values of the positions that a decoder has already seen.
@@ -24,10 +24,10 @@ struct KeyValue {
 /// - Growing, the default: appending one position costs amortised constant time, since the buffers
 ///   double when they are full. Where gradients are recorded it concatenates instead, so that
 ///   gradients reach earlier steps.
-/// - `fixed`: allocated once. Buffers never move, sizes never change, and the next position is a
-///   number on the device, so a step can be captured in a CUDA graph and replayed. Queries attend
-///   to all slots, with the empty ones masked: each step costs the same, and tensor masks have S =
-///   capacity.
+/// - `fixed`: allocated once. Buffers never move, sizes never change, and the next position of each row
+///   is a number on the device, so a step can be captured in a CUDA graph and replayed, and rows may
+///   stand at different positions (`assign`). Queries attend to all slots, with the empty ones masked:
+///   each step costs the same, and tensor masks have S = capacity.
 /// - `ring`: the last `capacity` positions; each new one replaces the oldest. Enough for a sliding
 ///   window over a text of any length. Tensor masks cannot be used with it.
 ///
@@ -51,31 +51,38 @@ class ATTEND_API KeyValueCache {
   /// Throws: c10::ValueError unless capacity > 0.
   static KeyValueCache ring(int64_t capacity);
 
-  /// The number of positions appended, including those that a ring has dropped. Replays of a CUDA
-  /// graph are not counted: the host does not see them.
+  /// The number of positions appended, including those that a ring has dropped; of the row that holds
+  /// most. Replays of a CUDA graph are not counted, and rows that leave are not seen: the host does not
+  /// know them.
   int64_t length() const { return length_; }
+
+  /// Tells a fixed cache the length that the host does not know.
+  /// Throws: c10::Error if this cache is not fixed; c10::ValueError unless 0 <= length <= capacity.
+  void set_length(int64_t length);
 
   /// The slots of a fixed cache or a ring; 0 for a growing one.
   int64_t capacity() const { return capacity_; }
   bool is_ring() const { return is_ring_; }
 
-  /// The positions of the next `count` keys: [count], int64.
+  /// The positions of the next `count` keys: [count], or [B, count] once a fixed cache or a ring has
+  /// buffers for B rows; int64.
   torch::Tensor next_positions(int64_t count, torch::Device device) const;
 
   /// Appends keys and values. Returns all keys and values that the new queries may attend to, as
   /// views that are valid until the next call.
   KeyValue append(const KeyValue& next);
 
-  /// Removes all but the first `length` positions. Positions that a ring has overwritten are not
-  /// restored. Throws c10::ValueError if there are fewer.
+  /// Removes all but the first `length` positions, which are as many from each row. Positions that a
+  /// ring has overwritten are not restored. Throws c10::ValueError if there are fewer.
   void truncate(int64_t length);
 
-  /// Makes this fixed cache hold what another of the same projections holds in `rows`: row i becomes its
-  /// row rows[i]. The other grows or is fixed, also with another capacity, or is this one. Buffers are
-  /// allocated by the first call and never move. rows: [B], integers on the cache's device.
-  /// Throws: c10::Error if this cache is not fixed, the other is a ring, or shapes differ;
-  ///         c10::ValueError if the other holds more positions than the capacity.
-  void assign(const KeyValueCache& other, const torch::Tensor& rows);
+  /// Makes this fixed cache hold what another of the same projections holds in `rows`: row first_row + i
+  /// becomes its row rows[i], at its position; all others stay. The other grows or is fixed, also with
+  /// another capacity, or is this one. Buffers for `rows` are allocated by the first call and never
+  /// move. rows: [B'], integers on the cache's device.
+  /// Throws: c10::Error if this cache is not fixed, the other is a ring, shapes differ or there are
+  ///         fewer rows here; c10::ValueError if the other holds more positions than the capacity.
+  void assign(const KeyValueCache& other, const torch::Tensor& rows, int64_t first_row = 0);
 
   /// Makes row i the old row rows[i], for beam search and to drop finished sentences. rows: [B'],
   /// integers on the cache's device. If B' = B, the buffers of a fixed cache or a ring are reused.
@@ -93,8 +100,8 @@ class ATTEND_API KeyValueCache {
   bool is_ring_ = false;
   bool owns_buffers_ = false;  // not shared with other tensors: may be written to
   torch::Tensor key_, value_;  // [B, H, capacity, D]
-  torch::Tensor slots_;        // [capacity], int64: the position in each slot, or -1
-  torch::Tensor next_;         // [1], int64: the next position
+  torch::Tensor slots_;        // [B, capacity], int64: the position in each slot, or -1
+  torch::Tensor next_;         // [B], int64: the next position
 };
 
 }  // namespace attend
