@@ -46,13 +46,17 @@ inline void add_search_options(CLI::App& app, TranslatorOptions& options) {
   const std::map<std::string, WeightPrecision> precisions{{"fp32", WeightPrecision::kFloat32},
                                                           {"bf16", WeightPrecision::kBFloat16},
                                                           {"int8", WeightPrecision::kInt8}};
+  auto* const graphed = app.add_flag(
+      "--graphed", options.graphed,
+      "Replay each step of decoding as a CUDA graph, on a CUDA device; no GPU has run it so far");
   app.add_option_function<std::string>(
          "--precision",
          [&options, precisions](const std::string& name) {
            options.precision = precisions.at(name);
          },
          "Of the weights, on the CPU; sums are float32; default: fp32")
-      ->check(one_of({"fp32", "bf16", "int8"}));
+      ->check(one_of({"fp32", "bf16", "int8"}))
+      ->excludes(graphed);
 }
 
 /// Adds --shortlist [FILE [FIRST BEST]], as Marian has it.

@@ -325,7 +325,7 @@ torch::Tensor Search::go_on() {
   packed.insert(packed.end(), kept.begin(), kept.end());
   const auto ids = torch::tensor(packed, torch::kLong).to(request_.excluded.device());
   const bool all_remain = kept.size() == places_;
-  bool in_place = all_remain;
+  bool in_place = all_remain && count == rows_;
   for (int64_t i = 0; i < count && in_place; ++i) in_place = rows[static_cast<size_t>(i)] == i;
   if (!in_place) {
     state_->reorder(
@@ -389,6 +389,7 @@ std::vector<SentenceSearch> Search::grow_all(const BestTokens& step) {
     first_row += rows;
     (done ? left : live).push_back(std::move(sentence));
   }
+  rows_ = first_row;
   live_ = std::move(live);
   if (live_.empty()) state_ = nullptr;
   return left;

@@ -133,6 +133,7 @@ class Search {
   std::vector<Started> started_;
   std::vector<SentenceSearch> live_;  // those of started_ last
   size_t places_ = 0;                 // sentences of the last step
+  int64_t rows_ = 0;                  // rows of the last step
 };
 
 }  // namespace attend::detail

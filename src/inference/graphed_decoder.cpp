@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "attend/models/causal_lm.h"
+#include "attend/models/seq2seq.h"
 #include "detail/check.h"
 #include "inference/cuda_graph.h"
 #include "models/fixed_state.h"
@@ -158,9 +161,9 @@ class GraphedState final : public DecoderState {
         started_(std::move(started)),
         first_(started_->first_tokens()),
         device_(source.device()),
-        counts_{.sentences = source.size(0),
-                .rows = source.size(0),
-                .extent = {started_->position(), started_->source_length()}} {}
+        held_{.sentences = source.size(0),
+              .rows = source.size(0),
+              .extent = {started_->position(), started_->source_length()}} {}
   ~GraphedState() override {
     if (step_) steps_->give_back(std::move(step_));
   }
@@ -169,7 +172,7 @@ class GraphedState final : public DecoderState {
   GraphedState(GraphedState&&) = delete;
   GraphedState& operator=(GraphedState&&) = delete;
 
-  int64_t position() const override { return counts_.extent.position; }
+  int64_t position() const override { return all_together().extent.position; }
   torch::Tensor first_tokens() const override { return first_; }
   bool can_admit() const override { return true; }
   const detail::StaticSteps* steps() const { return steps_.get(); }
@@ -177,28 +180,31 @@ class GraphedState final : public DecoderState {
   void reorder(const torch::Tensor& rows, const torch::Tensor& sentences) override {
     const torch::InferenceMode inference;
     detail::check_rank(kState, "rows", rows, 1, 1);
-    auto left = counts_;
+    if (!waiting_.empty()) take_in_those_who_wait(/*alignment=*/false);
+    auto left = held_;
     left.rows = rows.size(0);
     if (sentences.defined()) left.sentences = sentences.size(0);
     TORCH_CHECK(left.rows > 0 && left.sentences > 0 && left.rows % left.sentences == 0, kState,
                 ": expected rows of a multiple of ", left.sentences, " sentences, got ", left.rows);
-    if (first_.defined()) first_ = first_.index_select(0, rows);
+    const auto first = first_.defined() ? first_.index_select(0, rows) : first_;
     if (!step_) {
       started_->reorder(rows, sentences);
     } else {
+      // Those that leave may be the longest.
       if (have_joined_ && sentences.defined()) {
-        // Those that leave may be the longest.
         left.extent = step_->state().extent(rows, sentences);
       }
       step_->state().set_position(left.extent.position);
-      const auto wanted = size(left, step_->size().alignment);
-      if (step_->size() == wanted) {
+      // The next step finds a smaller size, when it is known whether others join.
+      if (left.rows_each() == step_->size().rows_each && left.rows <= step_->size().rows()) {
         step_->assign(step_->state(), rows, sentences);
       } else {
-        move(wanted, rows, sentences.defined() ? sentences : all(left.sentences));
+        move(size(left, step_->size().alignment), rows,
+             sentences.defined() ? sentences : all(left.sentences));
       }
     }
-    counts_ = left;
+    first_ = first;
+    held_ = left;
   }
 
   void admit(std::unique_ptr<DecoderState> other) override {
@@ -206,41 +212,30 @@ class GraphedState final : public DecoderState {
     auto* joining = dynamic_cast<GraphedState*>(other.get());
     TORCH_CHECK(joining != nullptr && joining->steps() == steps(), kState,
                 ": expected a state made by this model's start, got another");
-    const auto& more = joining->counts_;
-    TORCH_CHECK(more.rows_each() == counts_.rows_each(), kState, ": expected sentences of ",
-                counts_.rows_each(), " rows to join, got ", more.rows_each());
-    const Counts both{.sentences = counts_.sentences + more.sentences,
-                      .rows = counts_.rows + more.rows,
-                      .extent = {std::max(counts_.extent.position, more.extent.position),
-                                 std::max(counts_.extent.source, more.extent.source)}};
-    tell_position();
-    joining->tell_position();
-    const auto wanted = size(both, step_ != nullptr && step_->size().alignment);
-    if (!step_ || step_->size() != wanted) move(wanted, all(counts_.rows), all(counts_.sentences));
-    step_->state().assign(joining->contents(), all(more.rows), all(more.sentences),
-                          {.row = counts_.rows, .sentence = counts_.sentences});
+    TORCH_CHECK(joining->held_.rows_each() == held_.rows_each(), kState, ": expected sentences of ",
+                held_.rows_each(), " rows to join, got ", joining->held_.rows_each());
     if (first_.defined()) first_ = torch::cat({first_, joining->first_});
-    counts_ = both;
-    have_joined_ = true;
+    auto behind = std::exchange(joining->waiting_, {});
+    static_cast<void>(other.release());  // to an owner of its own type
+    waiting_.emplace_back(joining);
+    std::ranges::move(behind, std::back_inserter(waiting_));
   }
 
   StepOutput step(const torch::Tensor& tokens, bool want_alignment) {
+    const auto [sentences, rows, extent] = all_together();
     detail::check_ids(kGraphedDecoder, "tokens", tokens);
-    detail::check_shape(kGraphedDecoder, "tokens", tokens, {counts_.rows});
+    detail::check_shape(kGraphedDecoder, "tokens", tokens, {rows});
     const auto most = steps_->model().max_target_length();
-    auto& [position, source] = counts_.extent;
-    TORCH_CHECK_VALUE(position < most, kGraphedDecoder, ": expected at most ", most,
-                      " tokens, got ", position, " + 1");
-    const auto wanted = size(counts_, want_alignment);
-    if (!step_ || step_->size() != wanted) {
-      tell_position();
-      move(wanted, all(counts_.rows), all(counts_.sentences));
-    }
+    TORCH_CHECK_VALUE(extent.position < most, kGraphedDecoder, ": expected at most ", most,
+                      " tokens, got ", extent.position, " + 1");
+    take_in_those_who_wait(want_alignment);
     auto result = (*step_)(tokens);
-    ++position;
-    if (result.alignment.defined()) {
+    const auto position = ++held_.extent.position;
+    if (!want_alignment) {
+      result.alignment = torch::Tensor();
+    } else if (result.alignment.defined()) {
       // A copy, since it is kept from step to step.
-      const auto keys = source > 0 ? source : position;
+      const auto keys = extent.source > 0 ? extent.source : position;
       result.alignment = result.alignment.narrow(1, 0, keys).clone();
     }
     return result;
@@ -254,16 +249,30 @@ class GraphedState final : public DecoderState {
     int64_t rows_each() const { return rows / sentences; }
   };
 
+  // Of those held and those that wait.
+  Counts all_together() const {
+    auto result = held_;
+    for (const auto& one : waiting_) {
+      const auto& [sentences, rows, extent] = one->held_;
+      result.sentences += sentences;
+      result.rows += rows;
+      result.extent.position = std::max(result.extent.position, extent.position);
+      result.extent.source = std::max(result.extent.source, extent.source);
+    }
+    return result;
+  }
+
   const detail::FixableState& contents() const { return step_ ? step_->state() : *started_; }
 
   void tell_position() {
-    if (step_) step_->state().set_position(counts_.extent.position);
+    if (step_) step_->state().set_position(held_.extent.position);
   }
 
   torch::Tensor all(int64_t count) const {
     return torch::arange(count, torch::TensorOptions(device_).dtype(torch::kLong));
   }
 
+  // Once a step has computed the alignment, those of its batch do.
   StepSize size(const Counts& counts, bool alignment) const {
     const auto most = steps_->model().max_target_length();
     const auto [position, source] = counts.extent;
@@ -271,7 +280,7 @@ class GraphedState final : public DecoderState {
             .rows_each = counts.rows_each(),
             .source = source > 0 ? std::max(kLeastSource, power_of_two_from(source)) : 0,
             .positions = std::min(most, std::max(kLeastPositions, power_of_two_from(position + 1))),
-            .alignment = alignment};
+            .alignment = alignment || (step_ && step_->size().alignment)};
   }
 
   // Goes on in a step of this size with these of the rows and sentences.
@@ -283,12 +292,33 @@ class GraphedState final : public DecoderState {
     started_ = nullptr;
   }
 
+  // Makes ready for a step of all: here, where it is known how many there are, a size is chosen.
+  void take_in_those_who_wait(bool alignment) {
+    const auto together = all_together();
+    tell_position();
+    const auto wanted = size(together, alignment);
+    if (!step_ || step_->size() != wanted) move(wanted, all(held_.rows), all(held_.sentences));
+    for (const auto& one : waiting_) {
+      one->tell_position();
+      const auto& more = one->held_;
+      step_->state().assign(one->contents(), all(more.rows), all(more.sentences),
+                            {.row = held_.rows, .sentence = held_.sentences});
+      held_.rows += more.rows;
+      held_.sentences += more.sentences;
+    }
+    if (!waiting_.empty()) have_joined_ = true;
+    waiting_.clear();
+    held_ = together;
+    tell_position();
+  }
+
   std::shared_ptr<detail::StaticSteps> steps_;
   std::unique_ptr<detail::FixableState> started_;  // until the first step
   std::unique_ptr<StaticStep> step_;               // from then on
   torch::Tensor first_;                            // [N], or undefined
   torch::Device device_;
-  Counts counts_;
+  Counts held_;                                         // in the step
+  std::vector<std::unique_ptr<GraphedState>> waiting_;  // that join it before the next one
   bool have_joined_ = false;  // rows stand at different positions, of sources of different lengths
 };
 
@@ -296,6 +326,9 @@ class GraphedState final : public DecoderState {
 
 GraphedDecoder::GraphedDecoder(std::shared_ptr<IncrementalModel> model) {
   TORCH_CHECK_VALUE(model != nullptr, kGraphedDecoder, ": expected a model, got none");
+  TORCH_CHECK_VALUE(dynamic_cast<const Seq2SeqImpl*>(model.get()) != nullptr ||
+                        dynamic_cast<const CausalLMImpl*>(model.get()) != nullptr,
+                    kGraphedDecoder, ": expected a Seq2Seq or CausalLM, got another model");
   steps_ = std::make_shared<detail::StaticSteps>(std::move(model));
 }
 
@@ -314,8 +347,8 @@ std::unique_ptr<DecoderState> GraphedDecoder::start(const torch::Tensor& source,
   const torch::InferenceMode inference;
   auto started = steps_->model().start(source, source_mask);
   auto* fixable = dynamic_cast<detail::FixableState*>(started.get());
-  TORCH_CHECK_VALUE(fixable != nullptr, kGraphedDecoder,
-                    ": expected a Seq2Seq or CausalLM, got another model");
+  TORCH_INTERNAL_ASSERT(fixable != nullptr, "the state of a Seq2Seq or CausalLM");
+  fixable->check_fixable();
   TORCH_CHECK_VALUE(source.size(0) > 0, kGraphedDecoder, ": expected sentences, got none");
   static_cast<void>(started.release());  // to an owner of its own type
   return std::make_unique<GraphedState>(steps_, std::unique_ptr<detail::FixableState>(fixable),

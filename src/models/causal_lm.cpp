@@ -57,8 +57,8 @@ class CausalLMState final : public detail::FixableState {
 
   detail::Extent extent(const torch::Tensor& rows,
                         const torch::Tensor& /*sentences*/) const override {
-    const auto next = caches_.front().next_positions(1, rows.device());  // [N, 1]
-    return {next.index_select(0, rows).max().item<int64_t>(), 0};
+    const auto longest = caches_.front().lengths().index_select(0, rows).max();
+    return {longest.item<int64_t>(), 0};
   }
 
   void set_position(int64_t position) override {

@@ -30,11 +30,14 @@ struct Place {
 /// alignment of a step) has all of them, `positions` or S.
 class FixableState : public DecoderState {
  public:
+  /// Throws c10::ValueError for a model, and c10::Error for a mask, whose step of fixed sizes would not be
+  /// the same.
+  virtual void check_fixable() const {}
+
   /// The keys S of each sentence; 0 without a source.
   virtual int64_t source_length() const = 0;
 
   /// A state of fixed sizes without contents: `assign` gives it these, and its number of rows.
-  /// Throws: c10::ValueError for a model whose step would not be the same.
   virtual std::unique_ptr<FixableState> make_fixed(const FixedSizes& sizes) const = 0;
 
   /// Of a state that make_fixed made: copies another state of the model into it, or itself. Row

@@ -82,11 +82,15 @@ class Seq2SeqState final : public detail::FixableState {
       : cache_(std::move(cache)), source_mask_(std::move(source_mask)) {}
 
   int64_t position() const override { return position_; }
-  int64_t source_length() const override {
-    if (is_fixed()) return fixed_source_;
+  void check_fixable() const override {
     TORCH_CHECK_VALUE(!cache_.empty(), kSeq2Seq,
                       ": expected a decoder layer or more for a step of fixed sizes, got none");
-    return cache_.back().memory.key.size(2);
+    TORCH_CHECK(!source_mask_.defined() || source_mask_.scalar_type() == torch::kBool, kSeq2Seq,
+                ": expected a source mask of padding for a step of fixed sizes, got a bias");
+  }
+
+  int64_t source_length() const override {
+    return is_fixed() ? fixed_source_ : cache_.back().memory.key.size(2);
   }
 
   std::unique_ptr<FixableState> make_fixed(const detail::FixedSizes& sizes) const override {
@@ -108,15 +112,13 @@ class Seq2SeqState final : public detail::FixableState {
       assign_memory(key, memory.key, sentences, to.sentence, fixed_source_);
       assign_memory(value, memory.value, sentences, to.sentence, fixed_source_);
     }
-    if (sentences.defined()) assign_mask(from, sentences, to.sentence);
+    if (sentences.defined()) assign_sources(from, sentences, to.sentence);
   }
 
   detail::Extent extent(const torch::Tensor& rows, const torch::Tensor& sentences) const override {
-    const auto next = cache_.front().self.next_positions(1, rows.device());  // [N, 1]
-    const auto position = next.index_select(0, rows).max();
-    const auto real = source_mask_.index_select(0, sentences).any(0).flatten();
-    const auto keys = real * torch::arange(1, fixed_source_ + 1, rows.options());
-    const auto both = torch::stack({position, keys.max()}).cpu();
+    const auto position = cache_.front().self.lengths().index_select(0, rows).max();
+    const auto source = source_lengths_.index_select(0, sentences).max();
+    const auto both = torch::stack({position, source}).cpu();
     return {both[0].item<int64_t>(), both[1].item<int64_t>()};
   }
 
@@ -149,13 +151,19 @@ class Seq2SeqState final : public detail::FixableState {
   int64_t position_ = 0;       // not that of a fixed state, whose steps a graph replays
 
  private:
-  void assign_mask(const Seq2SeqState& from, const torch::Tensor& sentences, int64_t first) {
+  // Which keys are real, and how many there are with padding.
+  void assign_sources(const Seq2SeqState& from, const torch::Tensor& sentences, int64_t first) {
     const auto& mask = from.source_mask_;
-    TORCH_CHECK(!mask.defined() || mask.scalar_type() == torch::kBool, kSeq2Seq,
-                ": expected a source mask of padding for a step of fixed sizes, got a bias");
     if (!source_mask_.defined()) {
       source_mask_ = torch::empty({sentences.size(0), 1, 1, fixed_source_},
                                   sentences.options().dtype(torch::kBool));
+      source_lengths_ = torch::empty_like(sentences);
+    }
+    const auto lengths = source_lengths_.narrow(0, first, sentences.size(0));
+    if (from.is_fixed()) {
+      lengths.copy_(from.source_lengths_.index_select(0, sentences));
+    } else {
+      lengths.fill_(from.source_length());
     }
     const auto length = std::min(from.source_length(), fixed_source_);
     const auto place = source_mask_.narrow(0, first, sentences.size(0));
@@ -168,7 +176,8 @@ class Seq2SeqState final : public detail::FixableState {
     place.narrow(3, length, fixed_source_ - length).fill_(false);
   }
 
-  int64_t fixed_source_ = 0;  // S of a fixed state
+  int64_t fixed_source_ = 0;      // S of a fixed state
+  torch::Tensor source_lengths_;  // [B], of a fixed state
 };
 
 }  // namespace

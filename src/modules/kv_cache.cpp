@@ -83,13 +83,13 @@ torch::Tensor KeyValueCache::next_positions(int64_t count, torch::Device device)
   const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
   if (!next_.defined()) return torch::arange(length_, length_ + count, options);
   const auto next = next_.unsqueeze(1) + torch::arange(count, options);  // [B, count]
-  // Of rows that decode nothing and are never replaced: the last slot is theirs.
+  // Full rows may be written to where nothing is read of them: behind the rows of a batch.
   return is_ring_ ? next : next.clamp_max(capacity_ - 1);
 }
 
 void KeyValueCache::set_length(int64_t length) {
   constexpr auto kName = "KeyValueCache::set_length";
-  TORCH_CHECK(capacity_ > 0 && !is_ring_, kName, ": expected a fixed cache");
+  TORCH_CHECK(slots_.defined() && !is_ring_, kName, ": expected a fixed cache with positions");
   TORCH_CHECK_VALUE(length >= 0 && length <= capacity_, kName, ": expected a length in [0, ",
                     capacity_, "], got ", length);
   length_ = length;
@@ -156,6 +156,7 @@ KeyValue KeyValueCache::append_to_slots(const KeyValue& next) {
   write(value_, next.value);
   slots_.scatter_(1, slots, kept_positions);
   next_.add_(added);
+  if (!is_ring_) next_.clamp_max_(capacity_);
   length_ += added;
   return seen;
 }
@@ -193,9 +194,19 @@ void KeyValueCache::truncate(int64_t length) {
   TORCH_CHECK_VALUE(length >= 0 && length <= length_,
                     "KeyValueCache::truncate: expected a length in [0, ", length_, "], got ",
                     length);
-  const auto removed = std::exchange(length_, length) - length;
+  length_ = length;
   if (!slots_.defined()) return;
-  next_.sub_(removed);
+  slots_.masked_fill_(slots_.ge(length), -1);
+  next_.clamp_max_(length);
+}
+
+void KeyValueCache::drop_last(int64_t count) {
+  TORCH_CHECK_VALUE(count >= 0 && count <= length_,
+                    "KeyValueCache::drop_last: expected a count in [0, ", length_, "], got ",
+                    count);
+  length_ -= count;
+  if (!slots_.defined()) return;
+  next_.sub_(count).clamp_min_(0);
   slots_.masked_fill_(slots_.ge(next_.unsqueeze(1)), -1);
 }
 

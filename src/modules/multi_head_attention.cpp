@@ -278,6 +278,7 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend(const torch::Tensor& que
   // Bottom-right aligned: the last query has the position of the last key.
   torch::Tensor positions;
   if (memory.positions.defined()) {
+    detail::check_shape(kName, "positions of keys", memory.positions, {query.size(0), source});
     positions = memory.positions.amax(1, /*keepdim=*/true) +
                 torch::arange(1 - target, 1, long_on(query));  // [B, T]
   } else if (options.rotary()) {
@@ -333,7 +334,6 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend_to_cached(
     own_mask = mask & AttentionMask::window(cache.capacity() - 1, AttentionMask::Band::kAll);
   }
   // An error restores the cache. A ring is copied first: truncate cannot restore overwritten keys.
-  const auto before = cache.length();
   const auto held = cache.is_ring() && x.size(1) > 1 ? std::optional(cache) : std::nullopt;
   const auto positions =
       options.rotary() ? cache.next_positions(x.size(1), x.device()) : torch::Tensor();
@@ -344,7 +344,7 @@ AttentionOutput MultiHeadAttentionBase<Derived>::attend_to_cached(
     if (held) {
       cache = *held;
     } else {
-      cache.truncate(before);
+      cache.drop_last(x.size(1));
     }
     throw;
   }

@@ -280,7 +280,7 @@ Translator Translator::load(const std::filesystem::path& folder, const Translato
   model->module().to(device);
   auto own = options;
   if (!own.precision && !own.graphed) own.precision = detail::default_precision(*model, device);
-  TORCH_CHECK_VALUE(own.precision || !own.shortlist || !device.is_cpu(),
+  TORCH_CHECK_VALUE(own.precision || !own.shortlist || own.graphed || !device.is_cpu(),
                     "Translator, with a shortlist: ", inference_obstacle(*model));
   if (own.shortlist && own.shortlist->file.empty()) {
     own.shortlist->file = folder / kLexiconFile;

@@ -501,6 +501,15 @@ class Translate(ProgramTest):
             self.assertEqual(out.count(" ||| "), 2)
         self.refused(run("translate", "-m", self.model, "--precision", "fp16", text="a\n"), 2, "--precision", "fp16")
 
+    def test_steps_may_be_captured(self):
+        # On the CPU the same steps without graphs, which compute what prepared ones do.
+        flags = ["translate", "-q", "-m", self.model]
+        lines = "a b\nb\na a b\nb b b a\n" * 5
+        self.assertEqual(run(*flags, "--graphed", text=lines), run(*flags, text=lines))
+        self.refused(run(*flags, "--graphed", "--precision", "int8", text="a\n"), 2, "--graphed excludes --precision")
+        self.refused(run(*flags, "--graphed", "--shortlist", __file__, text="a\n"), 1,
+                     "expected a precision with a shortlist, got none")
+
     def test_a_finished_run_makes_a_shortlist(self):
         model = self.folder / "shortlist"
         status, _, errors = self.train(model, "--after", "6u")

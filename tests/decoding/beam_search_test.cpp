@@ -384,6 +384,20 @@ TEST(BeamSearch, ProbabilitiesAreOfAllTokensUnlessRenormalised) {
   EXPECT_NEAR(of_allowed.log_probability, std::log(0.6), 1e-6);
 }
 
+// The second of two hypotheses has no token that may follow: the first one's row stays in its place.
+TEST(BeamSearch, ABeamMayBecomeNarrower) {
+  TableModel model([](int64_t, const std::vector<int64_t>& fed) -> std::vector<double> {
+    if (fed.size() == 1) return {0.0, 0.6, 0.4, 0.0};
+    if (fed[1] == 2) return {0.0, 0.0, 0.0, 1.0};  // what is never chosen
+    if (fed.size() == 2) return {0.0, 0.0, 1.0, 0.0};
+    return {1.0, 0.0, 0.0, 0.0};
+  });
+  const auto found =
+      beam_search(model, torch::tensor({{1}}), {.beam_size = 2, .max_new_tokens = 9}).at(0).at(0);
+  EXPECT_EQ(found.tokens, (std::vector<int64_t>{1, 2}));
+  EXPECT_TRUE(found.ended);
+}
+
 TEST(BeamSearch, ABeamMayBeWiderThanEveryTree) {
   TableModel model(endless);
   const auto found = beam_search(model, one_source(),

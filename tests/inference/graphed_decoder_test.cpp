@@ -270,6 +270,75 @@ TEST_P(GraphedDecoderOn, SentencesJoinWhileOthersDecode) {
   }
 }
 
+// Rows that fill all slots of a step when another leaves, that are wider than those they join, and
+// that have been decoding.
+TEST_P(GraphedDecoderOn, RowsJoinAndLeaveAtEveryPosition) {
+  const torch::NoGradGuard no_grad;
+  auto models = translators(GetParam());
+  for (auto& model : language_models(GetParam())) models.push_back(model);
+  const auto one = there(sources().narrow(0, 3, 1).narrow(1, 0, 2));
+  const auto other = there(sources().narrow(0, 0, 1).repeat({1, 3}));  // of 18 tokens
+  const bool is_slow = GetParam() == torch::kPrivateUse1;
+  const std::vector<int64_t> moments =
+      is_slow ? std::vector<int64_t>{64} : std::vector<int64_t>{62, 63, 64, 65};
+  for (const auto& [name, model] : models) {
+    for (const auto leaves : moments) {
+      SCOPED_TRACE(testing::Message() << name << ", at position " << leaves);
+      GraphedDecoder graphed(model);
+      const auto state = graphed.start(one), expected = model->start(one);
+      for (auto t = state->position(); t < leaves - 3; ++t) {
+        graphed.step(ids({t % 20}), *state);
+        model->step(ids({t % 20}), *expected);
+      }
+      const auto of_other = model->start(other);
+      auto joining = graphed.start(other);
+      graphed.step(ids({5}), *joining);
+      model->step(ids({5}), *of_other);
+      state->admit(std::move(joining));
+      for (const int64_t token : {7, 8, 9}) {
+        const auto got = graphed.step(ids({token, token + 1}), *state).logits;
+        EXPECT_TENSOR_NEAR(got[0], model->step(ids({token}), *expected).logits[0], 1e-9);
+        EXPECT_TENSOR_NEAR(got[1], model->step(ids({token + 1}), *of_other).logits[0], 1e-9);
+      }
+      EXPECT_EQ(state->position(), leaves);
+      if (leaves % 2 == 0) {
+        state->reorder(ids({0}), ids({0}));
+        state->admit(graphed.start(one));
+      } else {
+        state->admit(graphed.start(one));
+        state->reorder(ids({0, 2}), ids({0, 2}));
+      }
+      const auto anew = model->start(one);
+      EXPECT_EQ(state->position(), leaves);
+      for (const int64_t token : {3, 4}) {
+        const auto got = graphed.step(ids({token, token + 1}), *state, /*want_alignment=*/true);
+        EXPECT_TENSOR_NEAR(got.logits[0], model->step(ids({token}), *expected).logits[0], 1e-9);
+        EXPECT_TENSOR_NEAR(got.logits[1], model->step(ids({token + 1}), *anew).logits[0], 1e-9);
+      }
+      if (HasFailure()) return;
+    }
+  }
+}
+
+// Of padding alone, or with padding that its mask does not tell from a shorter source.
+TEST_P(GraphedDecoderOn, SourcesOfPaddingKeepTheirLength) {
+  const torch::NoGradGuard no_grad;
+  const auto model = translators(GetParam()).back().second;
+  GraphedDecoder graphed(model);
+  const auto padding = ids({kPad, kPad, kPad}).unsqueeze(0);
+  const auto state = graphed.start(there(sources().narrow(0, 0, 1))),
+             expected = model->start(padding);
+  graphed.step(ids({1}), *state);
+  state->admit(graphed.start(padding));
+  graphed.step(ids({2, 3}), *state);
+  state->reorder(ids({1}), ids({1}));
+  model->step(ids({3}), *expected);
+  const auto got = graphed.step(ids({4}), *state, /*want_alignment=*/true);
+  const auto want = model->step(ids({4}), *expected, /*want_alignment=*/true);
+  EXPECT_TENSOR_NEAR(got.logits, want.logits, 1e-9);
+  EXPECT_TENSOR_NEAR(got.alignment, want.alignment, 1e-9);
+}
+
 // Endless input takes no more positions than its longest sentence, nor keys than the longest source.
 TEST_P(GraphedDecoderOn, OnEndlessInputStepsKeepTheirSizes) {
   const torch::NoGradGuard no_grad;
@@ -452,6 +521,16 @@ TEST(GraphedDecoder, AStepAndReorderingMoveNothingToOrFromTheHost) {
     EXPECT_EQ(moved.to_device, 0) << name;
     EXPECT_EQ(moved.to_host, 0) << name;
     EXPECT_EQ(moved.reads, 0) << name;
+    const auto when_joined = testing_support::transfers_of([&, m = model] {
+      const auto state = graphed.start(source);
+      graphed.step(tokens, *state);
+      state->admit(graphed.start(source.narrow(0, 0, 1)));
+      graphed.step(torch::cat({tokens, tokens.narrow(0, 0, 1)}), *state);
+      state->reorder(rows, rows);  // which reads how long the rest are
+      graphed.step(tokens.narrow(0, 0, 3), *state);
+    });
+    EXPECT_EQ(when_joined.to_device, 0) << name;
+    EXPECT_EQ(when_joined.to_host + when_joined.reads, 1) << name;
   }
 }
 
@@ -478,8 +557,7 @@ TEST(GraphedDecoder, ErrorsNameWhatWasExpectedAndGot) {
   const torch::NoGradGuard no_grad;
   EXPECT_THROW_MESSAGE(GraphedDecoder(nullptr), c10::ValueError,
                        "GraphedDecoder: expected a model, got none");
-  GraphedDecoder recurrent(RecurrentSeq2Seq(kVocab, kVocab, 6).ptr());
-  EXPECT_THROW_MESSAGE(recurrent.start(sources()), c10::ValueError,
+  EXPECT_THROW_MESSAGE(GraphedDecoder(RecurrentSeq2Seq(kVocab, kVocab, 6).ptr()), c10::ValueError,
                        "GraphedDecoder: expected a Seq2Seq or CausalLM, got another model");
   Seq2Seq shallow(Seq2SeqOptions(kVocab, kVocab, kDim, 3, 2).decoder_layers(0));
   shallow->eval();
@@ -511,9 +589,8 @@ TEST(GraphedDecoder, ErrorsNameWhatWasExpectedAndGot) {
   EXPECT_THROW_MESSAGE(own->admit(std::move(two_each)), c10::Error,
                        "GraphedDecoder's state: expected sentences of 1 rows to join, got 2");
   EXPECT_THROW_MESSAGE(
-      own->admit(graphed.start(sources(), AttentionMask(torch::zeros({5, 1, 1, 6})))), c10::Error,
+      graphed.start(sources(), AttentionMask(torch::zeros({5, 1, 1, 6}))), c10::Error,
       "Seq2Seq: expected a source mask of padding for a step of fixed sizes, got a bias");
-  EXPECT_EQ(own->position(), 0);
   EXPECT_THROW_MESSAGE(own->reorder(torch::tensor({0, 1, 2, 3})), c10::Error,
                        "GraphedDecoder's state: expected rows of a multiple of 5 sentences, got 4");
 }

@@ -200,8 +200,9 @@ TEST(FixedCache, RowsMayStandAtDifferentPositions) {
   EXPECT_TENSOR_EQUAL(held.value[1].narrow(1, 0, 1), next.value[1]);
   EXPECT_TENSOR_EQUAL(held.value[2], torch::cat({of_four.value[1], next.value[2]}, 1));
   EXPECT_EQ(held.key[1].narrow(1, 1, 4).abs().sum().item<double>(), 0.0);
+  EXPECT_TENSOR_EQUAL(cache.lengths(), torch::tensor({3, 1, 5}));
   // Each row loses as many; each is copied with its position.
-  cache.truncate(4);
+  cache.drop_last(1);
   EXPECT_TENSOR_EQUAL(cache.next_positions(1, next.key.device()), torch::tensor({{2}, {0}, {4}}));
   auto smaller = KeyValueCache::fixed(3);
   EXPECT_THROW_MESSAGE(
@@ -215,6 +216,13 @@ TEST(FixedCache, RowsMayStandAtDifferentPositions) {
   EXPECT_TENSOR_EQUAL(moved.key[1].narrow(1, 0, 2), of_two.key[0]);
   cache.reorder(torch::tensor({2, 2, 0}));
   EXPECT_TENSOR_EQUAL(cache.next_positions(1, next.key.device()), torch::tensor({{4}, {4}, {2}}));
+  cache.set_length(4);
+  cache.truncate(3);
+  EXPECT_TENSOR_EQUAL(cache.lengths(), torch::tensor({3, 3, 2}));
+  cache.drop_last(3);
+  EXPECT_TENSOR_EQUAL(cache.lengths(), torch::tensor({0, 0, 0}));
+  EXPECT_THROW_MESSAGE(cache.drop_last(1), c10::ValueError,
+                       "KeyValueCache::drop_last: expected a count in [0, 0], got 1");
 }
 
 TEST(FixedCache, IsFullAtItsCapacityAndThenUnchanged) {
@@ -335,8 +343,10 @@ TEST(RingCache, SeveralNewPositionsSeeWhatTheyOverwrite) {
 
 TEST(FixedCache, ErrorsNameWhatWasExpectedAndGot) {
   EXPECT_THROW_MESSAGE(KeyValueCache().set_length(1), c10::Error,
-                       "KeyValueCache::set_length: expected a fixed cache");
-  EXPECT_THROW_MESSAGE(KeyValueCache::fixed(3).set_length(4), c10::ValueError,
+                       "KeyValueCache::set_length: expected a fixed cache with positions");
+  auto fixed = KeyValueCache::fixed(3);
+  fixed.append(positions(1));
+  EXPECT_THROW_MESSAGE(fixed.set_length(4), c10::ValueError,
                        "KeyValueCache::set_length: expected a length in [0, 3], got 4");
   EXPECT_THROW_MESSAGE(KeyValueCache::fixed(0), c10::ValueError,
                        "KeyValueCache::fixed: expected capacity > 0, got 0");

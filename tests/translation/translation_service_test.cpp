@@ -33,9 +33,11 @@ Seq2Seq small_model(const SubwordTokenizer& tokenizer) {
   return model;
 }
 
-Translator small_translator(std::optional<WeightPrecision> precision) {
+Translator small_translator(std::optional<WeightPrecision> precision, bool graphed = false) {
   const auto tokenizer = subwords();
-  return {small_model(tokenizer), tokenizer, {.beam_size = 3, .precision = precision}};
+  return {small_model(tokenizer),
+          tokenizer,
+          {.beam_size = 3, .precision = precision, .graphed = graphed}};
 }
 
 // Texts of many lengths, some of them longer than the model.
@@ -259,10 +261,13 @@ INSTANTIATE_TEST_SUITE_P(TranslationService, BitForBit,
                          testing::Values(WeightPrecision::kFloat32, WeightPrecision::kBFloat16,
                                          WeightPrecision::kInt8));
 
-TEST(TranslationService, AModelThatIsNotPreparedAgreesToRounding) {
+class AgreesToRounding : public testing::TestWithParam<bool> {};  // graphed
+
+TEST_P(AgreesToRounding, AModelThatIsNotPrepared) {
   const auto translator = small_translator(std::nullopt);
   const auto texts = many_texts(40);
-  TranslationService service(translator, {.workers = 2});
+  TranslationService service(small_translator(std::nullopt, GetParam()),
+                             {.workers = 2, .max_batch = 8});
   const auto pending = service.submit({.texts = texts, .n_best = 3});
   const auto& together = pending.get();
   ASSERT_EQ(together.size(), texts.size());
@@ -272,6 +277,8 @@ TEST(TranslationService, AModelThatIsNotPreparedAgreesToRounding) {
     for (size_t n = 0; n < 3; ++n) EXPECT_NEAR(together[i][n].score, alone[n].score, 1e-4);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(TranslationService, AgreesToRounding, testing::Bool());
 
 TEST(TranslationService, ARequestOfNoTextsIsAnswered) {
   TranslationService service(small_translator(WeightPrecision::kFloat32));

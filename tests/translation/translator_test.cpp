@@ -448,6 +448,12 @@ TEST(Translator, CapturedStepsTranslateAsTheModule) {
   }
   EXPECT_THROW_MESSAGE(prepared_translator({.graphed = true}), c10::ValueError,
                        "Translator: expected no precision with graphed, got one");
+  const auto subwords = tokenizer();
+  const auto size = subwords.vocab_size();
+  EXPECT_THROW_MESSAGE(Translator(RecurrentSeq2Seq(RecurrentSeq2SeqOptions(size, size, 8)),
+                                  subwords, {.graphed = true}),
+                       c10::ValueError,
+                       "GraphedDecoder: expected a Seq2Seq or CausalLM, got another model");
 }
 
 TEST(Translator, APrecisionNeedsAModelThatCanBePrepared) {

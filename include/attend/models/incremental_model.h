@@ -51,7 +51,8 @@ class ATTEND_API DecoderState {
   /// with the rows of a sentence next to each other.
   virtual void reorder(const torch::Tensor& rows, const torch::Tensor& sentences = {}) = 0;
 
-  /// Whether sentences may have different numbers of rows.
+  /// Whether sentences may have different numbers of rows. Where they may not, beam search fills up with
+  /// rows that it ignores, and reorders a state before its first step to have those of the state it joins.
   virtual bool rows_may_differ() const { return false; }
 
   /// Whether sentences can join this state while it decodes: whether `admit` is implemented.

@@ -57,24 +57,33 @@ class ATTEND_API KeyValueCache {
   int64_t length() const { return length_; }
 
   /// Tells a fixed cache the length that the host does not know.
-  /// Throws: c10::Error if this cache is not fixed; c10::ValueError unless 0 <= length <= capacity.
+  /// Throws: c10::Error if this cache is not fixed or was never filled; c10::ValueError unless
+  ///         0 <= length <= capacity.
   void set_length(int64_t length);
+
+  /// The number of positions that each row of a fixed cache or a ring holds, or held before it dropped
+  /// some: [B], int64, on the device. Undefined for a growing cache and before the first append.
+  torch::Tensor lengths() const { return next_.defined() ? next_.clone() : torch::Tensor(); }
 
   /// The slots of a fixed cache or a ring; 0 for a growing one.
   int64_t capacity() const { return capacity_; }
   bool is_ring() const { return is_ring_; }
 
   /// The positions of the next `count` keys: [count], or [B, count] once a fixed cache or a ring has
-  /// buffers for B rows; int64.
+  /// buffers for B rows; int64. Of a fixed cache, none is beyond the last slot.
   torch::Tensor next_positions(int64_t count, torch::Device device) const;
 
   /// Appends keys and values. Returns all keys and values that the new queries may attend to, as
   /// views that are valid until the next call.
   KeyValue append(const KeyValue& next);
 
-  /// Removes all but the first `length` positions, which are as many from each row. Positions that a
-  /// ring has overwritten are not restored. Throws c10::ValueError if there are fewer.
+  /// Removes all but the first `length` positions of each row. Positions that a ring has overwritten are
+  /// not restored. Throws c10::ValueError if there are fewer.
   void truncate(int64_t length);
+
+  /// Removes the last `count` positions of each row, of which a row may have fewer. Throws
+  /// c10::ValueError if the longest has.
+  void drop_last(int64_t count);
 
   /// Makes this fixed cache hold what another of the same projections holds in `rows`: row first_row + i
   /// becomes its row rows[i], at its position; all others stay. The other grows or is fixed, also with

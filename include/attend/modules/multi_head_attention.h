@@ -99,7 +99,7 @@ class ATTEND_API MultiHeadAttentionBase : public torch::nn::Cloneable<Derived> {
                                    const AttentionMask& mask, const WeightsRequest& weights) const;
 
  private:
-  // positions: [T] and [S], int64, used only with rotary positions.
+  // positions: [T] or [B, T], and [S] or [B, S], int64; used only with rotary positions.
   torch::Tensor project_query(const torch::Tensor& query, const torch::Tensor& positions) const;
   KeyValue project_at(const torch::Tensor& key, const torch::Tensor& value,
                       const torch::Tensor& positions) const;

@@ -93,8 +93,8 @@ class ATTEND_TOOLKIT_API PendingTranslations {
 /// Translates for many threads. The texts of all callers wait in one queue, and are translated
 /// together by a few workers. A worker takes its share of what waits, between two steps of decoding: texts
 /// join while others decode (`ContinuousBeamSearch`), and leave when they have ended or nobody waits for
-/// them. Of a model that is not prepared for inference, those that were taken start together when the
-/// last that decodes has ended.
+/// them. Of a model that is neither prepared for inference nor `graphed`, those that were taken start
+/// together when the last that decodes has ended.
 ///
 /// A request's answer does not depend on who shares its batch. With a translator that is prepared for
 /// inference (`TranslatorOptions::precision`, by default where the model can be), every bit is the

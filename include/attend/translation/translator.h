@@ -49,7 +49,9 @@ struct TranslatorOptions {
   // kFloat32 by default where the model can be prepared; otherwise the default is the model itself.
   std::optional<WeightPrecision> precision = {};
   // Decode with a `GraphedDecoder`, whose steps a CUDA device replays as graphs, and let texts join
-  // those that decode. For a Seq2Seq without a precision; no GPU has run it so far. Off by default.
+  // those that decode. For a Seq2Seq without a precision. Each number of texts, length and width of the
+  // beam that occurs, rounded up to a power of two, keeps a step in memory. No GPU has run it so far. Off
+  // by default.
   bool graphed = false;
   // Compute only the probabilities of the target tokens that a lexicon gives for the source: faster with
   // a large vocabulary, and another translation where its words are not among them. Needs a prepared
