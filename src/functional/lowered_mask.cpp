@@ -82,15 +82,9 @@ torch::Tensor same_segments(const torch::Tensor& queries, const torch::Tensor& k
   return queries.unsqueeze(2).eq(keys.unsqueeze(1)).unsqueeze(1);
 }
 
-// Where queries and keys stand: [1, T] and [1, S], or [B, T] and [B, S].
+// Where queries and keys stand, of a mask that says so: [1, T] and [1, S], or [B, T] and [B, S].
 AttentionMask::Parts::Positions positions_of(std::string_view who, const AttentionMask& mask,
                                              const AttentionShape& shape, torch::Device device) {
-  const auto options = torch::TensorOptions().dtype(torch::kLong).device(device);
-  const auto& given = mask.parts().positions;
-  if (!given) {
-    return {torch::arange(shape.source - shape.target, shape.source, options).unsqueeze(0),
-            torch::arange(shape.source, options).unsqueeze(0)};
-  }
   const auto checked = [&](const char* what, const torch::Tensor& positions, int64_t length) {
     check_device(who, positions, device);
     const bool is_one = positions.dim() == 1;
@@ -101,8 +95,9 @@ AttentionMask::Parts::Positions positions_of(std::string_view who, const Attenti
     }
     return is_one ? positions.unsqueeze(0) : positions;
   };
-  return {checked("query positions", given->query, shape.target),
-          checked("key positions", given->key, shape.source)};
+  const auto& [query, key] = *mask.parts().positions;
+  return {checked("query positions", query, shape.target),
+          checked("key positions", key, shape.source)};
 }
 
 // How far each key is ahead of each query. Positions [B, T] and [B, S] -> [B, 1, T, S].

@@ -54,7 +54,7 @@ class StaticStep {
     // Done once, since the first step makes tensors, of libraries too; then recorded.
     assign(like, rows, sentences);
     run();
-    assign(like, rows, sentences);
+    state_->set_position(0);  // of the recording, whose contents `assign` replaces
     graph_ = detail::record([this] { run(); }, tokens_.device());
   }
 
@@ -295,9 +295,11 @@ class GraphedState final : public DecoderState {
   // Makes ready for a step of all: here, where it is known how many there are, a size is chosen.
   void take_in_those_who_wait(bool alignment) {
     const auto together = all_together();
-    tell_position();
     const auto wanted = size(together, alignment);
-    if (!step_ || step_->size() != wanted) move(wanted, all(held_.rows), all(held_.sentences));
+    const bool moves = !step_ || step_->size() != wanted;
+    if (!moves && waiting_.empty()) return;
+    tell_position();
+    if (moves) move(wanted, all(held_.rows), all(held_.sentences));
     for (const auto& one : waiting_) {
       one->tell_position();
       const auto& more = one->held_;

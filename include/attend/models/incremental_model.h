@@ -97,12 +97,12 @@ struct BestTokens {
 
 /// The result of one step.
 struct StepOutput {
-  torch::Tensor logits;  // [N, V] of the next token; [N, W] of those in `tokens`, if there are;
-                         // undefined where there is `best`
-  torch::Tensor
-      alignment;  // [N, S] attention to the source, if requested; rows sum to 1. S is that
-                  // of the longest of the state's sources, which may have left; shorter
-                  // ones have zeros behind
+  // [N, V] of the next token; [N, W] of those in `tokens`, if there are; undefined where there is `best`.
+  torch::Tensor logits;
+
+  // [N, S] attention to the source, if requested; rows sum to 1. S is that of the longest of the state's
+  // sources, which may have left; shorter ones have zeros behind.
+  torch::Tensor alignment;
 
   // [N], from a model that chooses among a few tokens in each row: the ids of the row's logits, in
   // ascending order, 1 to W; the logits after these are -infinity. Empty: every id has its logit.
